@@ -1,0 +1,2 @@
+//! lifeline
+fn main() {}
