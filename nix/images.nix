@@ -1,0 +1,106 @@
+# The container images: one static program, the CA roots, nothing else.
+#
+# What is in them are plain files under /bin and /etc, no store paths: the same binary then gives the same layer,
+# whatever derivation it came from.
+{
+  pkgs,
+  lib,
+  project,
+  rust,
+}:
+let
+  roots = "etc/ssl/certs/ca-bundle.crt";
+
+  image =
+    {
+      program,
+      name ? program,
+      contents ? [ ],
+      layers ? 2, # the fewest that dockerTools takes; the plain images have one
+    }:
+    pkgs.dockerTools.streamLayeredImage {
+      name = "localhost/${name}";
+      inherit contents;
+      maxLayers = layers;
+      extraCommands = ''
+        mkdir -p bin etc/ssl/certs
+        install -m 555 ${lib.getExe rust.programs.${program}} bin/${program}
+        install -m 444 ${pkgs.cacert}/${roots} ${roots}
+        ln -s ca-bundle.crt etc/ssl/certs/ca-certificates.crt
+        ./bin/${program} --version | grep -F "${project.version}"
+      '';
+      config = {
+        Entrypoint = [ "/bin/${program}" ];
+        # A number: kubelet cannot tell from a name that it is not root's.
+        User = "65532:65532";
+        WorkingDir = "/";
+        Env = [
+          "PATH=/bin"
+          "SSL_CERT_FILE=/${roots}"
+        ];
+        ExposedPorts."5000/tcp" = { };
+        Labels = lib.mapAttrs' (key: lib.nameValuePair "org.opencontainers.image.${key}") {
+          title = name;
+          description = project.programs.${program};
+          source = project.repository;
+          inherit (project) revision version;
+          licenses = project.license;
+        };
+      };
+    };
+
+  plain = lib.mapAttrs' (
+    program: _: lib.nameValuePair "${program}-image" (image { inherit program; })
+  ) project.programs;
+
+  # With a shell and curl, for the exercise's `kubectl exec POD -- curl http://0.0.0.0:5000/health`.
+  debug = lib.mapAttrs' (
+    program: _:
+    lib.nameValuePair "${program}-image-debug" (image {
+      inherit program;
+      name = "${program}-debug";
+      layers = 20;
+      contents = [
+        pkgs.busybox
+        pkgs.curl
+      ];
+    })
+  ) project.programs;
+
+  # The image as a docker-archive under the tag that the overlays name. Its name ends in .tar: k3s imports by that.
+  archive =
+    key: stream:
+    pkgs.runCommand "${key}.tar" { passthru = { inherit stream; }; }
+      "${stream} --repo_tag ${stream.imageName}:${project.version} >$out";
+
+  # What the apps load: for each image its stream, its name, the tag that the overlays name, and `content`, a tag that
+  # is a hash of what the image holds and says, its commit aside. A commit that leaves a program as it was thus
+  # leaves its pods alone.
+  bundle =
+    streams:
+    pkgs.runCommand "lifeline-images" { nativeBuildInputs = [ pkgs.jq ]; } (
+      lib.concatMapStrings (
+        stream:
+        let
+          folder = "$out/${baseNameOf stream.imageName}";
+        in
+        ''
+          mkdir -p ${folder}
+          ln -s ${stream} ${folder}/stream
+          echo ${stream.imageName} >${folder}/name
+          echo ${project.version} >${folder}/version
+          ${stream} >image.tar
+          tar -xOf image.tar "$(tar -xOf image.tar manifest.json | jq -r '.[0].Config')" |
+            jq -cS 'del(.history, .config.Labels["org.opencontainers.image.revision"])' |
+            sha256sum | cut -c1-32 >${folder}/content
+          rm image.tar
+        ''
+      ) streams
+    );
+in
+{
+  inherit plain debug;
+  archives = lib.mapAttrs archive (plain // debug);
+  bundle = bundle (lib.attrValues plain);
+  debugBundle = bundle (lib.attrValues (plain // debug));
+}
