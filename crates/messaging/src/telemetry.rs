@@ -1,0 +1,57 @@
+//! The log: one line an event on standard output, as text or as JSON.
+
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::settings::{Accept, Reader, Setting, choice};
+
+/// The rows of the log's settings, for a program's table.
+pub const SETTINGS: &[Setting] = &[
+    Setting { name: "LOG_FORMAT", default: Some("text"), help: "text, or json: one object a line" },
+    Setting { name: "RUST_LOG", default: Some("info"), help: "what is logged: a level, or target=level,…" },
+];
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `2026-01-30T00:25:58.123456Z  INFO consumer: received message_id=…`
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// `LOG_FORMAT`.
+    pub format: Format,
+    filter: Targets,
+}
+
+impl Log {
+    /// Reads `LOG_FORMAT` and `RUST_LOG`.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        let format = reader.read("LOG_FORMAT", choice(&[("text", Format::Text), ("json", Format::Json)]));
+        let filter =
+            Accept::new("a level (off, error, warn, info, debug, trace) or target=level,…", |text| {
+                text.parse::<Targets>().ok()
+            });
+        Self { format, filter: reader.read("RUST_LOG", filter) }
+    }
+
+    /// Installs it for the process. A second call changes nothing: a test or an embedding program came first.
+    ///
+    /// Lines go to standard output without buffering and without colours: what reads them is a collector.
+    pub fn install(self) {
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false);
+        let layer = match self.format {
+            Format::Text => layer.boxed(),
+            Format::Json => {
+                layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+            }
+        };
+        tracing_subscriber::registry().with(layer.with_filter(self.filter)).try_init().ok();
+    }
+}
