@@ -1,1 +1,64 @@
-//! health
+//! Health that tells the truth: liveness that means progress, readiness with its reasons, metrics, and the small
+//! HTTP server that tells them to Kubernetes, systemd, Prometheus and people.
+//!
+//! It knows nothing of what a program does. Any service adopts it in five lines:
+//!
+//! ```
+//! use health::{Metrics, Pulses, Readiness, Server};
+//! # fn main() -> Result<(), health::ListenError> {
+//! let (pulses, readiness) = (Pulses::new(), Readiness::new());
+//! let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), &pulses);
+//! let server = Server::builder(pulses.clone(), readiness.clone(), metrics).listen(([127, 0, 0, 1], 0).into())?;
+//! let pulse = pulses.start("worker", std::time::Duration::from_secs(45)); // then, whenever it comes round:
+//! pulse.beat();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `GET /health` | 200 `{ "status": "UP!" }` while every pulse is fresh; else 503 `{ "status": "DOWN", "stale": ["worker"] }` |
+//! | `GET /ready` | 200 `{ "status": "READY" }` while every condition is met; else 503 `{ "status": "NOT READY", "reasons": { "topic": "starting" } }` |
+//! | `GET /metrics` | Prometheus text |
+//! | `HEAD` on these | the same without the body |
+//! | anything else | 404; 405 with `Allow`; 413 for a body; 400, 408, 431, 505 for what is no request |
+//!
+//! # What the server promises
+//!
+//! * It answers from memory, on threads of its own: four, whatever clients do. No runtime, lock or output of the
+//!   program can keep it from answering, and it answers 503 when *they* are what is stuck.
+//! * It cannot be starved. tiny_http, which routes and answers, keeps one thread a connection and waits for bytes
+//!   without a limit, so clients do not reach it: a gate in front of it, one thread, takes at most [`Limits`], and
+//!   gives the place of the longest idle client to a new one.
+//! * Every request is one line of the access log, and no request can forge another.
+//!
+//! # Right both ways
+//!
+//! Let a part beat whenever a call *returns*, be it with work, with none or with an error, and whenever it waits by
+//! choice; give it a bound above the longest call. Then an idle service, a peer that is down, and a long job are UP,
+//! and a part that never came back is DOWN. Ask about peers in [`Readiness`] only.
+
+mod access_log;
+mod ask;
+mod client;
+mod gate;
+mod head;
+mod metrics;
+mod pulse;
+mod readiness;
+mod router;
+mod server;
+#[cfg(unix)]
+pub mod systemd;
+mod upstream;
+
+pub use access_log::{AccessFormat, AccessLog};
+pub use ask::{Answer, AskError, ask};
+pub use gate::Limits;
+pub use metrics::{
+    Gauge, Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, LATENCY_BUCKETS,
+    Metrics, exponential_buckets,
+};
+pub use pulse::{Pulse, PulseGuard, Pulses};
+pub use readiness::{Condition, Readiness};
+pub use server::{Builder, ListenError, Server};
