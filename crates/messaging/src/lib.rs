@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod call;
 pub mod envelope;
 pub mod escape;
+pub mod outage;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
