@@ -21,9 +21,15 @@ let
     rust = part ./rust.nix;
     images = part ./images.nix;
     sbom = part ./sbom.nix;
-    machines = part ./machines.nix;
     packages = part ./packages.nix;
-    apps = part ./apps.nix;
+    commands = part ./apps.nix;
+    # The machines hold some of the commands, and some of the commands start the machines.
+    inherit (part ./machines.nix) machines vmTest;
+    apps = lib.mapAttrs (_: command: {
+      type = "app";
+      program = lib.getExe command;
+      meta = { inherit (command.meta) description; };
+    }) parts.commands;
     checks = part ./checks.nix;
     shell = part ./shell.nix;
     formatter = pkgs.nixfmt-tree;

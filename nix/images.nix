@@ -14,6 +14,7 @@ let
   image =
     {
       program,
+      programs ? rust.programs,
       name ? program,
       contents ? [ ],
       layers ? 2, # the fewest that dockerTools takes; the plain images have one
@@ -24,7 +25,7 @@ let
       maxLayers = layers;
       extraCommands = ''
         mkdir -p bin etc/ssl/certs
-        install -m 555 ${lib.getExe rust.programs.${program}} bin/${program}
+        install -m 555 ${lib.getExe programs.${program}} bin/${program}
         install -m 444 ${pkgs.cacert}/${roots} ${roots}
         ln -s ca-bundle.crt etc/ssl/certs/ca-certificates.crt
         ./bin/${program} --version | grep -F "${project.version}"
@@ -73,34 +74,41 @@ let
     pkgs.runCommand "${key}.tar" { passthru = { inherit stream; }; }
       "${stream} --repo_tag ${stream.imageName}:${project.version} >$out";
 
-  # What the apps load: for each image its stream, its name, the tag that the overlays name, and `content`, a tag that
-  # is a hash of what the image holds and says, its commit aside. A commit that leaves a program as it was thus
-  # leaves its pods alone.
-  bundle =
-    streams:
-    pkgs.runCommand "lifeline-images" { nativeBuildInputs = [ pkgs.jq ]; } (
-      lib.concatMapStrings (
-        stream:
-        let
-          folder = "$out/${baseNameOf stream.imageName}";
-        in
-        ''
-          mkdir -p ${folder}
-          ln -s ${stream} ${folder}/stream
-          echo ${stream.imageName} >${folder}/name
-          echo ${project.version} >${folder}/version
-          ${stream} >image.tar
-          tar -xOf image.tar "$(tar -xOf image.tar manifest.json | jq -r '.[0].Config')" |
-            jq -cS 'del(.history, .config.Labels["org.opencontainers.image.revision"])' |
-            sha256sum | cut -c1-32 >${folder}/content
-          rm image.tar
-        ''
-      ) streams
-    );
+  # A hash of what an image holds and says, its commit and the names of store paths aside: the tag by which it is
+  # deployed. A commit that leaves a program as it was leaves its pods alone.
+  content =
+    stream:
+    pkgs.runCommand "${baseNameOf stream.imageName}-content" { nativeBuildInputs = [ pkgs.jq ]; } ''
+      ${stream} >image.tar
+      tar -xOf image.tar "$(tar -xOf image.tar manifest.json | jq -r '.[0].Config')" |
+        jq -cS 'del(.history, .config.Labels["org.opencontainers.image.revision"])' |
+        sha256sum | cut -c1-32 >$out
+    '';
+
+  # What the apps load: for each image its stream, its name, the tag that the overlays name, and that of its content.
+  bundle = pkgs.runCommand "lifeline-images" { } (
+    lib.concatMapStrings (
+      stream:
+      let
+        folder = "$out/${baseNameOf stream.imageName}";
+      in
+      ''
+        mkdir -p ${folder}
+        ln -s ${stream} ${folder}/stream
+        echo ${stream.imageName} >${folder}/name
+        echo ${project.version} >${folder}/version
+        ln -s ${content stream} ${folder}/content
+      ''
+    ) (lib.attrValues (plain // debug))
+  );
 in
 {
-  inherit plain debug;
+  inherit
+    image
+    plain
+    debug
+    content
+    bundle
+    ;
   archives = lib.mapAttrs archive (plain // debug);
-  bundle = bundle (lib.attrValues plain);
-  debugBundle = bundle (lib.attrValues (plain // debug));
 }

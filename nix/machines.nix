@@ -1,1 +1,38 @@
-{ }: { }
+# The virtual machines of `nix run .#vm` and `.#vm-minikube`, and the test that follows the exercise in the first one.
+{
+  nixpkgs,
+  pkgs,
+  lib,
+  project,
+  images,
+  commands,
+}:
+let
+  lifeline = {
+    inherit (project) steps;
+    archives = lib.attrValues images.archives;
+    commands = [
+      commands.deploy
+      commands.load-images
+      commands.teardown
+      commands.logs
+    ];
+  };
+  machine =
+    module:
+    nixpkgs.lib.nixosSystem {
+      modules = [
+        "${nixpkgs}/nixos/modules/virtualisation/qemu-vm.nix"
+        { nixpkgs.pkgs = pkgs; }
+        module
+      ];
+      specialArgs = { inherit lifeline; };
+    };
+in
+{
+  machines = {
+    k3s = machine ../nixos-vm/k3s.nix;
+    minikube = machine ../nixos-vm/minikube.nix;
+  };
+  vmTest = pkgs.testers.runNixOSTest (import ../nixos-vm/test.nix { inherit lifeline; });
+}

@@ -11,5 +11,5 @@ rust.programs
 // lib.mapAttrs' (name: lib.nameValuePair "${name}-archive") images.archives
 // {
   default = rust.programs.lifeline;
-  
+  inherit sbom;
 }

@@ -39,10 +39,12 @@ in
     (fileset.maybeMissing ../e2e)
     (fileset.maybeMissing ../kustomize)
   ];
-  nixFiles = tree [
+  scripts = tree [
     ../flake.nix
     ../flake.lock
     ../nix
     ../nixos-vm
+    (fileset.maybeMissing ../.github)
+    (fileset.maybeMissing ../e2e)
   ];
 }

@@ -50,14 +50,13 @@ let
     }
   );
 
-  # One program of the workspace; it is asked for its version, since a binary that does not start is no build.
+  # One program of a built workspace; it is asked for its version, since a binary that does not start is no build.
   program =
-    name: description:
+    workspace: name: description:
     pkgs.runCommand "${name}-${project.version}"
       {
         pname = name;
         inherit (project) version;
-        passthru = { inherit workspace; };
         meta = {
           inherit description;
           mainProgram = name;
@@ -75,6 +74,10 @@ let
       '';
 in
 {
-  inherit craneLib shared workspace;
-  programs = lib.mapAttrs program project.programs;
+  inherit craneLib shared;
+  programs = lib.mapAttrs (program workspace) project.programs;
+  # The same once more, from nothing but the dependencies: checks.nix compares.
+  programsAgain = lib.mapAttrs (program (
+    workspace.overrideAttrs { again = "the second time"; }
+  )) project.programs;
 }

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# From nothing to running pods on minikube; run again, it changes what changed and nothing else.
+set -euo pipefail
+
+usage() {
+  cat <<'U'
+Usage: deploy [--profile NAME] [--overlay NAME] [--timeout DURATION]
+
+Starts minikube if it does not run, loads the images into it, applies an overlay with the images' own hash tags,
+waits for the rollout and shows the pods. Run again, it rolls what changed and leaves the rest alone.
+
+  --profile NAME       minikube's profile (default: $MINIKUBE_PROFILE, else minikube)
+  --overlay NAME       a folder of kustomize/overlays (default: minikube)
+  --timeout DURATION   how long each rollout may take (default: 5m; the first one pulls LocalStack)
+
+MINIKUBE_DRIVER chooses minikube's driver, as ever; without it, docker is asked for first.
+U
+}
+
+# shellcheck source=nix/apps/steps.sh
+. "${BASH_SOURCE[0]%/*}/steps.sh"
+
+timeout=5m
+options "$@"
+set -- "${rest[@]}"
+while (($#)); do
+  case $1 in
+    --timeout) timeout=${2:?--timeout needs a duration} && shift ;;
+    --timeout=?*) timeout=${1#*=} ;;
+    *) misused "unknown argument '$1'" ;;
+  esac
+  shift
+done
+need_cluster
+need_overlay
+make_scratch
+
+# containerd, said outright: minikube's default changed in 1.39, and with the docker runtime `kubectl exec` into
+# Kubernetes 1.36 needs a setting that only newer releases make.
+start_cluster() {
+  local driver
+  driver=${MINIKUBE_DRIVER:-$(minikube config get driver 2>/dev/null || echo docker)}
+  if [ "$driver" = docker ]; then
+    need docker
+    docker info >/dev/null 2>&1 || fail "docker does not answer, and minikube needs it: start it, or choose another driver with MINIKUBE_DRIVER"
+  fi
+  minikube start -p "$profile" --driver="$driver" --container-runtime=containerd ||
+    fail "minikube could not start its profile '$profile' (driver $driver); what it said is above"
+}
+
+begin "Looking for a cluster in minikube's profile '$profile'"
+if cluster_runs; then
+  end "it runs"
+else
+  start_cluster
+  end "started"
+fi
+
+images_of_overlay
+load_images "${wanted[@]}"
+
+begin "Applying kustomize/overlays/$overlay"
+# kustomize takes no absolute path as a resource, so that the overlay that names the hash tags stands beside the others.
+cp -R "$LIFELINE_KUSTOMIZE" "$scratch/kustomize"
+chmod -R u+w "$scratch/kustomize"
+mkdir "$scratch/kustomize/overlays/.deploy"
+{
+  printf 'resources:\n  - ../%s\nimages:\n' "$overlay"
+  for folder in "${wanted[@]}"; do
+    printf '  - name: %s\n    newTag: "%s"\n' "$(<"$folder/name")" "$(<"$folder/content")"
+  done
+} >"$scratch/kustomize/overlays/.deploy/kustomization.yaml"
+k apply -k "$scratch/kustomize/overlays/.deploy" >"$scratch/applied" 2>"$scratch/apply.log" ||
+  fail "kubectl could not apply kustomize/overlays/$overlay: $(tail -n 1 "$scratch/apply.log")"
+sed 's/^/    /' "$scratch/applied"
+end "applied"
+
+begin "Waiting for the rollout, $timeout at most for each Deployment"
+while read -r object _; do
+  [[ $object == deployment.apps/* ]] || continue
+  # Not in the while's standard input, which kubectl would read.
+  if ! k rollout status "$object" --timeout="$timeout" </dev/null 2>"$scratch/rollout.log" | tail -n 1 | sed 's/^/    /'; then
+    k get pods >&2 || true
+    fail "$object is not ready after $timeout: $(tail -n 1 "$scratch/rollout.log"); 'kubectl --context $profile describe $object' says more"
+  fi
+done <"$scratch/applied"
+end "all are ready"
+
+k get pods
+cat <<T
+
+The pods' logs:        kubectl --context $profile logs -f deployment/consumer
+Is it alive?           kubectl --context $profile exec deployment/producer -- producer health
+All at once:           nix run .#logs -- --profile $profile
+Away with it:          nix run .#teardown -- --profile $profile --overlay $overlay
+T
