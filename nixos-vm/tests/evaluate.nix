@@ -1,0 +1,107 @@
+# Our modules under the real module system, over the options that they use (options.nix).
+#   lib       nixpkgs' lib
+#   programs  a folder with bin/producer and the others, for the units that are rendered
+#   settings  what a user would write
+{
+  lib,
+  programs ? "/nix/store/00000000000000000000000000000000-programs",
+  settings ? { },
+}:
+let
+  package = name: {
+    type = "derivation";
+    inherit name;
+    outPath = programs;
+    meta.mainProgram = name;
+  };
+  pkgs = {
+    inherit lib;
+    stdenv.hostPlatform.system = "x86_64-linux";
+    runtimeShell = "/bin/bash";
+  }
+  // lib.genAttrs [ "coreutils" "curl" "gnugrep" "gnused" "jq" "kubectl" "minikube" ] package;
+  self.packages.x86_64-linux = lib.genAttrs [ "producer" "consumer" "lifeline" ] package;
+
+  lifeline = {
+    steps = "/nix/store/00000000000000000000000000000000-steps";
+    archives = [ (package "producer.tar") ];
+    commands = [ (package "deploy") ];
+  };
+  evaluate =
+    modules:
+    (lib.evalModules {
+      modules = [ ./options.nix ] ++ modules;
+      specialArgs = { inherit pkgs lifeline; };
+    }).config;
+  k3s.services.k3s.package = package "k3s" // {
+    airgap-images = package "airgap.tar";
+  };
+
+  # As systemd reads it: a list is a setting that is repeated.
+  text = value: if value == true then "true" else if value == false then "false" else toString value;
+  lines = lib.concatMapAttrs (key: value: { ${key} = map (one: "${key}=${text one}") (lib.toList value); });
+  section = name: settings: "[${name}]\n${lib.concatStringsSep "\n" (lib.concatLists (lib.attrValues (lines settings)))}\n";
+  render =
+    _: service:
+    section "Unit" (
+      {
+        Description = service.description;
+      }
+      // lib.filterAttrs (_: names: names != "") {
+        Documentation = toString service.documentation;
+        Wants = toString service.wants;
+        Requires = toString service.requires;
+        After = toString service.after;
+      }
+      // service.unitConfig
+    )
+    + section "Service" (
+      {
+        Environment = lib.mapAttrsToList (name: value: ''"${name}=${toString value}"'') service.environment;
+      }
+      // service.serviceConfig
+    )
+    + section "Install" { WantedBy = toString service.wantedBy; };
+  units = config: lib.mapAttrs render config.systemd.services;
+in
+{
+  module = units (evaluate [
+    (import ../lifeline.nix { inherit self; })
+    settings
+  ]);
+  k3s =
+    let
+      config = evaluate [
+        ../k3s.nix
+        k3s
+      ];
+    in
+    {
+      units = units config;
+      inherit (config.virtualisation) diskImage memorySize fileSystems;
+      images = lib.length config.services.k3s.images;
+      inherit (config.programs.bash) loginShellInit;
+    };
+  minikube =
+    let
+      config = evaluate [ ../minikube.nix ];
+    in
+    {
+      inherit (config.virtualisation) diskSize;
+      docker = config.virtualisation.docker.enable;
+      user = config.services.getty.autologinUser;
+      inherit (config.users) motd;
+    };
+  test =
+    let
+      test = import ../test.nix { inherit lifeline; };
+    in
+    {
+      script = test.testScript;
+      machine =
+        (evaluate [
+          test.nodes.machine
+          k3s
+        ]).virtualisation.diskSize;
+    };
+}
