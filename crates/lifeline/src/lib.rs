@@ -1,1 +1,3 @@
-//! lifeline
+//! Lifeline on one machine: the parts behind the `lifeline` command.
+
+pub mod aws;
