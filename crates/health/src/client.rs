@@ -17,7 +17,7 @@ use crate::head::{self, HEAD_MAX, Head, Read, Refusal};
 const DRAIN: Duration = Duration::from_secs(1);
 const DRAIN_MAX: usize = 64 * 1024;
 
-/// How long the router may take. It answers from memory; past this it is stuck, and the client hears so.
+/// How long an answer may take. It comes from memory; past this the router is stuck, or never gets to it.
 const ASKED: Duration = Duration::from_secs(10);
 
 pub(crate) struct Client {
@@ -27,6 +27,7 @@ pub(crate) struct Client {
     pub(crate) id: u64,
     phase: Phase,
     since: Instant,
+    asked_before: bool,
     /// The socket may have bytes for us. Edge-triggered: stays true until a read would block.
     pub(crate) readable: bool,
     input: Vec<u8>,
@@ -60,7 +61,11 @@ pub(crate) enum Step {
     /// Nothing, until the socket is ready or the deadline passes.
     Wait,
     /// Ask the router.
-    Ask(Head),
+    Ask {
+        head: Head,
+        /// It is the first request of its connection.
+        first: bool,
+    },
     /// Log that this request line was refused, and go on.
     Refused(Vec<u8>, Refusal),
     /// Drop the client.
@@ -75,6 +80,7 @@ impl Client {
             id,
             phase: Phase::Awaiting { kept: false },
             since: now,
+            asked_before: false,
             // The request often arrives with the connection.
             readable: true,
             input: Vec::new(),
@@ -129,7 +135,7 @@ impl Client {
                     self.input = Vec::new();
                 }
                 self.enter(Phase::Asked(asked), now);
-                Some(Step::Ask(head))
+                Some(Step::Ask { head, first: !std::mem::replace(&mut self.asked_before, true) })
             }
         }
     }
@@ -242,6 +248,11 @@ impl Client {
     fn enter(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
         self.since = now;
+    }
+
+    /// Bytes of the answer that the client has not taken yet.
+    pub(crate) fn unsent(&self) -> usize {
+        self.output.len() - self.written
     }
 
     pub(crate) fn is_asked(&self) -> bool {

@@ -33,15 +33,19 @@ const ACCEPTS: usize = 32;
 /// How long to wait when the system has no file descriptor left.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
 
-/// Kernel memory for one connection's answers; its autotuning would go to 4 MiB for a client that never reads.
-const SEND_BUFFER: usize = 32 * 1024;
-/// The same for what a client sends.
-const RECEIVE_BUFFER: usize = 16 * 1024;
+/// What one connection may fill in the kernel with answers that it does not read, and with requests that we do not
+/// read; Linux takes twice that. Its autotuning would go to megabytes, and they count against a container's limit.
+const SEND_BUFFER: usize = 16 * 1024;
+const RECEIVE_BUFFER: usize = 8 * 1024;
+
+/// Bytes of answers that wait for clients to read, over all of them; then the slowest goes.
+const UNSENT_MAX: usize = 4 * 1024 * 1024;
 
 /// What clients may take. The default is meant for probes, Prometheus and people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time (256). One takes up to 8 KiB here, plus one answer, and about 100 KiB in the kernel.
+    /// Connections at a time (512: half of the 1024 file descriptors that a process commonly has). One holds up to
+    /// 8 KiB of a request here, all together 4 MiB of answers, and one up to 48 KiB in the kernel.
     pub connections: usize,
     /// From a connection to its first byte, and from the first byte of a request to its last (5 s).
     pub head: Duration,
@@ -54,7 +58,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 256,
+            connections: 512,
             head: Duration::from_secs(5),
             idle: Duration::from_secs(75),
             answer: Duration::from_secs(5),
@@ -197,7 +201,6 @@ impl Loop {
         };
         let clients = self.clients.iter().flatten().map(|client| client.deadline(&self.limits));
         let next = clients.chain(accepts).min()?;
-        // A millisecond more than mio's, which rounds down to one: no spinning just before a deadline.
         Some(next.saturating_duration_since(now))
     }
 
@@ -253,14 +256,13 @@ impl Loop {
                 Step::Wait => return,
                 Step::Close => self.close(slot),
                 Step::Refused(line, refusal) => self.log_refusal(slot, line, refusal),
-                Step::Ask(_) if self.upstream.is_broken() => {
+                Step::Ask { .. } if self.upstream.is_broken() => {
                     if let Step::Refused(line, refusal) = client.refuse(Refusal::Broken, now) {
                         self.log_refusal(slot, line, refusal);
                     }
                 }
-                Step::Ask(head) => {
-                    let id = client.id;
-                    return self.upstream.ask(&head, slot, id);
+                Step::Ask { head, first } => {
+                    return self.upstream.ask(&head, slot, client.id, first);
                 }
             }
         }
@@ -284,8 +286,21 @@ impl Loop {
                         on_health: asked.on_health,
                     });
                     self.drive(pending.slot, now);
+                    self.bound_unsent();
                 }
             }
+        }
+    }
+
+    /// Closes the slowest readers until the others' answers fit; one answer may be as large as it is.
+    fn bound_unsent(&mut self) {
+        loop {
+            let unsent = |client: &&Client| client.unsent() > 0;
+            let waiting: Vec<_> = self.clients.iter().flatten().filter(unsent).map(Client::unsent).collect();
+            if waiting.len() <= 1 || waiting.iter().sum::<usize>() <= UNSENT_MAX {
+                return;
+            }
+            self.evict_among(|client| client.unsent() > 0);
         }
     }
 
@@ -294,6 +309,7 @@ impl Loop {
             if let Some(client) = &mut self.clients[slot]
                 && client.deadline(&self.limits) <= now
             {
+                self.upstream.forget(client.id);
                 match client.expire(now) {
                     Step::Refused(line, refusal) => {
                         self.log_refusal(slot, line, refusal);
@@ -333,8 +349,14 @@ impl Loop {
 
     /// Closes the connection that is missed least; false if there is none.
     fn evict(&mut self) -> bool {
+        self.evict_among(|_| true)
+    }
+
+    fn evict_among(&mut self, which: impl Fn(&Client) -> bool) -> bool {
         let clients = self.clients.iter().enumerate();
-        let least = clients.filter_map(|(slot, client)| Some((client.as_ref()?.claim(), slot))).min();
+        let among = clients
+            .filter_map(|(slot, client)| Some((slot, client.as_ref().filter(|client| which(client))?)));
+        let least = among.map(|(slot, client)| (client.claim(), slot)).min();
         if let Some((_, slot)) = least {
             self.close(slot);
             self.evicted.inc();
@@ -344,6 +366,7 @@ impl Loop {
 
     fn close(&mut self, slot: usize) {
         if let Some(mut client) = self.clients[slot].take() {
+            self.upstream.forget(client.id);
             // Closing the socket forgets it too, on every system but those that say so here.
             let _ = self.poll.registry().deregister(client.stream());
             self.free.push(slot);

@@ -56,8 +56,8 @@ pub use access_log::{AccessFormat, AccessLog};
 pub use ask::{Answer, AskError, ask};
 pub use gate::Limits;
 pub use metrics::{
-    Gauge, Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, LATENCY_BUCKETS,
-    Metrics, exponential_buckets,
+    Collector, Gauge, Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    LATENCY_BUCKETS, Metrics, exponential_buckets,
 };
 pub use pulse::{Pulse, PulseGuard, Pulses};
 pub use readiness::{Condition, Readiness};

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus::core::{Collector, Desc};
+use prometheus::core::Desc;
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, HistogramOpts, IntGaugeVec, Opts, Registry};
 
+pub use prometheus::core::Collector;
 pub use prometheus::{
     Gauge, Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, exponential_buckets,
 };
@@ -56,7 +57,7 @@ impl Metrics {
         let opts = Opts::new("build_info", "The version that runs; always 1.");
         if let Ok(info) = IntGaugeVec::new(opts, &["version"]) {
             info.with_label_values(&[version]).set(1);
-            metrics.show(info);
+            metrics.register(info);
         }
         metrics.show_per_name(
             "pulse_age_seconds",
@@ -148,6 +149,12 @@ impl Metrics {
         })
     }
 
+    /// Shows what `collector` collects, anew at each scrape, on the server's thread; it must not block. One that is
+    /// already shown, or clashes with what is, is ignored.
+    pub fn register(&self, collector: impl Collector + 'static) {
+        let _ = self.registry.register(Box::new(collector));
+    }
+
     /// Everything in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -197,18 +204,13 @@ impl Metrics {
     ) {
         let opts = Opts::new(name, help);
         if let Ok(probe) = GaugeVec::new(opts.clone(), &[label]) {
-            self.show(PerName {
+            self.register(PerName {
                 desc: probe.desc().into_iter().cloned().collect(),
                 opts,
                 label: label.to_owned(),
                 read: Box::new(read),
             });
         }
-    }
-
-    fn show(&self, collector: impl Collector + 'static) {
-        // The second of two servers over one `Metrics` asks again for what is already shown.
-        let _ = self.registry.register(Box::new(collector));
     }
 }
 

@@ -1,7 +1,8 @@
 //! The gate's one connection to tiny_http: requests go in, answers come back in the same order.
 //!
-//! Requests that arrive together travel together, so that a crowd costs tiny_http's two threads one wake-up, not
-//! one each.
+//! A few travel together, so that a crowd costs tiny_http's two threads one wake-up for all and not one each; the
+//! rest waits here, where the first request of a connection goes before the later ones of others. So a probe, which
+//! opens a connection each time, is not behind whoever has sent a thousand requests at once.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -10,12 +11,22 @@ use mio::net::TcpStream;
 
 use crate::head::Head;
 
+/// Requests that tiny_http has at a time.
+const IN_FLIGHT: usize = 16;
+
 pub(crate) struct Upstream {
     stream: TcpStream,
+    first: VecDeque<Waiting>,
+    later: VecDeque<Waiting>,
     output: Vec<u8>,
     input: Vec<u8>,
     pending: VecDeque<Pending>,
     broken: bool,
+}
+
+struct Waiting {
+    request: String,
+    whose: Pending,
 }
 
 /// Whose turn it is.
@@ -28,7 +39,15 @@ pub(crate) struct Pending {
 
 impl Upstream {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, output: Vec::new(), input: Vec::new(), pending: VecDeque::new(), broken: false }
+        Self {
+            stream,
+            first: VecDeque::new(),
+            later: VecDeque::new(),
+            output: Vec::new(),
+            input: Vec::new(),
+            pending: VecDeque::new(),
+            broken: false,
+        }
     }
 
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
@@ -40,15 +59,29 @@ impl Upstream {
         self.broken
     }
 
-    /// Queues a request; it leaves with the next [`flush`](Self::flush). Its words are plain ASCII, see [`Head`].
-    pub(crate) fn ask(&mut self, head: &Head, slot: usize, id: u64) {
+    /// Queues a request, one per client; it leaves with one of the next [`flush`](Self::flush)es. Its words are plain
+    /// ASCII, see [`Head`]. `first` goes before all that are not.
+    pub(crate) fn ask(&mut self, head: &Head, slot: usize, id: u64, first: bool) {
         let request =
             format!("{} {} HTTP/1.{}\r\nConnection: keep-alive\r\n\r\n", head.method, head.path, head.minor);
-        self.output.extend_from_slice(request.as_bytes());
-        self.pending.push_back(Pending { slot, id, head_only: head.method == "HEAD" });
+        let whose = Pending { slot, id, head_only: head.method == "HEAD" };
+        let queue = if first { &mut self.first } else { &mut self.later };
+        queue.push_back(Waiting { request, whose });
+    }
+
+    /// The client has left: its request, unless it is on its way, will not be asked.
+    pub(crate) fn forget(&mut self, id: u64) {
+        self.first.retain(|waiting| waiting.whose.id != id);
+        self.later.retain(|waiting| waiting.whose.id != id);
     }
 
     pub(crate) fn flush(&mut self) {
+        while self.pending.len() < IN_FLIGHT
+            && let Some(waiting) = self.first.pop_front().or_else(|| self.later.pop_front())
+        {
+            self.output.extend_from_slice(waiting.request.as_bytes());
+            self.pending.push_back(waiting.whose);
+        }
         while !self.output.is_empty() && !self.broken {
             match self.stream.write(&self.output) {
                 Ok(written) => _ = self.output.drain(..written),
