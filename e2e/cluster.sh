@@ -1,0 +1,75 @@
+# What the steps know of a cluster. Sourced by each of them; needs kubectl, and $OVERLAY, $NAMESPACE from `run`.
+# shellcheck shell=bash
+set -euo pipefail
+
+k() { kubectl --namespace "$NAMESPACE" "$@"; }
+
+say() { printf '      %s\n' "$*"; }
+
+fail() {
+  printf '      FAILED: %s\n' "$*" >&2
+  exit 1
+}
+
+# until_true SECONDS WHAT COMMAND…: asks twice a second, and fails with WHAT when the time is over.
+until_true() {
+  local seconds=$1 what=$2 end
+  shift 2
+  end=$((SECONDS + seconds))
+  until "$@"; do
+    ((SECONDS < end)) || fail "not within $seconds s: $what"
+    sleep 0.5
+  done
+}
+
+# same WHAT EXPECTED ACTUAL
+same() {
+  [[ $2 == "$3" ]] || fail "$1: expected '$2', got '$3'"
+}
+
+# The pods of a Deployment that are meant to stay, newest last; one-off pods have no template hash.
+pods_of() {
+  k get pods -l "app.kubernetes.io/name=$1,pod-template-hash" --sort-by=.metadata.creationTimestamp -o go-template='
+    {{- range .items}}{{if not .metadata.deletionTimestamp}}{{.metadata.name}}{{"\n"}}{{end}}{{end}}'
+}
+
+pod_of() { pods_of "$1" | tail -n 1; }
+
+restarts_of() { k get pod "$1" -o jsonpath='{.status.containerStatuses[0].restartCount}'; }
+
+restarted() { (($(restarts_of "$1") > 0)); }
+
+rolled_out() {
+  k rollout status "deployment/$1" --timeout="${2:-120s}" >/dev/null || fail "deployment/$1 did not roll out"
+}
+
+# logged POD PATTERN: whether a line of its current container matches.
+logged() { k logs "$1" 2>/dev/null | grep -Eq -- "$2"; }
+
+# LocalStack's image may still have to be pulled.
+all_rolled_out() {
+  local deployment
+  for deployment in $(k get deployments -o name); do
+    rolled_out "${deployment#*/}" 300s
+  done
+}
+
+# at_end COMMAND…: runs it when the step ends, whatever way, the last one first.
+ENDINGS=()
+at_end() { ENDINGS=("$*" "${ENDINGS[@]}"); }
+
+end() {
+  local status=$? command
+  for command in "${ENDINGS[@]}"; do eval "$command" || status=1; done
+  exit "$status"
+}
+trap end EXIT
+
+# A step that changes something calls this first: the next one finds what the overlay says. Not `apply`, which leaves
+# what others have set in place.
+altering() { at_end as_declared; }
+
+as_declared() {
+  kubectl kustomize "$OVERLAY" | kubectl replace -f - >/dev/null
+  all_rolled_out
+}

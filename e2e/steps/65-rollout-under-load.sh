@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# `kubectl rollout restart` under load loses and doubles nothing
+. "$E2E/cluster.sh"
+. "$E2E/messages.sh"
+
+altering
+consumer_with MAX_RECEIVES=5
+collect_logs
+numbered 1 2000 | start_publishing 50
+for _ in 1 2; do
+  sleep 5
+  k rollout restart deployment/consumer >/dev/null
+  rolled_out consumer
+done
+finish_publishing 120 2000
+none_lost 120 2000
+none_doubled 2000
+say "2000 of 2000 messages deleted once each, by $(find "$LOGS" -mindepth 1 -maxdepth 1 -type d | wc -l) pods"
