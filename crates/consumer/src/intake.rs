@@ -1,0 +1,137 @@
+//! The intake: what a receive brought gets its lease and its place, and starts.
+//!
+//! Messages of a standard queue start at once. Those of a FIFO queue start one after another within their group,
+//! groups in parallel; when one fails, the rest of its group that is here goes back untouched, so that nothing
+//! overtakes it.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use messaging::envelope::{Message, Received, Unreadable};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::account::Outcome;
+use crate::held::{Held, Identity};
+use crate::job::{Job, Work};
+use crate::lease::Lease;
+use crate::shared::Shared;
+use crate::visibility::Change;
+
+/// Where pollers bring what they received. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Intake {
+    shared: Arc<Shared>,
+    work: Arc<dyn Work>,
+    groups: Arc<Mutex<HashMap<String, VecDeque<Job>>>>,
+}
+
+impl Intake {
+    pub(crate) fn new(shared: Arc<Shared>, work: Arc<dyn Work>) -> Self {
+        Self { shared, work, groups: Arc::default() }
+    }
+
+    /// Takes one receive's messages; `room` has a permit for each of them, what is left of it is given back.
+    pub(crate) fn accept(
+        &self,
+        entries: Vec<Received>,
+        mut room: OwnedSemaphorePermit,
+        received_at: Instant,
+        visibility: Duration,
+    ) {
+        self.shared.metrics.oldest_age.set(oldest_age(&entries));
+        if entries.is_empty() {
+            return;
+        }
+        self.shared.ledger.receive(u64::try_from(entries.len()).unwrap_or(0));
+        let lease = |entry: &Received| Arc::new(Lease::new(entry.receipt.clone(), received_at, visibility));
+        let leases: Vec<_> = entries.iter().map(lease).collect();
+        let keys = self.shared.leases.insert(leases.iter().map(Arc::clone));
+        for ((entry, lease), key) in entries.into_iter().zip(leases).zip(keys) {
+            // SQS never answers with more than was asked for; should it, the message is held without a permit's count
+            let permit = room.split(1).unwrap_or_else(|| {
+                Arc::new(tokio::sync::Semaphore::new(1))
+                    .try_acquire_owned()
+                    .expect("a new semaphore has its permit")
+            });
+            let identity = identity(&entry);
+            let group = entry.group;
+            let held = Held::new(Arc::clone(&self.shared), identity, lease, key, permit);
+            if self.shared.is_draining() {
+                self.release(held);
+                continue;
+            }
+            let job = Job { held, message: entry.message };
+            match group.filter(|_| self.shared.spec.queue.is_fifo()) {
+                Some(group) => self.queue_in_group(group, job),
+                None => {
+                    tokio::spawn(job.run(Arc::clone(&self.work), Arc::clone(&self.shared)));
+                }
+            }
+        }
+    }
+
+    fn release(&self, held: Held) {
+        self.shared.changes.send(Change::release(held)).ok();
+    }
+
+    fn queue_in_group(&self, group: String, job: Job) {
+        let mut groups = self.groups.lock().expect("no panic while it is held");
+        match groups.get_mut(&group) {
+            Some(waiting) => waiting.push_back(job),
+            None => {
+                groups.insert(group.clone(), VecDeque::from([job]));
+                drop(groups);
+                tokio::spawn(self.clone().work_off(group));
+            }
+        }
+    }
+
+    async fn work_off(self, group: String) {
+        loop {
+            let Some(mut job) = self.next_of(&group) else { return };
+            if self.shared.is_draining() {
+                self.release(job.held);
+                continue;
+            }
+            let outcome = job.held.tell();
+            tokio::spawn(job.run(Arc::clone(&self.work), Arc::clone(&self.shared)));
+            // only when the delete is confirmed may the next one start
+            if outcome.await != Ok(Outcome::Deleted) {
+                while let Some(rest) = self.next_of(&group) {
+                    self.release(rest.held);
+                }
+                return;
+            }
+        }
+    }
+
+    /// The next of a group; the group is forgotten with its last.
+    fn next_of(&self, group: &str) -> Option<Job> {
+        let mut groups = self.groups.lock().expect("no panic while it is held");
+        let next = groups.get_mut(group).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            groups.remove(group);
+        }
+        next
+    }
+}
+
+fn identity(entry: &Received) -> Identity {
+    let message: Result<&Message, &Unreadable> = entry.message.as_ref();
+    Identity {
+        id: message.map_or_else(|_| entry.sqs_message_id.clone(), |m| m.id.clone()),
+        trace: message.ok().and_then(|m| m.trace).map(|t| t.trace_id()),
+        receive_count: entry.receive_count,
+        published_at: message.ok().and_then(|m| m.published_at),
+    }
+}
+
+/// In seconds; 0 for an empty receive. Clocks that disagree make no negative age.
+fn oldest_age(entries: &[Received]) -> f64 {
+    let published = entries.iter().filter_map(|e| e.message.as_ref().ok()?.published_at);
+    let now = SystemTime::now();
+    published.map(|t| now.duration_since(t).unwrap_or_default().as_secs_f64()).fold(0.0, f64::max)
+}

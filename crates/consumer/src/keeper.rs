@@ -1,0 +1,137 @@
+//! The keeper: knows the queue, and gets it back when it vanishes.
+//!
+//! It finds the topology at start, again when a call says that the queue is gone, and now and then to see what an
+//! operator changed. With `PROVISION` it also creates what is missing. It never gives up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_sqs::types::QueueAttributeName;
+use health::Pulse;
+use messaging::backoff::Backoff;
+use messaging::call::CallError;
+use messaging::topology::{self, Queue, QueueRef, TopologyError};
+use tokio::time::Instant;
+
+use crate::shared::Shared;
+
+/// How often the queue's depth is measured: two calls a minute.
+const MEASURE: Duration = Duration::from_secs(60);
+
+/// How often the topology is looked at again where nothing is wrong: an operator's changes are seen within this. Where it
+/// is ours to keep (`PROVISION`) it is looked at with every measure, for then a topic or a subscription may vanish
+/// without any call failing.
+const REFRESH: Duration = Duration::from_secs(5 * 60);
+
+/// Runs until the worker has drained.
+pub(crate) async fn run(shared: Arc<Shared>, pulse: Pulse) {
+    let mut backoff = Backoff::new(Duration::from_millis(500));
+    let mut looked: Option<Instant> = None;
+    while !shared.drained.is_cancelled() {
+        pulse.beat();
+        let fresh = looked.is_some_and(|at| at.elapsed() < REFRESH) && !shared.spec.provision;
+        let known = shared.queue.borrow().clone().filter(|_| fresh);
+        let result = match known {
+            Some(queue) => {
+                measure(&shared, &queue).await;
+                Ok(())
+            }
+            None => look(&shared).await,
+        };
+        let pause = match &result {
+            Ok(()) => {
+                looked = looked.filter(|_| fresh).or(Some(Instant::now()));
+                backoff.reset();
+                MEASURE
+            }
+            Err(error) => backoff.next(error.fault().backoff_cap()),
+        };
+        let until = Instant::now() + pause;
+        // after a failure only time helps: a call that finds the queue missing must not make this loop spin
+        let hurry = result.is_ok();
+        while Instant::now() < until {
+            pulse.beat();
+            tokio::select! {
+                () = tokio::time::sleep_until(until.min(Instant::now() + Shared::BEAT)) => {}
+                () = shared.queue_missing.notified(), if hurry => {
+                    looked = None;
+                    break;
+                }
+                () = shared.drained.cancelled() => return,
+            }
+        }
+    }
+}
+
+async fn look(shared: &Arc<Shared>) -> Result<(), TopologyError> {
+    let found = topology::queue(&shared.clients, &shared.spec).await;
+    match &found {
+        Ok(queue) => {
+            shared.outages.topology.succeeded();
+            shared.vitals.topology.met();
+            adopt(shared, queue.clone());
+            measure(shared, queue).await;
+        }
+        Err(error) => {
+            shared.vitals.topology.unmet(error.to_string());
+            shared.outages.topology.failed(&as_call_error(error));
+        }
+    }
+    found.map(drop)
+}
+
+/// Publishes the queue if it is new or changed. A queue without visibility timeout gets 30 s, SQS's own default: a lease
+/// of zero is none.
+fn adopt(shared: &Shared, mut queue: Queue) {
+    if queue.visibility < Duration::from_secs(1) {
+        tracing::warn!(
+            queue_arn = queue.arn,
+            "the queue's visibility timeout is 0; receiving with 30 s instead"
+        );
+        queue.visibility = Duration::from_secs(30);
+    }
+    let changed = shared.queue.send_if_modified(|known| {
+        let changed = known.as_deref() != Some(&queue);
+        if changed {
+            *known = Some(Arc::new(queue.clone()));
+        }
+        changed
+    });
+    if !changed {
+        return;
+    }
+    shared.metrics.without_redrive.set(i64::from(queue.redrive.is_none()));
+    match &queue.redrive {
+        Some(redrive) => tracing::info!(queue_arn = queue.arn, visibility = ?queue.visibility,
+            dead_letter_arn = redrive.dead_letter_arn, max_receives = redrive.max_receives, "receiving"),
+        None => tracing::warn!(queue_arn = queue.arn, visibility = ?queue.visibility,
+            "receiving from a queue without a redrive policy: what always fails stays in it and is tried for ever; \
+             give the queue a dead-letter queue"),
+    }
+}
+
+/// Depths for the dashboard. A failure here is not worth a word: the calls that matter have their own.
+async fn measure(shared: &Shared, queue: &Queue) {
+    let names = [
+        QueueAttributeName::ApproximateNumberOfMessages,
+        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+    ];
+    if let Ok(depth) = topology::queue_attributes(&shared.clients, &queue.url, &names).await {
+        let of = |name| depth.get(name).and_then(|n| n.parse().ok()).unwrap_or(0);
+        shared.metrics.queue_visible.set(of(&names[0]));
+        shared.metrics.queue_in_flight.set(of(&names[1]));
+    }
+    let Some(redrive) = &queue.redrive else { return };
+    let name = redrive.dead_letter_arn.rsplit(':').next().unwrap_or_default();
+    let url = match queue.url.rsplit_once('/') {
+        Some((base, _)) => format!("{base}/{name}"),
+        None => QueueRef::Name(name.to_owned()).name().to_owned(),
+    };
+    if let Ok(depth) = topology::queue_attributes(&shared.clients, &url, &names[..1]).await {
+        shared.metrics.dead_letters.set(depth.get(&names[0]).and_then(|n| n.parse().ok()).unwrap_or(0));
+    }
+}
+
+fn as_call_error(error: &TopologyError) -> CallError {
+    CallError { action: "looking for the queue", fault: error.fault(), code: None, detail: error.to_string() }
+}

@@ -1,0 +1,149 @@
+//! A poller: takes room, receives, hands on, and does it again.
+//!
+//! Room is taken before the receive, so nothing is received that could not start, and the sum over all pollers is
+//! bounded. A receive is bounded by our own clock; whatever comes back, the pulse beats. A receive in the air is never
+//! dropped: what SQS has handed out would stay hidden for a whole lease (aws/aws-sdk-go-v2#2068).
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use health::Pulse;
+use messaging::backoff::Backoff;
+use messaging::call::{CallError, Fault, bounded};
+use messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
+use messaging::topology::Queue;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::batch::LARGEST;
+use crate::intake::Intake;
+use crate::shared::Shared;
+
+/// The first wait after an error is at most this.
+const BACKOFF: Duration = Duration::from_secs(1);
+
+/// How long a poller that has room for one waits for more: a receive for one costs as much as one for ten.
+const ROOM_LINGER: Duration = Duration::from_millis(5);
+
+/// A timed-out receive of a FIFO queue repeats its attempt id for this long, and gets the same messages again.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-receiverequestattemptid-request-parameter.html>
+const ATTEMPT_ID_HOLDS: Duration = Duration::from_secs(5 * 60);
+
+/// Works until it is sent home (then it returns `true`) or the worker drains.
+pub(crate) async fn run(shared: &Arc<Shared>, intake: &Intake, number: usize, pulse: &Pulse) {
+    let mut poller = Poller { shared, pulse, backoff: Backoff::new(BACKOFF), attempt: None };
+    while !shared.is_draining() && shared.crew.wants(number) {
+        let Some(queue) = poller.unless_draining(shared.known_queue()).await else { return };
+        let Some(room) = poller.room().await else { return };
+        let asked = room.num_permits();
+        match poller.receive(&queue, asked).await {
+            Ok(entries) => {
+                let received_at = Instant::now();
+                match entries.len() {
+                    0 => shared.crew.empty(number),
+                    n if n >= asked.min(LARGEST) => shared.crew.full(number),
+                    _ => {}
+                }
+                poller.backoff.reset();
+                intake.accept(entries, room, received_at, queue.visibility);
+            }
+            Err(error) => {
+                drop(room);
+                shared.crew.failed();
+                let wait = poller.backoff.next(error.fault.backoff_cap());
+                poller.unless_draining(tokio::time::sleep(wait)).await;
+            }
+        }
+    }
+}
+
+struct Poller<'a> {
+    shared: &'a Arc<Shared>,
+    pulse: &'a Pulse,
+    backoff: Backoff,
+    /// The id of a FIFO receive whose answer did not arrive, and since when it is used.
+    attempt: Option<(String, Instant)>,
+}
+
+impl Poller<'_> {
+    /// Awaits something that may take long, with a beating pulse; `None` when the worker drains.
+    async fn unless_draining<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(wait);
+        loop {
+            self.pulse.beat();
+            tokio::select! {
+                done = &mut wait => return Some(done),
+                () = self.shared.draining.cancelled() => return None,
+                () = tokio::time::sleep(Shared::BEAT) => {}
+            }
+        }
+    }
+
+    /// Room for one to ten messages.
+    async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        let room = &self.shared.room;
+        let mut first = self.unless_draining(Arc::clone(room).acquire_owned()).await?.ok()?;
+        let wanted = LARGEST.min(self.shared.options.max_in_flight) - 1;
+        if room.available_permits() < wanted {
+            // handlers that finish in this moment make the receive a fuller one
+            let all = u32::try_from(wanted).unwrap_or(0);
+            if let Ok(Ok(rest)) =
+                tokio::time::timeout(ROOM_LINGER, Arc::clone(room).acquire_many_owned(all)).await
+            {
+                first.merge(rest);
+                return Some(first);
+            }
+        }
+        let rest = u32::try_from(wanted.min(room.available_permits())).unwrap_or(0);
+        if let Ok(rest) = Arc::clone(room).try_acquire_many_owned(rest) {
+            first.merge(rest);
+        }
+        Some(first)
+    }
+
+    async fn receive(&mut self, queue: &Queue, room: usize) -> Result<Vec<Received>, CallError> {
+        // while calls fail, a short poll asks whether SQS is back: a long one into a black hole would cost 20 s more
+        let wait = if self.backoff.failures() == 0 { self.shared.options.wait_time } else { Duration::ZERO };
+        let wait = Duration::from_secs(wait.as_secs());
+        let call = self
+            .shared
+            .clients
+            .polls
+            .receive_message()
+            .queue_url(&queue.url)
+            .max_number_of_messages(i32::try_from(room.min(LARGEST)).unwrap_or(1))
+            .wait_time_seconds(i32::try_from(wait.as_secs()).unwrap_or(0))
+            // named in each call, so that the lease is known even if the queue's default changes meanwhile
+            .visibility_timeout(i32::try_from(queue.visibility.as_secs()).unwrap_or(30))
+            .set_message_system_attribute_names(Some(SYSTEM_ATTRIBUTES.to_vec()))
+            .message_attribute_names("All")
+            .set_receive_request_attempt_id(queue.is_fifo().then(|| self.attempt_id()));
+        self.pulse.beat();
+        let answer = bounded("ReceiveMessage", wait + self.shared.clients.call_timeout, call.send()).await;
+        self.pulse.beat();
+        let answered = !matches!(&answer, Err(e) if matches!(e.fault, Fault::TimedOut | Fault::Unreachable | Fault::Server));
+        if answered {
+            self.attempt = None;
+        }
+        self.shared.note(&self.shared.outages.receive, &answer);
+        let outcome = match &answer {
+            Ok(answer) if answer.messages().is_empty() => "empty",
+            Ok(_) => "messages",
+            Err(error) => error.fault.label(),
+        };
+        self.shared.metrics.receive_calls.with_label_values(&[outcome]).inc();
+        Ok(answer?.messages.unwrap_or_default().into_iter().filter_map(Received::open).collect())
+    }
+
+    fn attempt_id(&mut self) -> String {
+        match &self.attempt {
+            Some((id, since)) if since.elapsed() < ATTEMPT_ID_HOLDS => id.clone(),
+            _ => {
+                let id = format!("{:032x}", fastrand::u128(..));
+                self.attempt = Some((id.clone(), Instant::now()));
+                id
+            }
+        }
+    }
+}

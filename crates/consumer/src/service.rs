@@ -1,0 +1,79 @@
+//! The consumer as a service: settings, health server, handler and worker put together. The binary and `lifeline up` call
+//! it.
+
+use std::future::Future;
+
+use anyhow::Context as _;
+use messaging::aws::Clients;
+
+use crate::handlers::{Configured, Drill};
+use crate::settings::{HandlerKind, Settings};
+use crate::worker::{Drained, Worker};
+
+/// What a service shows of itself while it runs; an embedding program makes it first, to look inside.
+#[derive(Debug, Clone)]
+pub struct Vitals {
+    /// Who must make progress.
+    pub pulses: health::Pulses,
+    /// What must hold before it is ready.
+    pub readiness: health::Readiness,
+    /// What is counted.
+    pub metrics: health::Metrics,
+}
+
+impl Vitals {
+    /// Fresh ones.
+    pub fn new() -> Self {
+        let pulses = health::Pulses::new();
+        let metrics = health::Metrics::new(env!("CARGO_PKG_VERSION"), &pulses);
+        Self { pulses, readiness: health::Readiness::new(), metrics }
+    }
+}
+
+impl Default for Vitals {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Serves health and works until `shutdown` completes and the drain is over.
+///
+/// # Errors
+/// The health server's port cannot be had, the handler cannot be opened, or no region is known: nothing has been received then.
+///
+/// # Cancel safety
+/// As of [`Worker::run`].
+pub async fn run(
+    settings: Settings,
+    vitals: Vitals,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<Drained> {
+    let Vitals { pulses, readiness, metrics } = vitals;
+    let server = health::Server::builder(pulses.clone(), readiness.clone(), metrics.clone())
+        .access_log(settings.access_log)
+        .listen(settings.health_addr)?;
+    let handler = Configured::open(&settings.handler, settings.max_in_flight).await?;
+    let handler = Drill { handler, hang_on: settings.drill_hang.clone() };
+    let clients = Clients::connect(&settings.access).await?;
+    let systemd = health::systemd::Notifier::from_env();
+    let _watchdog = systemd.watch(&pulses).context("starting systemd's watchdog")?;
+    tracing::info!(target: "consumer", version = env!("CARGO_PKG_VERSION"), health = %server.local_addr(),
+        queue = settings.queue.queue.name(), region = clients.region, provision = settings.queue.provision, "starting");
+    systemd.ready();
+    let whole = settings.handler == HandlerKind::Log;
+    let worker = Worker::builder(clients, settings.queue)
+        .pollers(settings.pollers)
+        .max_in_flight(settings.max_in_flight)
+        .wait_time(settings.wait_time)
+        .handler_timeout(settings.handler_timeout)
+        .shutdown_grace(settings.grace)
+        .log_body(if whole { usize::MAX } else { 1024 })
+        .health(pulses, readiness, metrics);
+    let drained = worker
+        .run(handler, async {
+            shutdown.await;
+            systemd.stopping();
+        })
+        .await;
+    Ok(drained)
+}
