@@ -70,6 +70,6 @@ trap end EXIT
 altering() { at_end as_declared; }
 
 as_declared() {
-  kubectl kustomize "$OVERLAY" | kubectl replace -f - >/dev/null
+  kubectl kustomize "$OVERLAY" | kubectl replace --save-config -f - >/dev/null
   all_rolled_out
 }
