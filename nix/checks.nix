@@ -100,14 +100,13 @@ rules
     done
   '';
 
-  shellcheck =
-    script "shellcheck" [ pkgs.shellcheck ]
-      "cd ${project.scripts} && grep -rlE '^#!.*bash|^# shellcheck shell=bash' . | xargs shellcheck -x";
+  shellcheck = script "shellcheck" [ pkgs.shellcheck ] ''
+    cd ${project.scripts}
+    grep -rlE '^#!.*bash|^# shellcheck shell=bash' . | xargs shellcheck -x
+  '';
 
   # Against stand-ins of minikube, kubectl and docker, which lie as minikube does.
-  apps =
-    script "apps" [ pkgs.jq ]
-      "cp -r ${project.scripts} project && chmod -R u+w project && bash project/nix/tests/run apps";
+  apps = script "apps" [ pkgs.jq ] "bash ${project.scripts}/nix/tests/run apps";
 
   sbom = script "sbom" [ pkgs.jq ] ''
     for file in ${sbom}/*.cdx.json; do
@@ -118,9 +117,14 @@ rules
   '';
 
   module = script "module" [ ] (
-    lib.concatMapStrings (name: ''
-      grep -q '^WatchdogSec=' ${units."lifeline-${name}.service".unit}/lifeline-${name}.service
-    '') [ "producer" "consumer" ]
+    lib.concatMapStrings
+      (name: ''
+        grep -q '^WatchdogSec=' ${units."lifeline-${name}.service".unit}/lifeline-${name}.service
+      '')
+      [
+        "producer"
+        "consumer"
+      ]
   );
 
   vm = vmTest;

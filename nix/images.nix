@@ -51,7 +51,10 @@ let
     };
 
   plain = lib.mapAttrs' (
-    program: _: lib.nameValuePair "${program}-image" (image { inherit program; })
+    program: _:
+    lib.nameValuePair "${program}-image" (image {
+      inherit program;
+    })
   ) project.programs;
 
   # With a shell and curl, for the exercise's `kubectl exec POD -- curl http://0.0.0.0:5000/health`.
@@ -71,8 +74,9 @@ let
   # The image as a docker-archive under the tag that the overlays name. Its name ends in .tar: k3s imports by that.
   archive =
     key: stream:
-    pkgs.runCommand "${key}.tar" { passthru = { inherit stream; }; }
-      "${stream} --repo_tag ${stream.imageName}:${project.version} >$out";
+    pkgs.runCommand "${key}.tar" {
+      passthru = { inherit stream; };
+    } "${stream} --repo_tag ${stream.imageName}:${project.version} >$out";
 
   # A hash of what an image holds and says, its commit and the names of store paths aside: the tag by which it is
   # deployed. A commit that leaves a program as it was leaves its pods alone.

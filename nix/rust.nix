@@ -43,7 +43,8 @@ let
   workspace = craneLib.buildPackage (
     shared
     // {
-      cargoExtraArgs = lib.concatMapStringsSep " " (name: "-p ${name}") (lib.attrNames project.programs) + " --locked";
+      cargoExtraArgs =
+        lib.concatMapStringsSep " " (name: "-p ${name}") (lib.attrNames project.programs) + " --locked";
       doCheck = false;
       # A static program that names a store path would drag it into every image.
       allowedReferences = [ ];

@@ -19,7 +19,15 @@ let
     stdenv.hostPlatform.system = "x86_64-linux";
     runtimeShell = "/bin/bash";
   }
-  // lib.genAttrs [ "coreutils" "curl" "gnugrep" "gnused" "jq" "kubectl" "minikube" ] package;
+  // lib.genAttrs [
+    "coreutils"
+    "curl"
+    "gnugrep"
+    "gnused"
+    "jq"
+    "kubectl"
+    "minikube"
+  ] package;
   self.packages.x86_64-linux = lib.genAttrs [ "producer" "consumer" "lifeline" ] package;
 
   lifeline = {
@@ -38,9 +46,20 @@ let
   };
 
   # As systemd reads it: a list is a setting that is repeated.
-  text = value: if value == true then "true" else if value == false then "false" else toString value;
-  lines = lib.concatMapAttrs (key: value: { ${key} = map (one: "${key}=${text one}") (lib.toList value); });
-  section = name: settings: "[${name}]\n${lib.concatStringsSep "\n" (lib.concatLists (lib.attrValues (lines settings)))}\n";
+  text =
+    value:
+    if value == true then
+      "true"
+    else if value == false then
+      "false"
+    else
+      toString value;
+  lines = lib.concatMapAttrs (
+    key: value: { ${key} = map (one: "${key}=${text one}") (lib.toList value); }
+  );
+  section =
+    name: settings:
+    "[${name}]\n${lib.concatStringsSep "\n" (lib.concatLists (lib.attrValues (lines settings)))}\n";
   render =
     _: service:
     section "Unit" (

@@ -4,10 +4,24 @@
 let
   inherit (lib) mkOption types;
   option = type: mkOption { inherit type; };
-  default = type: value: mkOption { inherit type; default = value; };
+  default =
+    type: value:
+    mkOption {
+      inherit type;
+      default = value;
+    };
 
   # lib/systemd-unit-options.nix, unitOption: a value, or a list where the setting may be repeated.
-  atom = types.nullOr (types.oneOf [ types.bool types.int types.float types.str types.path types.package ]);
+  atom = types.nullOr (
+    types.oneOf [
+      types.bool
+      types.int
+      types.float
+      types.str
+      types.path
+      types.package
+    ]
+  );
   unitOption = types.either atom (types.listOf atom);
   unitName = types.strMatching "[a-zA-Z0-9@%:_.\\-]+[.](service|socket|device|mount|automount|swap|target|path|timer|scope|slice)";
 
@@ -22,15 +36,43 @@ let
       wantedBy = default (types.listOf unitName) [ ];
       startLimitIntervalSec = option types.int;
       unitConfig = default (types.attrsOf unitOption) { };
-      environment = default (types.attrsOf (types.nullOr (types.oneOf [ types.str types.path types.package ]))) { };
-      path = default (types.listOf (types.oneOf [ types.package types.str ])) [ ];
-      serviceConfig = default (
-        types.addCheck (types.attrsOf unitOption) (
-          config:
-          lib.elem (config.Type or "simple") [ "exec" "simple" "forking" "oneshot" "dbus" "notify" "notify-reload" "idle" ]
-          && lib.elem (config.Restart or "no") [ "no" "on-success" "on-failure" "on-abnormal" "on-abort" "on-watchdog" "always" ]
+      environment = default (types.attrsOf (
+        types.nullOr (
+          types.oneOf [
+            types.str
+            types.path
+            types.package
+          ]
         )
-      ) { };
+      )) { };
+      path = default (types.listOf (
+        types.oneOf [
+          types.package
+          types.str
+        ]
+      )) [ ];
+      serviceConfig = default (types.addCheck (types.attrsOf unitOption) (
+        config:
+        lib.elem (config.Type or "simple") [
+          "exec"
+          "simple"
+          "forking"
+          "oneshot"
+          "dbus"
+          "notify"
+          "notify-reload"
+          "idle"
+        ]
+        && lib.elem (config.Restart or "no") [
+          "no"
+          "on-success"
+          "on-failure"
+          "on-abnormal"
+          "on-abort"
+          "on-watchdog"
+          "always"
+        ]
+      )) { };
     };
   };
 in
@@ -48,16 +90,25 @@ in
     services.getty.autologinUser = default (types.nullOr types.str) null;
     # modules/config/system-path.nix, modules/config/shells-environment.nix
     environment.systemPackages = default (types.listOf types.package) [ ];
-    environment.variables = default (types.attrsOf (types.oneOf [ (types.listOf types.str) types.int types.str types.path ])) { };
+    environment.variables = default (types.attrsOf (
+      types.oneOf [
+        (types.listOf types.str)
+        types.int
+        types.str
+        types.path
+      ]
+    )) { };
     # modules/programs/bash/bash.nix
     programs.bash.loginShellInit = default types.lines "";
     # modules/config/users-groups.nix, modules/security/pam.nix, modules/security/sudo.nix
-    users.users = default (types.attrsOf (types.submodule {
-      options = {
-        isNormalUser = default types.bool false;
-        extraGroups = default (types.listOf types.str) [ ];
-      };
-    })) { };
+    users.users = default (types.attrsOf (
+      types.submodule {
+        options = {
+          isNormalUser = default types.bool false;
+          extraGroups = default (types.listOf types.str) [ ];
+        };
+      }
+    )) { };
     users.motd = default (types.nullOr types.lines) null;
     security.sudo.wheelNeedsPassword = default types.bool true;
     # modules/services/cluster/rancher/default.nix
@@ -76,9 +127,11 @@ in
       cores = default types.ints.positive 1;
       diskImage = default (types.nullOr types.str) "./machine.qcow2";
       diskSize = default (types.either (types.enum [ "auto" ]) types.ints.positive) 1024;
-      fileSystems = default (types.attrsOf (types.submodule {
-        options.options = default (types.nonEmptyListOf types.nonEmptyStr) [ "defaults" ];
-      })) { };
+      fileSystems = default (types.attrsOf (
+        types.submodule {
+          options.options = default (types.nonEmptyListOf types.nonEmptyStr) [ "defaults" ];
+        }
+      )) { };
     };
   };
 }
