@@ -174,7 +174,7 @@ mod tests {
 
     /// The zone is read from the environment, which only a process of its own may change.
     #[test]
-    fn lines_are_in_local_time_and_in_utc_where_no_zone_is_known() {
+    fn lines_are_in_local_time() {
         const CHILD: &str = "HEALTH_TEST_PRINT_LINE";
         if std::env::var_os(CHILD).is_some() {
             io::stdout().write_all(text(&access(b"GET /health HTTP/1.1")).as_bytes()).unwrap();
@@ -182,24 +182,24 @@ mod tests {
         }
         let installed = |zone: &str| std::path::Path::new("/usr/share/zoneinfo").join(zone).exists();
         for (tz, local) in [
-            ("UTC", "30/Jan/2021 00:25:58"),
+            ("UTC0", "30/Jan/2021 00:25:58"),
+            ("CET-1CEST,M3.5.0,M10.5.0/3", "30/Jan/2021 01:25:58"),
             ("Europe/Berlin", "30/Jan/2021 01:25:58"),
             ("America/New_York", "29/Jan/2021 19:25:58"),
-            ("CET-1CEST,M3.5.0,M10.5.0/3", "30/Jan/2021 01:25:58"),
         ] {
+            if tz.starts_with(['E', 'A']) && !installed(tz) {
+                continue; // a sandbox without zone files
+            }
             let output = std::process::Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "--nocapture"])
-                .arg("access_log::tests::lines_are_in_local_time_and_in_utc_where_no_zone_is_known")
+                .arg("access_log::tests::lines_are_in_local_time")
                 .env(CHILD, "1")
                 .env("TZ", tz)
                 .output()
                 .unwrap();
             let printed = String::from_utf8(output.stdout).unwrap();
             let expected = format!("172.17.0.1 - - [{local}] \"GET /health HTTP/1.1\" 200 -\n");
-            assert!(
-                printed.contains(&expected) || tz.contains('/') && !installed(tz) && !tz.contains(','),
-                "{tz}: {printed}"
-            );
+            assert!(printed.contains(&expected), "{tz}: {printed}");
         }
     }
 }

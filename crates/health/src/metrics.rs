@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Desc;
 use prometheus::proto::MetricFamily;
@@ -50,8 +51,8 @@ enum Made {
 }
 
 impl Metrics {
-    /// A registry that already shows `build_info{version}`, always 1, and `pulse_age_seconds{pulse}` for every
-    /// pulse of `pulses`.
+    /// A registry that already shows `build_info{version}`, always 1; `process_start_time_seconds`, the moment of this
+    /// call, by whose changes restarts are counted; and `pulse_age_seconds{pulse}` for every pulse of `pulses`.
     pub fn new(version: &str, pulses: &Pulses) -> Self {
         let metrics = Self { registry: Registry::new(), made: Arc::default() };
         let opts = Opts::new("build_info", "The version that runs; always 1.");
@@ -59,6 +60,10 @@ impl Metrics {
             info.with_label_values(&[version]).set(1);
             metrics.register(info);
         }
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        metrics
+            .gauge("process_start_time_seconds", "When the process started, in seconds since 1970.")
+            .set(started.as_secs_f64());
         metrics.show_per_name(
             "pulse_age_seconds",
             "Time since a part that must make progress last did.",

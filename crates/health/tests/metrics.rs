@@ -21,6 +21,7 @@ fn build_info_pulses_and_conditions_come_with_it() {
         .unwrap();
     let text = metrics.render();
     assert!(text.contains("build_info{version=\"1.2.3\"} 1\n"), "{text}");
+    assert!(text.contains("\nprocess_start_time_seconds 1"), "{text}");
     assert!(text.contains("\npulse_age_seconds{pulse=\"poller-1\"} "), "{text}");
     assert!(text.contains("\nreadiness_condition{condition=\"aws\"} 0\n"), "{text}");
     assert!(text.contains("\nreadiness_condition{condition=\"topology\"} 1\n"), "{text}");

@@ -17,20 +17,28 @@ use std::time::{Duration, Instant};
 const ROLE: &str = "HEALTH_TEST_ROLE";
 const CLIENTS: usize = 500;
 
+/// What the other processes of these tests run; nothing, when this is a test run.
 #[test]
-fn slow_clients_and_busy_cores_delay_no_answer_and_take_no_threads_and_little_memory() {
+fn role() {
     match std::env::var(ROLE).as_deref() {
-        Ok("server") => return serve(),
-        Ok(role) => return besiege(role),
+        Ok("busy") => {
+            keep_every_core_busy();
+            serve();
+        }
+        Ok("frugal") => serve(),
+        Ok(kind) => besiege(kind),
         Err(_) => {}
     }
-    let (server, addr) = Role::start("server", "");
+}
+
+#[test]
+fn slow_clients_and_busy_cores_delay_no_answer_and_take_no_threads_and_little_memory() {
+    let (server, addr) = Role::start("busy", "", None);
     let addr: SocketAddr = addr.parse().unwrap();
     let answers = ask_often(addr, Duration::from_secs(1));
     let before = figures(&server.process);
 
-    let siege: Vec<_> =
-        ["idle", "drip", "deaf"].into_iter().map(|kind| Role::start(kind, &addr.to_string()).0).collect();
+    let siege = ["idle", "drip", "deaf"].map(|kind| Role::start(kind, &addr.to_string(), None).0);
     // Longer than every deadline: what the clients hold now they hold for good.
     let besieged = ask_often(addr, Duration::from_secs(9));
     let during = figures(&server.process);
@@ -43,6 +51,17 @@ fn slow_clients_and_busy_cores_delay_no_answer_and_take_no_threads_and_little_me
     // Fewer, when it was long enough: tiny_http's spare threads leave after five seconds.
     assert!(during.threads <= before.threads, "{before:?}, then {during:?}");
     assert!(during.resident_kib < before.resident_kib + 16 * 1024, "{before:?} KiB, then {during:?}");
+}
+
+#[test]
+fn without_file_descriptors_the_longest_idle_gives_way() {
+    let (_server, addr) = Role::start("frugal", "", Some(40));
+    let addr: SocketAddr = addr.parse().unwrap();
+    let (_idle, _) = Role::start("idle", &addr.to_string(), None);
+    let slowest = ask_often(addr, Duration::from_secs(2));
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    let metrics = health::ask(addr, "/metrics", wire::PATIENCE).unwrap().body;
+    assert!(!metrics.contains("health_connections_evicted_total 0\n"), "{metrics}");
 }
 
 /// The slowest answer on new connections, ten a second.
@@ -82,13 +101,11 @@ struct Role {
 
 impl Role {
     /// Returns when it says that it is there, with what it says.
-    fn start(role: &str, addr: &str) -> (Role, String) {
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "slow_clients_and_busy_cores_delay_no_answer_and_take_no_threads_and_little_memory",
-            ])
-            .arg("--nocapture")
+    fn start(role: &str, addr: &str, descriptors: Option<u32>) -> (Role, String) {
+        let limit = descriptors.map_or(String::new(), |number| format!("ulimit -n {number} &&"));
+        let mut process = Command::new("sh")
+            .args(["-c", &format!("{limit} exec \"$0\" --exact role --nocapture")])
+            .arg(std::env::current_exe().unwrap())
             .env(ROLE, role)
             .env("HEALTH_TEST_ADDR", addr)
             .stdin(Stdio::piped())
@@ -117,7 +134,7 @@ impl Drop for Role {
     }
 }
 
-fn serve() {
+fn keep_every_core_busy() {
     for _ in 0..thread::available_parallelism().map_or(4, usize::from) * 2 {
         thread::spawn(|| {
             let mut x = 1_u64;
@@ -126,6 +143,9 @@ fn serve() {
             }
         });
     }
+}
+
+fn serve() {
     let pulses = health::Pulses::new();
     let metrics = health::Metrics::new("1", &pulses);
     let log = health::AccessLog { silence_healthy: true, ..health::AccessLog::default() };
