@@ -106,6 +106,11 @@ impl Fault {
             | "ServiceUnavailable"
             | "RequestTimeout"
             | "RequestTimeoutException" => Self::Server,
+            // said of a receipt that is stale, whoever is called at fault for it
+            "ReceiptHandleIsInvalid"
+            | "MessageNotInflight"
+            | "AWS.SimpleQueueService.MessageNotInflight"
+            | "InvalidParameterValue" => Self::Refused,
             _ if sender_fault => Self::Refused,
             _ => Self::Server,
         }
@@ -193,7 +198,19 @@ where
         SdkError::ConstructionFailure(_) => (construction(error), None),
         _ => (Fault::Server, None),
     };
-    CallError { action, fault, code, detail: chain(error) }
+    CallError { action, fault, code, detail: detail(error) }
+}
+
+/// AWS's code and text where there was an answer, else the causes.
+fn detail<E>(error: &SdkError<E, Response>) -> String
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let answer = error.as_service_error();
+    match (answer.and_then(|e| e.code()), answer.and_then(|e| e.message())) {
+        (Some(code), Some(message)) => crate::escape::Line::new(&format!("{code}: {message}")).limit(1024).to_string(),
+        _ => chain(error),
+    }
 }
 
 /// The SDK reports missing credentials as a construction failure: that is an operator's matter, not the message's.
