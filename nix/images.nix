@@ -17,12 +17,10 @@ let
       programs ? rust.programs,
       name ? program,
       contents ? [ ],
-      layers ? 2, # the fewest that dockerTools takes; the plain images have one
     }:
     pkgs.dockerTools.streamLayeredImage {
       name = "localhost/${name}";
       inherit contents;
-      maxLayers = layers;
       extraCommands = ''
         mkdir -p bin etc/ssl/certs
         install -m 555 ${lib.getExe programs.${program}} bin/${program}
@@ -63,7 +61,6 @@ let
     lib.nameValuePair "${program}-image-debug" (image {
       inherit program;
       name = "${program}-debug";
-      layers = 20;
       contents = [
         pkgs.busybox
         pkgs.curl
