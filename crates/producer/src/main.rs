@@ -1,2 +1,75 @@
-//! producer
-fn main() {}
+//! The binary `producer`: settings, health server, signals, and the service between them.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use messaging::aws::Clients;
+use messaging::shutdown;
+use producer::{Account, Service, Settings, Vitals, settings};
+
+const BAD_SETTINGS: u8 = 2;
+
+fn main() -> ExitCode {
+    let asked = settings::PROGRAM.invocation();
+    if asked.subcommand == Some("health") {
+        return match Settings::health_address(&asked.values) {
+            Ok(address) => ask(address),
+            Err(problems) => fail(BAD_SETTINGS, &problems),
+        };
+    }
+    let settings = match Settings::read(&asked.values) {
+        Ok(settings) => settings,
+        Err(problems) => return fail(BAD_SETTINGS, &problems),
+    };
+    settings.log.clone().install();
+    match run(settings) {
+        Ok(account) => {
+            account.say();
+            ExitCode::from(account.exit_code())
+        }
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
+}
+
+fn run(settings: Settings) -> anyhow::Result<Account> {
+    let vitals = Vitals::new();
+    let server =
+        health::Server::builder(vitals.pulses.clone(), vitals.readiness.clone(), vitals.metrics.clone())
+            .access_log(settings.access_log)
+            .listen(settings.health)?;
+    let stop = shutdown::on_signals(settings.grace).context("listening to signals")?;
+    let systemd = health::systemd::Notifier::from_env();
+    let watchdog = systemd.watch(&vitals.pulses).context("starting the watchdog")?;
+    systemd.ready();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), health = %server.local_addr(), topic = settings.topic.name(), "producer");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let account = runtime.block_on(async {
+        let clients = Clients::connect(&settings.access).await?;
+        let service = Service::new(settings, clients, vitals);
+        anyhow::Ok(service.run(stop.cancelled_owned()).await)
+    });
+    systemd.stopping();
+    // the input's thread may be in a read that nobody ends, and nothing here waits for it
+    runtime.shutdown_background();
+    drop((watchdog, server));
+    account
+}
+
+fn ask(address: SocketAddr) -> ExitCode {
+    match health::ask(address, "/health", Duration::from_secs(3)) {
+        Ok(answer) => {
+            // who asks may have gone: the exit code says it too
+            writeln!(io::stdout(), "{}", answer.body).ok();
+            ExitCode::from(u8::from(!answer.is_ok()))
+        }
+        Err(error) => fail(1, &error),
+    }
+}
+
+fn fail(code: u8, why: &dyn std::fmt::Display) -> ExitCode {
+    writeln!(io::stderr(), "{why}").ok();
+    ExitCode::from(code)
+}

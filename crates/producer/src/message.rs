@@ -1,0 +1,267 @@
+//! A message, and what SNS takes of it. Everything that can be refused without asking SNS is refused here, with the
+//! figure and the limit: nothing is truncated, dropped or left for an emulator and AWS to disagree about.
+
+use std::collections::BTreeMap;
+
+use messaging::envelope::Attribute;
+use messaging::trace::{TRACEPARENT, TraceContext, TraceId};
+
+use crate::deduplication::DeduplicationIds;
+use crate::error::Refusal;
+
+/// Attributes of one message, `traceparent` included. SNS takes more; a raw subscription then discards the message
+/// without a word: <https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html>.
+pub const MAX_ATTRIBUTES: usize = 10;
+
+/// Characters of a message group or deduplication id.
+const MAX_ID: usize = 128;
+
+/// What to publish: a body, and what goes with it.
+///
+/// ```
+/// use messaging::envelope::Attribute;
+/// let message = producer::Message::new(r#"{"id": 7}"#).attribute("kind", Attribute::string("order")).group("c-1");
+/// assert_eq!(message.body(), r#"{"id": 7}"#);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    body: String,
+    attributes: BTreeMap<String, Attribute>,
+    group: Option<String>,
+    deduplication_id: Option<String>,
+}
+
+impl Message {
+    /// A message of this body, byte for byte.
+    pub fn new(body: impl Into<String>) -> Self {
+        Self { body: body.into(), attributes: BTreeMap::new(), group: None, deduplication_id: None }
+    }
+
+    /// Adds an attribute, in place of one of that name.
+    #[must_use]
+    pub fn attribute(mut self, name: impl Into<String>, value: Attribute) -> Self {
+        self.attributes.insert(name.into(), value);
+        self
+    }
+
+    /// The message group: on a FIFO topic its messages are delivered in order; on a standard one SQS uses it for fair
+    /// queues.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// FIFO: messages of the same id within five minutes are one. Without it each message gets an id of its own.
+    #[must_use]
+    pub fn deduplication_id(mut self, id: impl Into<String>) -> Self {
+        self.deduplication_id = Some(id.into());
+        self
+    }
+
+    /// Carries on a trace, instead of starting one.
+    #[must_use]
+    pub fn trace(self, trace: TraceContext) -> Self {
+        self.attribute(TRACEPARENT, Attribute::string(trace.to_string()))
+    }
+
+    /// The body.
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+}
+
+/// A message as it goes over the wire, the same at every try.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) body: String,
+    pub(crate) attributes: BTreeMap<String, Attribute>,
+    pub(crate) group: Option<String>,
+    pub(crate) deduplication_id: Option<String>,
+    pub(crate) trace_id: Option<TraceId>,
+    /// Bytes that count against the topic's maximum: the body, and each attribute's name, type and value.
+    pub(crate) size: usize,
+}
+
+impl Outgoing {
+    /// Checks all but the size, whose limit is the topic's.
+    pub(crate) fn new(message: Message, fifo: bool, ids: &DeduplicationIds) -> Result<Self, Refusal> {
+        let Message { body, mut attributes, group, deduplication_id } = message;
+        if body.is_empty() {
+            return Err(Refusal::Empty);
+        }
+        if let Some((at, character)) = outside_xml(&body) {
+            return Err(Refusal::Character { what: "the body".to_owned(), character, at });
+        }
+        let trace_id = match attributes.get(TRACEPARENT) {
+            // the caller's, even where it is none of ours to understand
+            Some(own) => {
+                own.as_str().and_then(|text| text.parse::<TraceContext>().ok()).map(TraceContext::trace_id)
+            }
+            None => {
+                let trace = TraceContext::start();
+                attributes.insert(TRACEPARENT.to_owned(), Attribute::string(trace.to_string()));
+                Some(trace.trace_id())
+            }
+        };
+        if attributes.len() > MAX_ATTRIBUTES {
+            return Err(Refusal::Attributes { count: attributes.len() });
+        }
+        for (name, value) in &attributes {
+            check_attribute(name, value)?;
+        }
+        if fifo && group.is_none() {
+            return Err(Refusal::NoGroup);
+        }
+        check_id("message group", group.as_deref())?;
+        check_id("deduplication id", deduplication_id.as_deref())?;
+        let deduplication_id = if fifo { deduplication_id.or_else(|| Some(ids.next())) } else { None };
+        let size =
+            body.len() + attributes.iter().map(|(name, value)| name.len() + value.size()).sum::<usize>();
+        Ok(Self { body, attributes, group, deduplication_id, trace_id, size })
+    }
+}
+
+fn check_attribute(name: &str, value: &Attribute) -> Result<(), Refusal> {
+    let refuse = |reason: &str| Err(Refusal::Attribute { name: name.to_owned(), reason: reason.to_owned() });
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if name.is_empty() || name.len() > 256 || !name.bytes().all(legal) {
+        return refuse("its name must be 1 to 256 letters, digits, _, - and .");
+    }
+    if name.starts_with('.') || name.ends_with('.') || name.contains("..") {
+        return refuse("its name must not begin or end with a dot, nor have two in a row");
+    }
+    let reserved = |prefix: &str| name.get(..prefix.len()).is_some_and(|p| p.eq_ignore_ascii_case(prefix));
+    if reserved("aws.") || reserved("amazon.") {
+        return refuse("names that begin with AWS. or Amazon. are reserved");
+    }
+    if value.data_type().is_empty() {
+        return refuse("its type is empty");
+    }
+    match value {
+        Attribute::Text { value, .. } if value.is_empty() => refuse("its value is empty"),
+        Attribute::Binary { value, .. } if value.is_empty() => refuse("its value is empty"),
+        Attribute::Text { value, .. } => match outside_xml(value) {
+            Some((at, character)) => {
+                Err(Refusal::Character { what: format!("attribute {name}"), character, at })
+            }
+            None => Ok(()),
+        },
+        Attribute::Binary { .. } => Ok(()),
+    }
+}
+
+fn check_id(what: &'static str, id: Option<&str>) -> Result<(), Refusal> {
+    match id {
+        Some(id) if id.is_empty() || id.len() > MAX_ID || !id.bytes().all(|b| b.is_ascii_graphic()) => {
+            Err(Refusal::Id { what, bytes: id.len() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first character outside of XML 1.0's range, with its byte offset: SNS takes
+/// `#x9 | #xA | #xD | #x20–#xD7FF | #xE000–#xFFFD | #x10000–#x10FFFF`.
+fn outside_xml(text: &str) -> Option<(usize, char)> {
+    let bytes = text.as_bytes();
+    // In UTF-8 all that is outside begins with a byte below 0x20, or with EF BF; `str` rules surrogates out.
+    let suspect = |b: &u8| *b < 0x20 || *b == 0xef;
+    if !bytes.iter().any(suspect) {
+        return None;
+    }
+    text.char_indices().find(|&(_, c)| {
+        matches!(c, '\0'..='\u{1f}' if !matches!(c, '\t' | '\n' | '\r'))
+            || matches!(c, '\u{fffe}' | '\u{ffff}')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(message: Message) -> Result<Outgoing, Refusal> {
+        Outgoing::new(message, false, &DeduplicationIds::new())
+    }
+
+    #[test]
+    fn an_eleventh_attribute_is_refused_ours_included() {
+        let with = |n: usize| {
+            (0..n).fold(Message::new("x"), |m, i| m.attribute(format!("a{i}"), Attribute::string("v")))
+        };
+        assert_eq!(check(with(9)).unwrap().attributes.len(), 10);
+        assert_eq!(check(with(10)).unwrap_err(), Refusal::Attributes { count: 11 });
+        let own_trace = with(9).trace(TraceContext::start());
+        assert_eq!(
+            check(own_trace).unwrap().attributes.len(),
+            10,
+            "the caller's own trace takes no second place"
+        );
+    }
+
+    #[test]
+    fn the_size_counts_body_and_names_types_and_values_of_attributes() {
+        let outgoing = check(Message::new("größer").attribute("kind", Attribute::string("order"))).unwrap();
+        let trace = "traceparent".len() + "String".len() + 55;
+        assert_eq!(outgoing.size, 8 + "kind".len() + "String".len() + "order".len() + trace);
+    }
+
+    #[test]
+    fn the_callers_trace_is_carried_on() {
+        let trace = TraceContext::start();
+        let outgoing = check(Message::new("x").trace(trace)).unwrap();
+        assert_eq!(outgoing.trace_id, Some(trace.trace_id()));
+        assert_eq!(outgoing.attributes[TRACEPARENT], Attribute::string(trace.to_string()));
+    }
+
+    #[test]
+    fn what_sns_does_not_take_is_refused_with_its_place() {
+        assert_eq!(check(Message::new("")).unwrap_err(), Refusal::Empty);
+        for bad in ['\0', '\u{8}', '\u{b}', '\u{1f}', '\u{fffe}', '\u{ffff}'] {
+            let refusal = check(Message::new(format!("é{bad}x"))).unwrap_err();
+            assert_eq!(refusal, Refusal::Character { what: "the body".to_owned(), character: bad, at: 2 });
+        }
+        for good in ["\t\r\n", "\u{7f}\u{85}", "\u{d7ff}\u{e000}\u{fffd}", "\u{10000}\u{10ffff}", "\u{feff}"]
+        {
+            assert!(check(Message::new(good)).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn attributes_that_sns_does_not_take_are_refused_by_name() {
+        for (name, value) in [
+            ("a b", Attribute::string("v")),
+            ("", Attribute::string("v")),
+            (".a", Attribute::string("v")),
+            ("a..b", Attribute::string("v")),
+            ("AWS.x", Attribute::string("v")),
+            ("amazon.x", Attribute::string("v")),
+            ("empty", Attribute::string("")),
+            ("empty", Attribute::Binary { data_type: "Binary".to_owned(), value: Vec::new() }),
+            ("untyped", Attribute::Text { data_type: String::new(), value: "v".to_owned() }),
+        ] {
+            let refusal = check(Message::new("x").attribute(name, value)).unwrap_err();
+            assert!(matches!(&refusal, Refusal::Attribute { name: n, .. } if n == name), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_message_needs_a_group_and_gets_a_deduplication_id_of_its_own() {
+        let ids = DeduplicationIds::new();
+        assert_eq!(Outgoing::new(Message::new("x"), true, &ids).unwrap_err(), Refusal::NoGroup);
+        let id = |m: Message| Outgoing::new(m, true, &ids).unwrap().deduplication_id.unwrap();
+        let same = || Message::new("x").group("g");
+        assert_ne!(id(same()), id(same()), "the same body twice is two messages");
+        assert_eq!(id(same().deduplication_id("mine")), "mine");
+        assert!(matches!(check(same().group("no spaces")), Err(Refusal::Id { .. })));
+        assert!(matches!(check(same().group("g".repeat(129))), Err(Refusal::Id { bytes: 129, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_look_agrees_with_the_definition(text in any::<String>()) {
+            let legal = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+            prop_assert_eq!(outside_xml(&text), text.char_indices().find(|&(_, c)| !legal(c)));
+        }
+    }
+}
