@@ -68,6 +68,8 @@ pub const PROGRAM: Program = Program {
         "asks the running service for its health: prints the answer, exit code 0 or 1",
     )],
     settings: &[aws::SETTINGS, topology::SETTINGS, topology::QUEUE_SETTINGS, OWN, telemetry::SETTINGS],
+    embeds: &[],
+    decides: &[],
 };
 
 /// What handles the messages.

@@ -9,6 +9,9 @@
 
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -118,9 +121,10 @@ impl Clients {
         if let Some(region) = &access.region {
             loader = loader.region(Region::new(region.clone()));
         } else if access.endpoint.is_some() {
-            let named =
-                aws_config::default_provider::region::DefaultRegionChain::builder().build().region().await;
-            loader = loader.region(named.unwrap_or(Region::from_static("us-east-1")));
+            // not the SDK's whole chain: that ends with a question to an instance that is not there
+            let named = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+                .or_else(ProfileFileRegionProvider::new());
+            loader = loader.region(named.or_else(Region::from_static("us-east-1")));
         }
         let config = loader.load().await;
         let region = config.region().ok_or(NoRegion)?.to_string();

@@ -208,7 +208,9 @@ where
 {
     let answer = error.as_service_error();
     match (answer.and_then(|e| e.code()), answer.and_then(|e| e.message())) {
-        (Some(code), Some(message)) => crate::escape::Line::new(&format!("{code}: {message}")).limit(1024).to_string(),
+        (Some(code), Some(message)) => {
+            crate::escape::Line::new(&format!("{code}: {message}")).limit(1024).to_string()
+        }
         _ => chain(error),
     }
 }

@@ -53,8 +53,12 @@ pub struct Program {
     pub about: &'static str,
     /// Subcommands with a line each; all of them take the same settings.
     pub subcommands: &'static [(&'static str, &'static str)],
-    /// The table, as slices so that programs can share parts of it.
+    /// The table, as slices so that programs can share parts of it. Of rows with one name the first counts.
     pub settings: &'static [&'static [Setting]],
+    /// Programs that this one runs inside: their rows follow its own.
+    pub embeds: &'static [&'static Program],
+    /// Rows of those that it decides itself: neither flag nor variable sets them.
+    pub decides: &'static [&'static str],
 }
 
 impl Program {
@@ -79,7 +83,7 @@ impl Program {
             None => (None, &matches),
         };
         let mut values = Values::default();
-        for setting in self.settings.iter().copied().flatten() {
+        for setting in self.rows() {
             if let Some(default) = setting.default {
                 values.defaults.insert(setting.name, default);
             }
@@ -92,6 +96,17 @@ impl Program {
         Ok(Invocation { subcommand, values })
     }
 
+    fn rows(&self) -> Vec<&'static Setting> {
+        let embedded = self.embeds.iter().flat_map(|program| program.settings);
+        let mut rows: Vec<&Setting> = Vec::new();
+        for row in self.settings.iter().chain(embedded).copied().flatten() {
+            if !self.decides.contains(&row.name) && !rows.iter().any(|known| known.name == row.name) {
+                rows.push(row);
+            }
+        }
+        rows
+    }
+
     fn command(&self) -> clap::Command {
         clap::Command::new(self.name)
             .about(self.about)
@@ -99,7 +114,7 @@ impl Program {
             .after_help("Every flag is also an environment variable of the same name; the flag wins. Durations read 250ms, 20s, 5m, 1h.")
             .disable_help_subcommand(true)
             .subcommands(self.subcommands.iter().map(|(name, about)| clap::Command::new(*name).about(*about)))
-            .args(self.settings.iter().copied().flatten().map(|setting| {
+            .args(self.rows().into_iter().map(|setting| {
                 let default = setting.default.map(|d| format!(" [default: {d}]")).unwrap_or_default();
                 clap::Arg::new(setting.name)
                     .long(flag_name(setting.name))
@@ -119,6 +134,20 @@ impl Values {
     /// Sets what a user has not: for a program that embeds another, with its own view of a good default.
     pub fn set_default(&mut self, name: &'static str, value: impl Into<String>) {
         self.given.entry(name).or_insert_with(|| (value.into(), Source::Variable));
+    }
+
+    /// Sets what an embedding program decides, over whatever a user gave.
+    pub fn decide(&mut self, name: &'static str, value: impl Into<String>) {
+        self.given.insert(name, (value.into(), Source::Variable));
+    }
+
+    /// Adds another program's defaults, for reading that program's settings from these values.
+    pub fn defaults_of(&mut self, program: &Program) {
+        for row in program.rows() {
+            if let Some(default) = row.default {
+                self.defaults.insert(row.name, default);
+            }
+        }
     }
 
     /// Whether a user gave it, by flag or variable.
@@ -331,7 +360,29 @@ mod tests {
             Setting { name: "WAIT_TIME", default: Some("20s"), help: "long poll" },
             Setting { name: "QUEUE_URL", default: None, help: "the queue" },
         ]],
+        embeds: &[],
+        decides: &[],
     };
+
+    const EMBEDDING: Program = Program {
+        name: "lifeline",
+        about: "a test",
+        subcommands: &[],
+        settings: &[&[Setting { name: "WAIT_TIME", default: Some("1s"), help: "its own default" }]],
+        embeds: &[&PROGRAM],
+        decides: &["QUEUE_URL"],
+    };
+
+    #[test]
+    fn an_embedding_program_has_its_own_defaults_and_decides_what_it_says() {
+        let environment = |name: &str| (name == "QUEUE_URL").then(|| "http://elsewhere".to_owned());
+        let mut values = EMBEDDING.parse(["lifeline", "--pollers", "3"], environment).unwrap().values;
+        assert_eq!((values.text("WAIT_TIME"), values.text("POLLERS")), (Some("1s"), Some("3")));
+        assert!(!values.is_given("QUEUE_URL"), "what it decides is not taken from the environment");
+        values.decide("QUEUE_URL", "http://here");
+        assert_eq!(values.text("QUEUE_URL"), Some("http://here"));
+        assert!(EMBEDDING.parse(["lifeline", "--queue-url", "x"], |_| None).is_err());
+    }
 
     fn parse(arguments: &[&str], environment: &[(&str, &str)]) -> Invocation {
         let arguments = std::iter::once("consumer").chain(arguments.iter().copied());

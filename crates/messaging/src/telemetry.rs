@@ -2,6 +2,7 @@
 
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -45,7 +46,12 @@ impl Log {
     ///
     /// Lines go to standard output without buffering and without colours: what reads them is a collector.
     pub fn install(self) {
-        let layer = tracing_subscriber::fmt::layer().with_ansi(false);
+        self.install_to(std::io::stdout);
+    }
+
+    /// The same with lines written elsewhere: each line in one write.
+    pub fn install_to(self, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer);
         let layer = match self.format {
             Format::Text => layer.boxed(),
             Format::Json => {

@@ -448,8 +448,7 @@ async fn create_queues(clients: &Clients, spec: &QueueSpec) -> Result<String, To
         found => found?,
     };
     let dead_letter_arn = describe(clients, &dead_letter_url).await?.arn;
-    let redrive =
-        json!({"deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": spec.max_receives});
+    let redrive = json!({"deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": spec.max_receives});
     create_queue(clients, name, [(QueueAttributeName::RedrivePolicy, redrive.to_string())]).await
 }
 
