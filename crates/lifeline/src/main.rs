@@ -1,33 +1,65 @@
-//! The `lifeline` command.
+//! `lifeline`: see `lifeline --help`.
 
-use std::net::SocketAddr;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Context;
-use clap::{Arg, Command};
-use lifeline::aws::EmbeddedAws;
+use lifeline::progress::Screen;
+use lifeline::settings::{Common, PROGRAM, Up};
+use lifeline::{doctor, up};
+use messaging::settings::{Problems, Values};
+use tokio_util::sync::CancellationToken;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().init();
-    let listen = Arg::new("listen").long("listen").value_name("ADDR").default_value("127.0.0.1:4566");
-    let aws = Command::new("aws").about("The embedded SNS and SQS alone").arg(listen);
-    let matches = Command::new("lifeline").subcommand_required(true).subcommand(aws).get_matches();
-    if let Some(("aws", matches)) = matches.subcommand() {
-        let listen = matches.get_one::<String>("listen").map_or("", String::as_str);
-        let addr: SocketAddr =
-            listen.parse().with_context(|| format!("--listen {listen}: not ADDRESS:PORT"))?;
-        let aws = EmbeddedAws::bind(addr).await?;
-        tracing::info!("SNS and SQS at {}", aws.url());
-        aws.serve(shutdown()).await;
-    }
-    Ok(())
+const BAD_SETTINGS: u8 = 2;
+
+fn main() -> ExitCode {
+    let asked = PROGRAM.invocation();
+    let ended = match asked.subcommand {
+        Some("aws") => aws(&asked.values),
+        Some("doctor") => examine(&asked.values),
+        _ => pipeline(&asked.values),
+    };
+    ended.unwrap_or_else(|error| {
+        let bad_settings = error.is::<Problems>();
+        writeln!(io::stderr(), "{}{error:#}", if bad_settings { "" } else { "lifeline: " }).ok();
+        ExitCode::from(if bad_settings { BAD_SETTINGS } else { 1 })
+    })
 }
 
-async fn shutdown() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+fn pipeline(values: &Values) -> anyhow::Result<ExitCode> {
+    let settings = Up::read(values)?;
+    let screen = Screen::of_stdout();
+    settings.producer.log.clone().install_to(screen.clone());
+    let stop = signals(settings.producer.grace + settings.consumer.grace)?;
+    let ended = on_runtime(up::run(settings, &screen, stop))?;
+    ended.say();
+    Ok(ExitCode::from(ended.exit_code()))
+}
+
+fn aws(values: &Values) -> anyhow::Result<ExitCode> {
+    let Common { log, listen } = Common::read(values)?;
+    log.install();
+    let stop = signals(Duration::from_secs(1))?;
+    on_runtime(up::aws(listen, stop.cancelled_owned()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn examine(values: &Values) -> anyhow::Result<ExitCode> {
+    let settings = doctor::Settings::read(values)?;
+    settings.log.clone().install();
+    let report = on_runtime(doctor::examine(&settings))?;
+    writeln!(io::stdout(), "{report}").ok();
+    Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn signals(grace: Duration) -> anyhow::Result<CancellationToken> {
+    Ok(messaging::shutdown::on_signals(grace)?)
+}
+
+fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // a read of standard input may never return, and nothing here waits for it
+    runtime.shutdown_background();
+    result
 }

@@ -212,6 +212,21 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem(format!("{shown}: {}", says.into())));
     }
 
+    /// Takes over what another reader found wrong, each problem once.
+    pub fn nested<T>(&mut self, read: Result<T, Problems>) -> Option<T> {
+        match read {
+            Ok(value) => Some(value),
+            Err(Problems(problems)) => {
+                for problem in problems {
+                    if !self.problems.contains(&problem) {
+                        self.problems.push(problem);
+                    }
+                }
+                None
+            }
+        }
+    }
+
     /// Ends the reading.
     ///
     /// # Errors
