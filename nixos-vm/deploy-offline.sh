@@ -15,18 +15,17 @@ await() {
 }
 
 node_is_ready() { kubectl wait --for=condition=Ready node --all --timeout=10s; }
-dns_is_ready() { kubectl --namespace kube-system rollout status deployment/coredns --timeout=10s; }
 
 await "the API server" kubectl get --raw /readyz
 await "the node" node_is_ready
-await "the cluster's DNS" dns_is_ready
 
 say "applying $overlay"
 applied=$(kubectl apply -k "$overlay")
 echo "$applied"
 
 # An overlay puts everything into one namespace.
-namespace=$(kubectl kustomize "$overlay" | sed -n 's/^  namespace: //p' | head -n 1)
+rendered=$(kubectl kustomize "$overlay")
+namespace=$(sed -n '/^  namespace: /{s///p;q}' <<<"$rendered")
 while read -r object _; do
   [[ $object == deployment.apps/* ]] || continue
   kubectl --namespace "${namespace:-default}" rollout status "$object" --timeout=20m </dev/null

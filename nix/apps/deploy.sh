@@ -25,7 +25,11 @@ options "$@"
 set -- "${rest[@]}"
 while (($#)); do
   case $1 in
-    --timeout) timeout=${2:?--timeout needs a duration} && shift ;;
+    --timeout)
+      [ -n "${2-}" ] || misused "--timeout needs a duration"
+      timeout=$2
+      shift
+      ;;
     --timeout=?*) timeout=${1#*=} ;;
     *) misused "unknown argument '$1'" ;;
   esac

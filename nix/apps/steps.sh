@@ -70,7 +70,7 @@ need_overlay() {
     misused "there is no overlay '$overlay'; there are: $(cd "$LIFELINE_KUSTOMIZE/overlays" && echo *)"
   rendered=$(kubectl kustomize "$LIFELINE_KUSTOMIZE/overlays/$overlay" 2>&1) ||
     fail "kustomize/overlays/$overlay does not build: $(tail -n 1 <<<"$rendered")"
-  namespace=$(sed -n 's/^  namespace: //p' <<<"$rendered" | head -n 1)
+  namespace=$(sed -n '/^  namespace: /{s///p;q}' <<<"$rendered")
 }
 
 # minikube names its context after the profile.
@@ -110,7 +110,7 @@ load_image() {
   for tag in "$content" "$version"; do
     # minikube keeps a copy of what it reads, in TMPDIR and for ever: ours goes with the app.
     "$folder/stream" --repo_tag "$name:$tag" 2>"$scratch/stream.log" | TMPDIR=$scratch minikube -p "$profile" image load - 2>"$scratch/load.log" ||
-      fail "loading $name:$tag into minikube's profile '$profile' failed: $(cat "$scratch/load.log" "$scratch/stream.log" | tail -n 1)"
+      fail "loading $name:$tag into minikube's profile '$profile' failed: $(cat "$scratch/stream.log" "$scratch/load.log" | tail -n 1)"
   done
   listed=$(node_images)
   for tag in "$content" "$version"; do
