@@ -334,6 +334,7 @@ impl Run {
 
     fn find_again(&mut self) {
         self.topic = None;
+        self.from.finder.again = true;
         self.from.finder.topology.unmet("looking for the topic");
         self.look();
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use health::IntCounter;
 use messaging::aws::Clients;
 use messaging::outage::Outage;
 use messaging::topology::TopicRef;
@@ -43,6 +44,7 @@ struct Shared {
     fifo: bool,
     deadline: Option<Duration>,
     ids: DeduplicationIds,
+    rejected: IntCounter,
     closing: CancellationToken,
     abandoned: CancellationToken,
     done: CancellationToken,
@@ -142,7 +144,8 @@ impl Publisher {
         waiter: Waiter,
     ) -> Result<(), PublishError> {
         let shared = &self.shared;
-        let outgoing = Outgoing::new(message, shared.fifo, &shared.ids)?;
+        let outgoing = Outgoing::new(message, shared.fifo, &shared.ids);
+        let outgoing = outgoing.inspect_err(|_| shared.rejected.inc())?;
         let since = Instant::now();
         let deadline = shared.deadline.and_then(|after| since.checked_add(after));
         let room = self.room(place, outgoing.size);
@@ -227,12 +230,15 @@ impl Builder {
         let (closing, abandoned, done) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let fifo = self.topic.is_fifo();
+        let metrics = PublisherMetrics::new(&self.vitals.metrics);
+        let rejected = metrics.rejected.clone();
         let batcher = Batcher {
             intake: taken,
             finder: Finder {
                 clients: self.clients,
                 topic: self.topic,
                 provision: self.provision,
+                again: false,
                 topology: self.vitals.readiness.condition("topology"),
                 outage: Arc::new(Outage::new("looking for the topic")),
             },
@@ -240,7 +246,7 @@ impl Builder {
             window: Window::new(self.in_air),
             pulse: self.vitals.pulses.start("batcher", PULSE_BOUND),
             aws: self.vitals.readiness.condition("aws"),
-            metrics: PublisherMetrics::new(&self.vitals.metrics),
+            metrics,
             closing: closing.clone(),
             abandoned: abandoned.clone(),
         };
@@ -260,6 +266,7 @@ impl Builder {
                 fifo,
                 deadline: self.deadline,
                 ids: DeduplicationIds::new(),
+                rejected,
                 closing,
                 abandoned,
                 done,

@@ -18,7 +18,7 @@ use crate::account::{Account, Progress};
 use crate::error::PublishError;
 use crate::group::Group;
 use crate::held::Outcome;
-use crate::input::{Content, Line, Source};
+use crate::input::{Content, Input, Line, Source};
 use crate::message::Message;
 use crate::pace::Pace;
 use crate::publisher::{Places, Publisher, Sink};
@@ -157,7 +157,11 @@ impl Feeder {
     /// Until the end of input, of the count, or of the time.
     async fn feed(mut self, settings: Settings, stop: &CancellationToken) -> io::Result<()> {
         let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..));
-        tracing::info!(input = ?settings.input, from = settings.from, seed, "reading");
+        let (input, from) = (&settings.input, settings.from);
+        match input {
+            Input::Generate => tracing::info!(target: "producer", %input, from, seed, "reading"),
+            _ => tracing::info!(target: "producer", %input, from, "reading"),
+        }
         let mut source = Source::open(settings.input, settings.from, seed)?;
         let pulse = self.pulse.clone();
         let ended = loop {

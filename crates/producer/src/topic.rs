@@ -18,8 +18,12 @@ use tokio::time::Instant;
 /// A topic's maximum where it does not say: SNS's default, and that of emulators that do not know the attribute.
 pub(crate) const DEFAULT_MAXIMUM: usize = 262_144;
 
-/// How long a provisioning producer waits for a first subscription.
-const HEARING: Duration = Duration::from_secs(10);
+/// How long a provisioning producer waits for the first subscription of a topic that has just begun.
+const NEW_TOPIC: Duration = Duration::from_secs(10);
+
+/// How long it waits where the topic was there before: a consumer may have created it a moment ago and be about to
+/// subscribe, or it may be that nobody ever does.
+const OLD_TOPIC: Duration = Duration::from_secs(2);
 
 /// The topic, as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub(crate) struct Finder {
     pub(crate) clients: Clients,
     pub(crate) topic: TopicRef,
     pub(crate) provision: bool,
+    /// It was there, and vanished or was out of reach.
+    pub(crate) again: bool,
     pub(crate) topology: Condition,
     pub(crate) outage: Arc<Outage>,
 }
@@ -64,14 +70,18 @@ impl Finder {
     }
 
     async fn look(&self) -> Result<Topic, TopologyError> {
-        let arn = match &self.topic {
+        let (arn, created) = match &self.topic {
             // by its ARN it needs no finding: a policy may allow sns:Publish and nothing else
-            TopicRef::Arn(arn) if !self.provision => arn.clone(),
-            _ => topology::topic(&self.clients, &self.topic, self.provision).await?.arn,
+            TopicRef::Arn(arn) if !self.provision => (arn.clone(), false),
+            topic => {
+                let found = topology::topic(&self.clients, topic, self.provision).await?;
+                (found.arn, found.created)
+            }
         };
         let maximum = self.maximum(&arn).await?;
         if self.provision {
-            self.wait_for_a_subscription(&arn).await;
+            let new = created || self.again;
+            self.wait_for_a_subscription(&arn, if new { NEW_TOPIC } else { OLD_TOPIC }).await;
         }
         Ok(Topic { arn, maximum })
     }
@@ -93,7 +103,7 @@ impl Finder {
         }
     }
 
-    async fn wait_for_a_subscription(&self, arn: &str) {
+    async fn wait_for_a_subscription(&self, arn: &str, most: Duration) {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(50);
         loop {
@@ -102,8 +112,8 @@ impl Finder {
             if heard {
                 return;
             }
-            if begun.elapsed() + pause > HEARING {
-                tracing::warn!(topic_arn = arn, waited = ?HEARING, "nobody has subscribed to the topic: what is published now is lost");
+            if begun.elapsed() + pause > most {
+                tracing::warn!(topic_arn = arn, waited = ?most, "nobody has subscribed to the topic: what is published now is lost");
                 return;
             }
             self.topology.unmet("nobody has subscribed to the topic yet");

@@ -5,8 +5,11 @@
 mod generate;
 mod lines;
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
+
+use messaging::escape;
 
 pub use generate::Generator;
 pub use lines::LONGEST_LINE;
@@ -20,6 +23,16 @@ pub enum Input {
     Stdin,
     /// A file or a FIFO.
     File(PathBuf),
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Generate => f.write_str("generate"),
+            Self::Stdin => f.write_str("-"),
+            Self::File(path) => escape::Line::new(&path.to_string_lossy()).fmt(f),
+        }
+    }
 }
 
 /// One line of input, or one generated event.
