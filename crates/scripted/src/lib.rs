@@ -52,7 +52,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{
-    net::{TcpListener, TcpSocket},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::JoinSet,
     time::Instant,
@@ -70,7 +70,7 @@ pub const ACCOUNT: &str = "000000000000";
 /// The region that every ARN names.
 pub const REGION: &str = "us-east-1";
 
-/// A running endpoint. It stops, resetting every connection, when dropped.
+/// A running endpoint. It stops and closes every connection when dropped.
 pub struct Endpoint {
     shared: Arc<Shared>,
     stop: tokio::task::AbortHandle,
@@ -350,7 +350,6 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, address: SocketAddr)
     loop {
         if *mode.borrow_and_update() == Mode::Down {
             listener = None;
-            connections.abort_all();
             if mode.changed().await.is_err() {
                 return;
             }
@@ -362,16 +361,22 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, address: SocketAddr)
         };
         tokio::select! {
             accepted = listening.accept() => if let Ok((stream, _)) = accepted {
-                let shared = Arc::clone(&shared);
-                // A connection cut by `down` must not end like one that was closed.
-                stream.set_zero_linger().ok();
-                connections.spawn(async move { wire::serve(&shared, stream, next).await.ok() });
+                connections.spawn(connection(Arc::clone(&shared), stream, next));
                 next += 1;
             },
             changed = mode.changed() => if changed.is_err() { return },
             Some(_) = connections.join_next() => {}
         }
         listener = Some(listening);
+    }
+}
+
+/// One connection until it ends, or is cut: `down` resets what is open.
+async fn connection(shared: Arc<Shared>, mut stream: TcpStream, number: u64) {
+    let mut mode = shared.mode.subscribe();
+    tokio::select! {
+        _ = wire::serve(&shared, &mut stream, number) => {}
+        _ = mode.wait_for(|mode| *mode == Mode::Down) => drop(stream.set_zero_linger()),
     }
 }
 

@@ -292,9 +292,11 @@ async fn receive(shared: &Shared, request: &Value, fault: Option<&Fault>) -> Ans
                 .as_u64()
                 .unwrap_or_else(|| queue.number("ReceiveMessageWaitTimeSeconds", 0));
             let deadline = *deadline.get_or_insert(now + Duration::from_secs(wait.min(20)));
-            let (mut received, dead) = queue.take(usize::try_from(max).unwrap_or(10), lease, now);
-            if matches!(fault, Some(Fault::DuplicateEntries)) {
-                received = duplicated(queue, received);
+            let max = usize::try_from(max).unwrap_or(10);
+            let twice = matches!(fault, Some(Fault::DuplicateEntries));
+            let (mut received, dead) = queue.take(if twice { max.div_ceil(2) } else { max }, lease, now);
+            if twice {
+                received = duplicated(queue, received, max);
             }
             if let Some(Fault::LoseLease(thief)) = fault {
                 let bodies: HashSet<_> = received.iter().map(|m| m.body.clone()).collect();
@@ -321,18 +323,15 @@ async fn receive(shared: &Shared, request: &Value, fault: Option<&Fault>) -> Ans
     }
 }
 
-fn duplicated(queue: &mut Model, received: Vec<Received>) -> Vec<Received> {
-    let mut twice = Vec::with_capacity(received.len() * 2);
+fn duplicated(queue: &mut Model, received: Vec<Received>, max: usize) -> Vec<Received> {
+    let mut twice = Vec::with_capacity(max);
     for message in received {
-        if twice.len() == 10 {
-            queue.change_visibility(&message.receipt, Duration::ZERO, Instant::now()).ok();
-            continue;
-        }
-        let second =
-            queue.second_receipt(&message.receipt).map(|receipt| Received { receipt, ..message.clone() });
+        let second = queue.second_receipt(&message.receipt);
+        let second = second.map(|receipt| Received { receipt, ..message.clone() });
         twice.push(message);
         twice.extend(second);
     }
+    twice.truncate(max);
     twice
 }
 

@@ -89,18 +89,18 @@ impl Drop for Ticket<'_> {
 }
 
 /// Serves one connection until it ends. In a black hole, bytes are read and never answered.
-pub(crate) async fn serve(shared: &Shared, mut stream: TcpStream, connection: u64) -> io::Result<()> {
+pub(crate) async fn serve(shared: &Shared, stream: &mut TcpStream, connection: u64) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
-    while let Some(request) = read(&mut stream, &mut buffer).await? {
+    while let Some(request) = read(stream, &mut buffer).await? {
         if *shared.mode.borrow() == Mode::BlackHole {
             return hold(stream).await;
         }
         let close = request.close;
         if request.method != "POST" {
             let response = aside(shared, &request);
-            write(&mut stream, &response.head(), &response.body).await?;
-        } else if !call(shared, &mut stream, request, connection).await? {
+            write(stream, &response.head(), &response.body).await?;
+        } else if !call(shared, stream, request, connection).await? {
             return Ok(());
         }
         if close {
@@ -350,7 +350,7 @@ async fn write(stream: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<(
     stream.flush().await
 }
 
-async fn hold(mut stream: TcpStream) -> io::Result<()> {
+async fn hold(stream: &mut TcpStream) -> io::Result<()> {
     let mut scratch = [0; 4096];
     while stream.read(&mut scratch).await? > 0 {}
     Ok(())
