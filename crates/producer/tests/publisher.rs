@@ -1,20 +1,25 @@
 //! The publisher's promises against the scripted endpoint: AC-15 and AC-32 to AC-39.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
-mod setup;
-
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use messaging::aws::{Access, Clients};
 use messaging::envelope::Attribute;
+use messaging::topology::TopicRef;
 use producer::{Message, PublishError, Publisher, Refusal, Vitals};
 use scripted::Endpoint;
-use setup::publisher;
 use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(10);
+
+/// A publisher to this topic, with the defaults but for a call timeout of 1 s.
+async fn publisher(url: &str, topic: &str) -> producer::Builder {
+    let access = Access { call_timeout: Duration::from_secs(1), ..Access::local(url) };
+    Publisher::builder(Clients::connect(&access).await.unwrap(), TopicRef::Name(topic.to_owned()))
+}
 
 /// An endpoint with a topic.
 async fn endpoint(topic: &str) -> (Endpoint, scripted::Topic) {
