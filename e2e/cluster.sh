@@ -40,11 +40,14 @@ restarts_of() { k get pod "$1" -o jsonpath='{.status.containerStatuses[0].restar
 restarted() { (($(restarts_of "$1") > 0)); }
 
 rolled_out() {
-  k rollout status "deployment/$1" --timeout="${2:-120s}" >/dev/null || fail "deployment/$1 did not roll out"
+  k rollout status "deployment/$1" --timeout="${2:-120s}" >/dev/null 2>&1 || fail "deployment/$1 did not roll out"
 }
 
-# logged POD PATTERN: whether a line of its current container matches.
-logged() { k logs "$1" 2>/dev/null | grep -Eq -- "$2"; }
+# matching POD PATTERN: the lines of its current container's log that match. Whoever wants the first or the last
+# reads them all: a pipe that is closed early is an error here.
+matching() { k logs "$1" 2>/dev/null | grep -E -- "$2"; }
+
+logged() { matching "$1" "$2" >/dev/null; }
 
 # LocalStack's image may still have to be pulled.
 all_rolled_out() {
@@ -64,6 +67,7 @@ end() {
   exit "$status"
 }
 trap end EXIT
+trap 'printf "      FAILED: %s\n" "$BASH_COMMAND" >&2' ERR
 
 # A step that changes something calls this first: the next one finds what the overlay says. Not `apply`, which leaves
 # what others have set in place.

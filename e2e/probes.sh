@@ -10,7 +10,7 @@ failures() {
 
 killed_by_probe() {
   k get events --field-selector "involvedObject.name=$1,reason=Killing" -o jsonpath='{.items[*].message}' |
-    grep -Fq 'failed liveness probe, will be restarted'
+    grep -F 'failed liveness probe, will be restarted' >/dev/null
 }
 
 # broken_probe SERVICE FIELD JSON-VALUE PATTERN: what a liveness probe with that FIELD does to a new pod of SERVICE

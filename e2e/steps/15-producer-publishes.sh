@@ -5,4 +5,4 @@
 pod=$(pod_of producer)
 line='published message_id=[^ ]+ bytes=[0-9]+ trace_id=[0-9a-f]{32}'
 until_true 30 "a line '$line' in the producer's log" logged "$pod" "$line"
-say "$(k logs "$pod" | grep -E "$line" | tail -n 1)"
+say "$(matching "$pod" "$line" | tail -n 1)"

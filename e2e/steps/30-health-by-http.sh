@@ -9,6 +9,6 @@ for service in producer consumer; do
   pod=$(pod_of "$service")
   same "$service /health" '{ "status": "UP!" }' "$(get "$pod" health)"
   get "$pod" ready >/dev/null || fail "$service /ready is not 200"
-  get "$pod" metrics | grep -q "^${service}_" || fail "$service /metrics has none of its own"
+  grep -q "^${service}_" <<<"$(get "$pod" metrics)" || fail "$service /metrics has none of its own"
   if get "$pod" nothing >/dev/null 2>&1; then fail "$service /nothing is not 404"; fi
 done

@@ -6,5 +6,5 @@ line='^[0-9.]+ - - \[[0-9]{2}/[A-Z][a-z]{2}/[0-9]{4} [0-9:]{8}\] "GET /health HT
 for service in producer consumer; do
   pod=$(pod_of "$service")
   until_true 30 "an access line in the log of $service" logged "$pod" "$line"
-  say "$(k logs "$pod" | grep -E "$line" | tail -n 1)"
+  say "$(matching "$pod" "$line" | tail -n 1)"
 done

@@ -13,4 +13,4 @@ at_end 'k delete pod dead-letters --ignore-not-found --wait=false >/dev/null'
 one_off dead-letters consumer none "TOPIC_NAME=$RUN" "QUEUE_NAME=$RUN-dlq" PROVISION=false
 until_true 180 "the message in the dead-letter queue" logged dead-letters "received message_id=.*$RUN-00001"
 if logged "$(pod_of consumer)" 'deleted message_id='; then fail "the failing consumer deleted a message"; fi
-say "$(k logs dead-letters | grep -F 'received message_id=' | tail -n 1)"
+say "$(matching dead-letters 'received message_id=' | tail -n 1)"
