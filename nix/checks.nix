@@ -70,7 +70,10 @@ rules
   clippy = craneLib.cargoClippy (
     shared // { cargoClippyExtraArgs = "--workspace --all-targets -- --deny warnings"; }
   );
-  fmt = craneLib.cargoFmt { inherit (shared) pname version src; };
+  fmt = craneLib.cargoFmt {
+    inherit (shared) pname version src;
+    cargoExtraArgs = "--all";
+  };
   nextest = craneLib.cargoNextest (
     shared
     // {
@@ -78,7 +81,7 @@ rules
       cargoNextestPartitionsExtraArgs = "--no-tests=pass";
     }
   );
-  doctest = craneLib.cargoDocTest (shared // { cargoDocTestExtraArgs = "--workspace"; });
+  doctest = craneLib.cargoDocTest (shared // { cargoTestExtraArgs = "--workspace"; });
   doc = craneLib.cargoDoc (
     shared
     // {

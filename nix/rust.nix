@@ -33,18 +33,26 @@ let
       SSL_CERT_FILE = "${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt";
     };
   };
-  dependencies = craneLib.buildDepsOnly args;
+  # Only the shipped crates are named, so that what the tests need does not switch features on in what ships.
+  shipped = lib.concatMapStringsSep " " (name: "-p ${name}") (lib.attrNames project.programs);
+  # Checked and tested is everything, whatever the workspace's default members are.
+  dependencies = craneLib.buildDepsOnly (
+    args
+    // {
+      cargoCheckExtraArgs = "--workspace --all-targets";
+      cargoBuildExtraArgs = shipped;
+      cargoTestExtraArgs = "--workspace --no-run";
+    }
+  );
   shared = args // {
     cargoArtifacts = dependencies;
   };
 
-  # Tests have a check of their own (checks.nix). Only the shipped crates are named, so that what the tests need
-  # does not switch features on in what ships.
+  # Tests have a check of their own (checks.nix).
   workspace = craneLib.buildPackage (
     shared
     // {
-      cargoExtraArgs =
-        lib.concatMapStringsSep " " (name: "-p ${name}") (lib.attrNames project.programs) + " --locked";
+      cargoExtraArgs = "--locked ${shipped}";
       doCheck = false;
       # A static program that names a store path would drag it into every image.
       allowedReferences = [ ];
