@@ -23,7 +23,7 @@ pub enum Fault {
     Throttled,
     /// The topic or queue does not exist.
     Missing,
-    /// Not allowed, or the credentials are missing, wrong or expired.
+    /// Not allowed, or the credentials are missing, wrong or expired, or the key that encrypts cannot be used.
     Denied,
     /// The service failed; the same call may succeed later.
     Server,
@@ -97,9 +97,23 @@ impl Fault {
             | "SignatureDoesNotMatch"
             | "MissingAuthenticationToken"
             | "IncompleteSignature"
+            | "InvalidSecurity"
+            | "OptInRequired"
             | "KmsAccessDenied"
             | "KMSAccessDenied"
             | "KMSAccessDeniedException" => Self::Denied,
+            // a key that is disabled, pending or gone is an operator's matter too: the message is innocent
+            "KmsDisabled"
+            | "KMSDisabled"
+            | "KMSDisabledException"
+            | "KmsInvalidState"
+            | "KMSInvalidState"
+            | "KMSInvalidStateException"
+            | "KmsNotFound"
+            | "KMSNotFound"
+            | "KMSNotFoundException"
+            | "KmsOptInRequired"
+            | "KMSOptInRequired" => Self::Denied,
             "InternalError"
             | "InternalErrorException"
             | "InternalFailure"
@@ -247,6 +261,7 @@ mod tests {
             ("NotFound", Fault::Missing),
             ("Throttling", Fault::Throttled),
             ("InvalidClientTokenId", Fault::Denied),
+            ("KMSDisabled", Fault::Denied),
             ("InternalError", Fault::Server),
             ("InvalidParameter", Fault::Refused),
         ] {
