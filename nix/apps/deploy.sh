@@ -4,13 +4,14 @@ set -euo pipefail
 
 usage() {
   cat <<'U'
-Usage: deploy [--profile NAME] [--overlay NAME] [--timeout DURATION]
+Usage: deploy [--profile NAME] [--overlay NAME] [--debug] [--timeout DURATION]
 
 Starts minikube if it does not run, loads the images into it, applies an overlay with the images' own hash tags,
 waits for the rollout and shows the pods. Run again, it rolls what changed and leaves the rest alone.
 
   --profile NAME       minikube's profile (default: $MINIKUBE_PROFILE, else minikube)
   --overlay NAME       a folder of kustomize/overlays (default: minikube)
+  --debug              the images with busybox and curl, for `kubectl exec POD -- curl http://0.0.0.0:5000/health`
   --timeout DURATION   how long each rollout may take (default: 5m; the first one pulls LocalStack)
 
 MINIKUBE_DRIVER chooses minikube's driver, as ever; without it, docker is asked for first.
@@ -21,6 +22,7 @@ U
 . "${BASH_SOURCE[0]%/*}/steps.sh"
 
 timeout=5m
+debug=
 options "$@"
 set -- "${rest[@]}"
 while (($#)); do
@@ -31,6 +33,7 @@ while (($#)); do
       shift
       ;;
     --timeout=?*) timeout=${1#*=} ;;
+    --debug) debug=yes ;;
     *) misused "unknown argument '$1'" ;;
   esac
   shift
@@ -61,7 +64,13 @@ else
 fi
 
 images_of_overlay
-load_images "${wanted[@]}"
+loaded=("${wanted[@]}")
+if [ -n "$debug" ]; then
+  for i in "${!loaded[@]}"; do
+    [ ! -d "${loaded[i]}-debug" ] || loaded[i]+=-debug
+  done
+fi
+load_images "${loaded[@]}"
 
 begin "Applying kustomize/overlays/$overlay"
 # kustomize takes no absolute path as a resource, so that the overlay that names the hash tags stands beside the others.
@@ -70,8 +79,9 @@ chmod -R u+w "$scratch/kustomize"
 mkdir "$scratch/kustomize/overlays/.deploy"
 {
   printf 'resources:\n  - ../%s\nimages:\n' "$overlay"
-  for folder in "${wanted[@]}"; do
-    printf '  - name: %s\n    newTag: "%s"\n' "$(<"$folder/name")" "$(<"$folder/content")"
+  for i in "${!wanted[@]}"; do
+    printf '  - name: %s\n    newName: %s\n    newTag: "%s"\n' \
+      "$(<"${wanted[i]}/name")" "$(<"${loaded[i]}/name")" "$(<"${loaded[i]}/content")"
   done
 } >"$scratch/kustomize/overlays/.deploy/kustomization.yaml"
 k apply -k "$scratch/kustomize/overlays/.deploy" >"$scratch/applied" 2>"$scratch/apply.log" ||
