@@ -30,6 +30,9 @@ use crate::wire::{self, Fate};
 /// The first wait after a failure is at most this.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
+/// While it ends, waits are at most this: the time for that is short.
+const LAST_BACKOFFS: Duration = Duration::from_secs(1);
+
 /// Bytes in the air, as far as more than one batch is: each costs about five times that in copies and encodings.
 const MAX_AIR_BYTES: usize = 2 << 20;
 
@@ -130,7 +133,9 @@ impl Run {
                     self.from.intake.close();
                 }
                 count = self.from.intake.recv_many(&mut arrived, 256), if !self.flush => {
-                    self.flush = count == 0;
+                    if count == 0 {
+                        self.begin_flush();
+                    }
                     arrived.drain(..).for_each(|held| self.arrive(held));
                 }
                 () = sleep_until(wake) => {}
@@ -328,8 +333,15 @@ impl Run {
 
     fn pause(&mut self, cap: Duration) {
         let now = Instant::now();
+        let cap = if self.flush { cap.min(LAST_BACKOFFS) } else { cap };
         self.last_escalation = Some(now);
         self.paused_until = now + self.backoff.next(cap);
+    }
+
+    /// Nothing new comes: the rest goes without lingering, and without long pauses.
+    fn begin_flush(&mut self) {
+        self.flush = true;
+        self.paused_until = self.paused_until.min(Instant::now() + LAST_BACKOFFS);
     }
 
     fn find_again(&mut self) {

@@ -63,7 +63,10 @@ pub(crate) struct Held {
     pub(crate) outgoing: Arc<Outgoing>,
     pub(crate) waiter: Waiter,
     pub(crate) room: Option<Room>,
+    /// When it came.
     pub(crate) since: Instant,
+    /// When it came in line: it lingers from then on.
+    pub(crate) waits_since: Instant,
     pub(crate) deadline: Option<Instant>,
     pub(crate) tries: u32,
     pub(crate) last_failure: Option<String>,

@@ -157,7 +157,16 @@ impl Publisher {
             })??,
         };
         let outgoing = Arc::new(outgoing);
-        let held = Held { outgoing, waiter, room: Some(room), since, deadline, tries: 0, last_failure: None };
+        let held = Held {
+            outgoing,
+            waiter,
+            room: Some(room),
+            since,
+            waits_since: Instant::now(),
+            deadline,
+            tries: 0,
+            last_failure: None,
+        };
         shared.intake.send(held).map_err(|_| PublishError::Closed)
     }
 
@@ -312,11 +321,6 @@ impl Places {
     /// Whether none is left.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Gives back all but `most`.
-    pub fn keep(&mut self, most: usize) {
-        drop(self.0.split(self.len().saturating_sub(most)));
     }
 }
 

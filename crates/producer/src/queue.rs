@@ -122,7 +122,7 @@ impl Queue {
         }
         let first = self.ready.front()?;
         let full = self.ready.len() >= MAX_ENTRIES || self.ready_bytes >= limit;
-        Some(if full || flush { now } else { first.since + self.linger })
+        Some(if full || flush { now } else { first.waits_since + self.linger })
     }
 
     /// When the first of the delayed may go again.
@@ -130,13 +130,15 @@ impl Queue {
         self.due.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Puts the delayed whose time has come back in line.
+    /// Puts the delayed whose time has come back in line: at its end, lingering anew, for those that failed together
+    /// wake one by one and should not go as a batch each.
     pub(crate) fn wake_delayed(&mut self, now: Instant) {
         while self.next_due().is_some_and(|at| at <= now) {
             let Some(Reverse((_, number))) = self.due.pop() else { return };
-            if let Some(held) = self.delayed.remove(&number) {
-                self.len -= 1;
-                self.put_back(vec![held]);
+            if let Some(mut held) = self.delayed.remove(&number) {
+                held.waits_since = now;
+                self.ready_bytes += held.size();
+                self.ready.push_back(held);
             }
         }
     }
@@ -237,6 +239,7 @@ mod tests {
             waiter: Waiter::One(tokio::sync::oneshot::channel().0),
             room: None,
             since: Instant::now(),
+            waits_since: Instant::now(),
             deadline: None,
             tries: 0,
             last_failure: None,
@@ -308,6 +311,21 @@ mod tests {
         assert_eq!(bodies(&queue.take(LIMIT).0), ["a3"]);
         queue.release(Some("a"));
         assert_eq!((queue.len(), queue.groups.len()), (0, 0), "no group outlives its messages");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_failed_together_go_together_again() {
+        let begun = Instant::now();
+        let mut queue = Queue::new(false, LINGER);
+        (0..3).for_each(|n| queue.delay(plain(&n.to_string()), begun + Duration::from_millis(100 + n)));
+        tokio::time::advance(Duration::from_millis(100)).await;
+        let now = Instant::now();
+        queue.wake_delayed(now);
+        assert_eq!(queue.next_at(LIMIT, now, false), Some(now + LINGER));
+        tokio::time::advance(LINGER).await;
+        queue.wake_delayed(Instant::now());
+        assert_eq!(bodies(&queue.take(LIMIT).0), ["0", "1", "2"]);
+        assert_eq!(queue.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]

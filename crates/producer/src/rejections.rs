@@ -42,6 +42,14 @@ impl Rejections {
         }
     }
 
+    /// At the end: how many more there were.
+    pub(crate) fn say_rest(&self) {
+        let unsaid = std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).unsaid);
+        if unsaid > 0 {
+            tracing::warn!(target: "producer", unsaid, "more lines were rejected");
+        }
+    }
+
     /// How many were not said before this one, if this one may be.
     fn turn(&self) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -77,7 +77,8 @@ impl Service {
     async fn work(self, stop: CancellationToken) -> Account {
         let Self { settings, clients, vitals, progress } = self;
         let mut aside = JoinSet::new();
-        aside.spawn(beat(vitals.pulses.start("runtime", PULSE_BOUND)));
+        let runtime = vitals.pulses.start("runtime", PULSE_BOUND);
+        aside.spawn(beat(runtime.clone()));
         aside.spawn(say(progress.clone()));
         let publisher = Publisher::builder(clients, settings.topic.clone())
             .linger(settings.linger)
@@ -95,10 +96,13 @@ impl Service {
             }
         };
         aside.spawn(cut);
-        let fed = Feeder::new(&settings, &publisher, &vitals, &progress).feed(settings, &stop).await;
+        let rejections = Arc::new(Rejections::new());
+        let feeder = Feeder::new(&settings, &publisher, &vitals, &progress, &rejections);
+        let fed = feeder.feed(settings, &stop).await;
         publisher.close().await;
+        rejections.say_rest();
         aside.shutdown().await;
-        vitals.pulses.start("runtime", PULSE_BOUND).retire();
+        runtime.retire();
         if let Err(error) = &fed {
             tracing::error!(%error, "reading INPUT failed");
         }
@@ -139,13 +143,18 @@ struct Feeder {
 }
 
 impl Feeder {
-    fn new(settings: &Settings, publisher: &Publisher, vitals: &Vitals, progress: &Progress) -> Self {
-        let rejections = Arc::new(Rejections::new());
-        let (ledger, log) = (progress.clone(), Arc::clone(&rejections));
+    fn new(
+        settings: &Settings,
+        publisher: &Publisher,
+        vitals: &Vitals,
+        progress: &Progress,
+        rejections: &Arc<Rejections>,
+    ) -> Self {
+        let (ledger, log) = (progress.clone(), Arc::clone(rejections));
         Self {
             sink: publisher.sink(move |line, outcome| tell(&ledger, &log, line, outcome)),
             progress: progress.clone(),
-            rejections,
+            rejections: Arc::clone(rejections),
             rejected: crate::metrics::PublisherMetrics::new(&vitals.metrics).rejected,
             pulse: vitals.pulses.start("input", PULSE_BOUND),
             pace: Pace::new(settings.rate),
@@ -165,13 +174,14 @@ impl Feeder {
         let mut source = Source::open(settings.input, settings.from, seed)?;
         let pulse = self.pulse.clone();
         let ended = loop {
-            let next = beating(&pulse, async {
+            let next = async {
                 let places = self.sink.reserve(self.most()).await.ok()?;
                 let lines = source.next(places.len()).await;
                 Some((places, lines))
-            });
+            };
+            let next = beating(&pulse, next);
             let next = tokio::select! { biased; () = stop.cancelled() => None, next = next => next };
-            let Some((places, lines)) = next else { break Ok(()) };
+            let Some((places, lines)) = next else { break self.leave(&mut source, stop).await };
             match lines {
                 Err(error) => break Err(error),
                 Ok(lines) if lines.is_empty() => break Ok(()),
@@ -184,6 +194,17 @@ impl Feeder {
         };
         pulse.retire();
         ended
+    }
+
+    /// Told to stop: what was read and not yet taken is published too, a pipe's writer has no other copy.
+    async fn leave(&mut self, source: &mut Source, stop: &CancellationToken) -> io::Result<()> {
+        let lines = source.left_over();
+        if !lines.is_empty()
+            && let Ok(places) = beating(&self.pulse, self.sink.reserve(lines.len())).await
+        {
+            let _ = self.hand_over(places, lines, stop).await;
+        }
+        Ok(())
     }
 
     fn most(&self) -> usize {
@@ -223,7 +244,14 @@ impl Feeder {
                 Ok(None) => Message::new(body),
                 Ok(Some(group)) => Message::new(body).group(group),
             };
-            match beating(&pulse, self.sink.send_into(&mut places, number, message)).await {
+            let handed = async {
+                if places.is_empty() {
+                    self.sink.send(number, message).await
+                } else {
+                    self.sink.send_into(&mut places, number, message).await
+                }
+            };
+            match beating(&pulse, handed).await {
                 Ok(()) => self.left -= 1,
                 // counted by the publisher
                 Err(error @ PublishError::Refused(_)) => {

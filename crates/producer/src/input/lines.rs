@@ -61,6 +61,10 @@ impl LineReader {
         self.asked = false;
         answer.unwrap_or_else(|| Ok(Vec::new()))
     }
+
+    pub(crate) fn left_over(&mut self) -> Vec<Line> {
+        self.answers.try_recv().ok().and_then(Result::ok).unwrap_or_default()
+    }
 }
 
 fn open(input: &Input) -> io::Result<Box<dyn Read>> {

@@ -96,4 +96,12 @@ impl Source {
             Self::Lines(reader) => reader.next(most).await,
         }
     }
+
+    /// What was read for a call of [`next`](Self::next) that was dropped: nobody else can read it again.
+    pub(crate) fn left_over(&mut self) -> Vec<Line> {
+        match self {
+            Self::Generate(_) => Vec::new(),
+            Self::Lines(reader) => reader.left_over(),
+        }
+    }
 }

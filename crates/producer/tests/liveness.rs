@@ -1,0 +1,80 @@
+//! Liveness means progress: what waits by right is UP, what is stuck is DOWN. The pulses' clock is tokio's, paused, so
+//! that minutes pass at once.
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use health::{Metrics, Pulses, Readiness};
+use messaging::aws::{Access, Clients};
+use messaging::topology::TopicRef;
+use producer::{Message, Publisher, Vitals};
+use tokio::time::Instant;
+
+const LONG: Duration = Duration::from_secs(600);
+
+fn vitals() -> Vitals {
+    let pulses = Pulses::with_clock(|| Instant::now().into_std());
+    let metrics = Metrics::new("test", &pulses);
+    Vitals { pulses, readiness: Readiness::new(), metrics }
+}
+
+/// A port where nobody listens.
+async fn nowhere() -> Clients {
+    Clients::connect(&Access::local("http://127.0.0.1:9")).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn aws_being_down_is_up() {
+    let vitals = vitals();
+    let publisher = Publisher::builder(nowhere().await, TopicRef::Name("t".to_owned()))
+        .vitals(&vitals)
+        .deadline(None)
+        .start();
+    let _pending = publisher.enqueue(Message::new("x")).await.unwrap();
+    for _ in 0..60 {
+        tokio::time::sleep(LONG / 60).await;
+        assert_eq!(vitals.pulses.stale(), Vec::<String>::new());
+    }
+    assert!(vitals.readiness.reasons().iter().any(|(name, _)| *name == "topology"), "and not ready");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_without_messages_is_up() {
+    let vitals = vitals();
+    let _publisher =
+        Publisher::builder(nowhere().await, TopicRef::Name("t".to_owned())).vitals(&vitals).start();
+    tokio::time::sleep(LONG).await;
+    assert_eq!(vitals.pulses.stale(), Vec::<String>::new());
+}
+
+#[test]
+fn a_batcher_that_is_stuck_is_down_within_a_minute() {
+    let minutes = Arc::new(AtomicU64::new(0));
+    let (begun, passed) = (std::time::Instant::now(), Arc::clone(&minutes));
+    let pulses = Pulses::with_clock(move || begun + Duration::from_secs(60) * passed.load(Relaxed) as u32);
+    let metrics = Metrics::new("test", &pulses);
+    let vitals = Vitals { pulses, readiness: Readiness::new(), metrics };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (stuck, told) = mpsc::channel();
+    let (release, blocked) = mpsc::channel::<()>();
+    let blocked = Mutex::new(blocked);
+    runtime.block_on(async {
+        let publisher = Publisher::builder(nowhere().await, TopicRef::Name("t".to_owned()))
+            .vitals(&vitals)
+            .deadline(Duration::from_millis(1))
+            .start();
+        // a caller's bug: what hears of the fate never returns
+        let sink = publisher.sink(move |_, _| {
+            stuck.send(()).unwrap();
+            blocked.lock().unwrap().recv().ok();
+        });
+        sink.send(0, Message::new("x")).await.unwrap();
+    });
+    told.recv().unwrap();
+    assert_eq!(vitals.pulses.stale(), Vec::<String>::new());
+    minutes.store(1, Relaxed);
+    assert_eq!(vitals.pulses.stale(), ["batcher"]);
+    drop(release);
+}
