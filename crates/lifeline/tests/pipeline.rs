@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 fn lifeline(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lifeline"));
-    command.args(arguments).args(["--listen", "127.0.0.1:0"]);
-    command.args(["--producer-health-addr", "127.0.0.1:0", "--consumer-health-addr", "127.0.0.1:0"]);
+    command.args(["--listen", "127.0.0.1:0", "--producer-health-addr", "127.0.0.1:0"]);
+    command.args(["--consumer-health-addr", "127.0.0.1:0"]).args(arguments);
     // whatever the environment of the test says, nothing but loopback is reached
     command.env("AWS_ENDPOINT_URL", "http://192.0.2.1").env_remove("RUST_LOG");
     command
