@@ -86,7 +86,7 @@ make_scratch() {
 
 # The id under which the node holds an image, or nothing. minikube says `[]` or nothing at all where it fails.
 image_id() {
-  jq -r --arg tag "$1" 'first(.[]? | select(.repoTags | index($tag)) | .id) // empty' <<<"$2"
+  jq -r --arg tag "$1" 'first(.[]? | select(.repoTags // [] | index($tag)) | .id) // empty' <<<"$2"
 }
 
 node_images() {
