@@ -33,6 +33,21 @@ const SAID_EVERY: Duration = Duration::from_secs(2);
 const RUNTIME_BEAT: Duration = Duration::from_secs(5);
 
 /// A producer that is about to run.
+///
+/// ```no_run
+/// # use messaging::aws::{Access, Clients};
+/// # use producer::{Service, Settings, Vitals};
+/// # async fn example(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+/// let vitals = Vitals::new(); // a health server tells them
+/// let clients = Clients::connect(&settings.access).await?;
+/// let service = Service::new(settings, clients, vitals);
+/// let progress = service.progress();
+/// let account = service.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await;
+/// account.say();
+/// assert_eq!(account.published, progress.published());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Service {
     settings: Settings,
