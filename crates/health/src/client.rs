@@ -11,6 +11,7 @@ use mio::net::TcpStream;
 use crate::Limits;
 use crate::access_log::LINE_MAX;
 use crate::head::{self, HEAD_MAX, Head, Read, Refusal};
+use crate::upstream::Urgency;
 
 /// How long, and for how many bytes, a connection that we have closed for writing is read on, so that its client
 /// gets the answer instead of a reset.
@@ -61,11 +62,7 @@ pub(crate) enum Step {
     /// Nothing, until the socket is ready or the deadline passes.
     Wait,
     /// Ask the router.
-    Ask {
-        head: Head,
-        /// It is the first request of its connection.
-        first: bool,
-    },
+    Ask(Head, Urgency),
     /// Log that this request line was refused, and go on.
     Refused(Vec<u8>, Refusal),
     /// Drop the client.
@@ -123,19 +120,22 @@ impl Client {
             Read::Partial => None,
             Read::Refused(refusal) => Some(self.refuse(refusal, now)),
             Read::Whole(head, length) => {
-                let asked = Asked {
-                    line: self.line(),
-                    on_health: head.path == crate::router::HEALTH,
-                    minor: head.minor,
-                    keep_alive: head.keep_alive,
+                let on_health = head.path == crate::router::HEALTH;
+                let urgency = match (self.asked_before, on_health) {
+                    (true, _) => Urgency::Later,
+                    (false, false) => Urgency::First,
+                    (false, true) => Urgency::Probe,
                 };
+                self.asked_before = true;
+                let asked =
+                    Asked { line: self.line(), on_health, minor: head.minor, keep_alive: head.keep_alive };
                 self.input.drain(..length);
                 if self.input.is_empty() {
                     // An idle connection holds no memory but its socket's.
                     self.input = Vec::new();
                 }
                 self.enter(Phase::Asked(asked), now);
-                Some(Step::Ask { head, first: !std::mem::replace(&mut self.asked_before, true) })
+                Some(Step::Ask(head, urgency))
             }
         }
     }

@@ -1,8 +1,7 @@
 //! The gate's one connection to tiny_http: requests go in, answers come back in the same order.
 //!
-//! A few travel together, so that a crowd costs tiny_http's two threads one wake-up for all and not one each; the
-//! rest waits here, where the first request of a connection goes before the later ones of others. So a probe, which
-//! opens a connection each time, is not behind whoever has sent a thousand requests at once.
+//! A few travel together, so that a crowd costs tiny_http's two threads one wake-up for all and not one each. The
+//! rest waits here by its [`Urgency`], so that a probe is not behind whoever has sent a thousand requests at once.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -11,13 +10,24 @@ use mio::net::TcpStream;
 
 use crate::head::Head;
 
+/// Who is asked for first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// `/health` as the first request of its connection: a probe opens one each time.
+    Probe,
+    /// Another first request.
+    First,
+    /// One more on the same connection.
+    Later,
+}
+
 /// Requests that tiny_http has at a time.
 const IN_FLIGHT: usize = 16;
 
 pub(crate) struct Upstream {
     stream: TcpStream,
-    first: VecDeque<Waiting>,
-    later: VecDeque<Waiting>,
+    /// By urgency.
+    waiting: [VecDeque<Waiting>; 3],
     output: Vec<u8>,
     input: Vec<u8>,
     pending: VecDeque<Pending>,
@@ -41,8 +51,7 @@ impl Upstream {
     pub(crate) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
-            first: VecDeque::new(),
-            later: VecDeque::new(),
+            waiting: Default::default(),
             output: Vec::new(),
             input: Vec::new(),
             pending: VecDeque::new(),
@@ -60,24 +69,24 @@ impl Upstream {
     }
 
     /// Queues a request, one per client; it leaves with one of the next [`flush`](Self::flush)es. Its words are plain
-    /// ASCII, see [`Head`]. `first` goes before all that are not.
-    pub(crate) fn ask(&mut self, head: &Head, slot: usize, id: u64, first: bool) {
+    /// ASCII, see [`Head`].
+    pub(crate) fn ask(&mut self, head: &Head, slot: usize, id: u64, urgency: Urgency) {
         let request =
             format!("{} {} HTTP/1.{}\r\nConnection: keep-alive\r\n\r\n", head.method, head.path, head.minor);
         let whose = Pending { slot, id, head_only: head.method == "HEAD" };
-        let queue = if first { &mut self.first } else { &mut self.later };
-        queue.push_back(Waiting { request, whose });
+        self.waiting[urgency as usize].push_back(Waiting { request, whose });
     }
 
     /// The client has left: its request, unless it is on its way, will not be asked.
     pub(crate) fn forget(&mut self, id: u64) {
-        self.first.retain(|waiting| waiting.whose.id != id);
-        self.later.retain(|waiting| waiting.whose.id != id);
+        for queue in &mut self.waiting {
+            queue.retain(|waiting| waiting.whose.id != id);
+        }
     }
 
     pub(crate) fn flush(&mut self) {
         while self.pending.len() < IN_FLIGHT
-            && let Some(waiting) = self.first.pop_front().or_else(|| self.later.pop_front())
+            && let Some(waiting) = self.waiting.iter_mut().find_map(VecDeque::pop_front)
         {
             self.output.extend_from_slice(waiting.request.as_bytes());
             self.pending.push_back(waiting.whose);
