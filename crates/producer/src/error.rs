@@ -91,6 +91,9 @@ pub enum Refusal {
     /// A FIFO topic needs a group.
     #[error("a FIFO topic needs a message group")]
     NoGroup,
+    /// Only a FIFO topic deduplicates.
+    #[error("a deduplication id is for FIFO topics, and this is none")]
+    NotFifo,
     /// A group or deduplication id that is none.
     #[error("the {what} has {bytes} bytes; it must be 1 to 128 letters, digits and punctuation of ASCII")]
     Id {

@@ -113,6 +113,9 @@ impl Outgoing {
         if fifo && group.is_none() {
             return Err(Refusal::NoGroup);
         }
+        if !fifo && deduplication_id.is_some() {
+            return Err(Refusal::NotFifo);
+        }
         check_id("message group", group.as_deref())?;
         check_id("deduplication id", deduplication_id.as_deref())?;
         let deduplication_id = if fifo { deduplication_id.or_else(|| Some(ids.next())) } else { None };
@@ -135,8 +138,12 @@ fn check_attribute(name: &str, value: &Attribute) -> Result<(), Refusal> {
     if reserved("aws.") || reserved("amazon.") {
         return refuse("names that begin with AWS. or Amazon. are reserved");
     }
-    if value.data_type().is_empty() {
-        return refuse("its type is empty");
+    let logical = value.data_type().split('.').next();
+    match (value, logical) {
+        (Attribute::Text { .. }, Some("String" | "Number")) | (Attribute::Binary { .. }, Some("Binary")) => {}
+        _ => {
+            return refuse("its type must be String, Number or Binary, or one of these with a . and a label");
+        }
     }
     match value {
         Attribute::Text { value, .. } if value.is_empty() => refuse("its value is empty"),
@@ -238,6 +245,8 @@ mod tests {
             ("amazon.x", Attribute::string("v")),
             ("empty", Attribute::string("")),
             ("empty", Attribute::Binary { data_type: "Binary".to_owned(), value: Vec::new() }),
+            ("mistyped", Attribute::Text { data_type: "Binary".to_owned(), value: "v".to_owned() }),
+            ("unknown", Attribute::Text { data_type: "Date".to_owned(), value: "v".to_owned() }),
             ("untyped", Attribute::Text { data_type: String::new(), value: "v".to_owned() }),
         ] {
             let refusal = check(Message::new("x").attribute(name, value)).unwrap_err();
@@ -253,6 +262,9 @@ mod tests {
         let same = || Message::new("x").group("g");
         assert_ne!(id(same()), id(same()), "the same body twice is two messages");
         assert_eq!(id(same().deduplication_id("mine")), "mine");
+        assert_eq!(check(same().deduplication_id("mine")).unwrap_err(), Refusal::NotFifo);
+        let array = Attribute::Text { data_type: "String.Array".to_owned(), value: "[1]".to_owned() };
+        assert!(check(same().attribute("array", array)).is_ok());
         assert!(matches!(check(same().group("no spaces")), Err(Refusal::Id { .. })));
         assert!(matches!(check(same().group("g".repeat(129))), Err(Refusal::Id { bytes: 129, .. })));
     }
