@@ -217,6 +217,14 @@ async fn errors_of_queues_are_the_ones_that_the_sdk_models() {
         aws.sqs.receive_message().queue_url(format!("{}/1/none", aws.url)).send().await.unwrap_err();
     assert!(missing.as_service_error().unwrap().is_queue_does_not_exist(), "{missing:?}");
     let queue = aws.queue("events").await;
+    let garbage = aws.sqs.delete_message().queue_url(&queue).receipt_handle("x").send().await.unwrap_err();
+    assert!(garbage.as_service_error().unwrap().is_receipt_handle_is_invalid(), "{garbage:?}");
+    let garbage = DeleteMessageBatchRequestEntry::builder().id("0").receipt_handle("x").build().unwrap();
+    let failed = aws.sqs.delete_message_batch().queue_url(&queue).entries(garbage).send().await.unwrap();
+    assert_eq!(
+        (failed.failed()[0].code(), failed.failed()[0].sender_fault()),
+        ("ReceiptHandleIsInvalid", true)
+    );
     let unknown =
         aws.sqs.change_message_visibility().queue_url(&queue).receipt_handle("x").visibility_timeout(1);
     let unknown = unknown.send().await.unwrap_err();
@@ -234,6 +242,13 @@ async fn a_queue_is_named_by_the_host_that_the_client_called() {
     );
     let answer = raw_http(&aws.url, &request).await;
     assert!(answer.contains("http://sqs.example:99/000000000000/events"), "{answer}");
+    // And a missing one by the name of today's model: boto3 chooses its exception by that.
+    let answer = raw_http(&aws.url, &request.replace("events", "eventz")).await;
+    assert!(answer.contains(r#""__type":"com.amazonaws.sqs#QueueDoesNotExist""#), "{answer}");
+    assert!(
+        answer.contains("x-amzn-query-error: AWS.SimpleQueueService.NonExistentQueue;Sender"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What the embedded SNS and SQS cost, in time and memory. Ignored: for a release build and a quiet machine,
-//! `cargo test --release -p lifeline --test embedded_aws_load -- --ignored --nocapture`; `MESSAGES` says how many.
+//! `cargo test --release -p lifeline --test embedded_aws_load -- --ignored --nocapture`; `MESSAGES` says how many,
+//! `RAW=true` delivers them raw, `FILL=true` lets all of them wait in the queue before the first is received.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 use std::time::Instant;
@@ -17,7 +18,11 @@ const BACKLOG: usize = 16 * 1024 * 1024;
 #[ignore = "a measurement, not a promise that any machine can keep"]
 async fn many_messages_pass_in_bounded_memory() {
     let messages: usize = std::env::var("MESSAGES").map_or(700_000, |n| n.parse().unwrap());
-    let aws = EmbeddedAws::bind("127.0.0.1:0".parse().unwrap()).await.unwrap().backlog(BACKLOG);
+    let fill = std::env::var("FILL").is_ok_and(|fill| fill == "true");
+    let mut aws = EmbeddedAws::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    if !fill {
+        aws = aws.backlog(BACKLOG);
+    }
     let (sns, sqs) = clients(&aws.url());
     let server = tokio::spawn(aws.serve(std::future::pending()));
     let raw = std::env::var("RAW").unwrap_or_else(|_| "false".into());
@@ -39,6 +44,10 @@ async fn many_messages_pass_in_bounded_memory() {
                 assert!(call.send().await.unwrap().failed().is_empty());
             }
         });
+    }
+    if fill {
+        while publishers.join_next().await.is_some() {}
+        eprintln!("all of {messages} wait after {:.1?}; memory {}", start.elapsed(), memory());
     }
     let mut consumers = tokio::task::JoinSet::new();
     for _ in 0..8 {

@@ -67,9 +67,7 @@ impl Backlog {
         if self.limit.is_none() {
             return;
         }
-        // rustack's receipts are the base64 of `message-id:time:nonce`; 36 bytes of id are 48 characters.
-        let id = receipt.get(..48).and_then(|id| STANDARD.decode(id).ok());
-        let Some(id) = id.and_then(|id| number(std::str::from_utf8(&id).ok()?)) else { return };
+        let Some(id) = message_of(receipt) else { return };
         let mut held = self.held();
         if let Some((bytes, _)) = held.messages.remove(&id) {
             held.bytes -= bytes;
@@ -89,6 +87,13 @@ impl Backlog {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The id of the message that a receipt was given for; `None` for what is no receipt. rustack's receipts are the
+/// base64 of `message-id:time:nonce`; 36 bytes of id are 48 characters.
+pub(crate) fn message_of(receipt: &str) -> Option<u128> {
+    let id = STANDARD.decode(receipt.get(..48)?).ok()?;
+    number(std::str::from_utf8(&id).ok()?)
 }
 
 /// A UUID as a number.

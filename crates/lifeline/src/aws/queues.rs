@@ -10,26 +10,25 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use rustack_sqs_core::{handler::RustackSqsHandler, message::md5_of_body, provider::RustackSqs};
-use rustack_sqs_http::{
-    dispatch::SqsHandler,
-    response::{CONTENT_TYPE, error_to_response},
-    router::resolve_operation,
-};
+use rustack_sqs_http::{dispatch::SqsHandler, response::CONTENT_TYPE, router::resolve_operation};
 use rustack_sqs_model::{
     error::{SqsError, SqsErrorCode},
     input::{
-        CreateQueueInput, DeleteMessageInput, ListMessageMoveTasksInput, ReceiveMessageInput,
-        SendMessageInput, SetQueueAttributesInput, StartMessageMoveTaskInput,
+        CreateQueueInput, DeleteMessageBatchInput, DeleteMessageInput, ListMessageMoveTasksInput,
+        ReceiveMessageInput, SendMessageInput, SetQueueAttributesInput, StartMessageMoveTaskInput,
     },
     operations::SqsOperation,
-    output::{ListMessageMoveTasksOutput, ReceiveMessageOutput, StartMessageMoveTaskOutput},
-    types::ListMessageMoveTasksResultEntry,
+    output::{
+        DeleteMessageBatchOutput, ListMessageMoveTasksOutput, ReceiveMessageOutput,
+        StartMessageMoveTaskOutput,
+    },
+    types::{BatchResultErrorEntry, ListMessageMoveTasksResultEntry},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     INNER_HOST,
-    backlog::Backlog,
+    backlog::{Backlog, message_of},
     delivery::OVERSIZE,
     gateway::{Body, respond},
 };
@@ -58,7 +57,7 @@ impl Queues {
             Ok(operation) => self.perform(operation, host, body).await,
             Err(error) => Err(error),
         };
-        let mut response = answered.unwrap_or_else(|error| error_to_response(&error, "").map(BodyExt::boxed));
+        let mut response = answered.unwrap_or_else(|error| refusal(&error));
         let id = request_id();
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert("x-amzn-requestid", id);
@@ -77,19 +76,14 @@ impl Queues {
             SqsOperation::DeleteMessage => {
                 let input: DeleteMessageInput = parse(&body)?;
                 let receipt = input.receipt_handle.clone();
-                let output = self.sqs.delete_message(input).await?;
+                let output = match message_of(&receipt) {
+                    Some(_) => self.sqs.delete_message(input).await?,
+                    None => return Err(no_receipt(&receipt)),
+                };
                 self.backlog.deleted(&receipt);
                 written(&output)
             }
-            SqsOperation::DeleteMessageBatch => {
-                let input: rustack_sqs_model::input::DeleteMessageBatchInput = parse(&body)?;
-                let receipts: Vec<String> =
-                    input.entries.iter().map(|entry| entry.receipt_handle.clone()).collect();
-                let output = self.sqs.delete_message_batch(input).await?;
-                // rustack fails no entry of a delete.
-                receipts.iter().for_each(|receipt| self.backlog.deleted(receipt));
-                written(&output)
-            }
+            SqsOperation::DeleteMessageBatch => written(&self.delete_batch(parse(&body)?).await?),
             SqsOperation::CreateQueue => {
                 let mut input: CreateQueueInput = parse(&body)?;
                 limit_message_size(&mut input.attributes);
@@ -146,6 +140,34 @@ impl Queues {
             message.md5_of_body = message.body.as_deref().map(md5_of_body);
             message.md5_of_message_attributes = None;
         }
+        Ok(output)
+    }
+
+    /// rustack takes any text for a receipt; SQS fails an entry whose receipt it never gave.
+    async fn delete_batch(
+        &self,
+        mut input: DeleteMessageBatchInput,
+    ) -> Result<DeleteMessageBatchOutput, SqsError> {
+        let entries = std::mem::take(&mut input.entries);
+        let receipts: Vec<String> = entries.iter().map(|entry| entry.receipt_handle.clone()).collect();
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| message_of(&entry.receipt_handle).is_some());
+        input.entries = known;
+        let mut output = if input.entries.is_empty() && !unknown.is_empty() {
+            DeleteMessageBatchOutput::default()
+        } else {
+            self.sqs.delete_message_batch(input).await?
+        };
+        receipts.iter().for_each(|receipt| self.backlog.deleted(receipt));
+        output.failed.extend(unknown.into_iter().map(|entry| {
+            let error = no_receipt(&entry.receipt_handle);
+            BatchResultErrorEntry {
+                id: entry.id,
+                sender_fault: true,
+                code: error.code.error_type().to_owned(),
+                message: Some(error.message),
+            }
+        }));
         Ok(output)
     }
 
@@ -224,6 +246,30 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, SqsError> {
         }
         SqsError::invalid_parameter_value(format!("The request is no JSON that SQS knows: {text}"))
     })
+}
+
+fn no_receipt(receipt: &str) -> SqsError {
+    let text = format!("The input receipt handle \"{receipt}\" is not a valid receipt handle.");
+    SqsError::new(SqsErrorCode::ReceiptHandleIsInvalid, text)
+}
+
+/// An error as SQS words it: the name of today's model in the body, by which SDKs choose their exception, and the
+/// query protocol's code in the header. rustack writes the latter into both.
+fn refusal(error: &SqsError) -> Response<Body> {
+    let code = error.code.error_type();
+    let (today, query) = match error.code {
+        SqsErrorCode::NonExistentQueue => ("QueueDoesNotExist", code),
+        SqsErrorCode::QueueAlreadyExists => ("QueueNameExists", code),
+        SqsErrorCode::MessageNotInflight => (code, "AWS.SimpleQueueService.MessageNotInflight"),
+        _ => (code.rsplit('.').next().unwrap_or(code), code),
+    };
+    let body = serde_json::json!({"__type": format!("com.amazonaws.sqs#{today}"), "message": error.message});
+    let mut response = respond(error.code.status_code(), CONTENT_TYPE, body.to_string());
+    let fault = if error.code.is_sender_fault() { "Sender" } else { "Receiver" };
+    if let Ok(query) = HeaderValue::from_str(&format!("{query};{fault}")) {
+        response.headers_mut().insert("x-amzn-query-error", query);
+    }
+    response
 }
 
 fn written<T: Serialize>(output: &T) -> Result<Response<Body>, SqsError> {
