@@ -161,9 +161,13 @@ impl Client {
 
     /// Takes the router's answer; returns the request it belongs to.
     pub(crate) fn answer(&mut self, answer: &[u8], now: Instant) -> Option<Asked> {
-        let Phase::Asked(asked) = std::mem::replace(&mut self.phase, Phase::Answering { keep_alive: false })
-        else {
-            return None;
+        let asked = match std::mem::replace(&mut self.phase, Phase::Awaiting { kept: true }) {
+            Phase::Asked(asked) => asked,
+            // Too late: the client has been told that there is none.
+            other => {
+                self.phase = other;
+                return None;
+            }
         };
         self.enter(Phase::Answering { keep_alive: asked.keep_alive }, now);
         // tiny_http never says what becomes of the connection, and it is ours to say.
