@@ -189,10 +189,10 @@ where
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_user() => {
             (Fault::Unreachable, None)
         }
-        // what is left of dispatch failures is the chain of credentials: nothing was sent
+        // what is left is the chain of credentials, which comes as a connector's error: nothing was sent
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-            Some(_) => (Fault::Unreachable, None),
-            None => (Fault::Denied, None),
+            Some(_) if construction(error) != Fault::Denied => (Fault::Unreachable, None),
+            _ => (Fault::Denied, None),
         },
         SdkError::ServiceError(answer) => {
             let status = answer.raw().status().as_u16();

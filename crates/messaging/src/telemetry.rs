@@ -1,7 +1,7 @@
 //! The log: one line an event on standard output, as text or as JSON.
 
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -37,7 +37,7 @@ impl Log {
         let format = reader.read("LOG_FORMAT", choice(&[("text", Format::Text), ("json", Format::Json)]));
         let filter =
             Accept::new("a level (off, error, warn, info, debug, trace) or target=level,…", |text| {
-                text.parse::<Targets>().ok()
+                text.parse::<Targets>().ok().map(|filter| quieten(text, filter))
             });
         Self { format, filter: reader.read("RUST_LOG", filter) }
     }
@@ -59,5 +59,16 @@ impl Log {
             }
         };
         tracing_subscriber::registry().with(layer.with_filter(self.filter)).try_init().ok();
+    }
+}
+
+/// The SDK warns of missing credentials at every call, in kilobytes; an [`Outage`](crate::outage::Outage) says the same
+/// once. Who names the SDK's own targets gets all of it.
+fn quieten(asked: &str, filter: Targets) -> Targets {
+    let warns = filter.default_level().is_some_and(|level| level > LevelFilter::ERROR);
+    if warns && !asked.contains("aws_config") {
+        filter.with_target("aws_config", LevelFilter::ERROR)
+    } else {
+        filter
     }
 }

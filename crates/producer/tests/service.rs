@@ -54,6 +54,10 @@ impl Producer {
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("HEALTH_ADDR", "127.0.0.1:0")
             .env("CALL_TIMEOUT", "1s");
+        Self::spawn(command, stdin)
+    }
+
+    fn spawn(mut command: Command, stdin: Stdio) -> Self {
         let mut child = command.stdin(stdin).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
@@ -439,6 +443,25 @@ fn a_black_hole_is_up_and_not_ready() {
     for pulse in ["batcher", "input", "runtime"] {
         assert!(metrics.contains(&format!("pulse_age_seconds{{pulse=\"{pulse}\"}}")), "{metrics}");
     }
+}
+
+#[test]
+fn missing_credentials_are_said_once_and_waited_for() {
+    let (aws, _topic, _queue) = endpoint();
+    let mut command = command(&["--health-addr", "127.0.0.1:0", "--shutdown-grace", "300ms"]);
+    command.env("AWS_ENDPOINT_URL", aws.url()).env("AWS_EC2_METADATA_DISABLED", "true");
+    let mut producer = Producer::spawn(command, Stdio::null());
+    let health = producer.health();
+    let said = producer.line("is failing");
+    assert!(said.contains("denied") && said.contains("credentials"), "{said}");
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(ask(health, "/health").0, 200, "a restart brings no credentials");
+    assert_eq!(ask(health, "/ready").0, 503);
+    producer.signal("TERM");
+    assert_eq!(producer.end().0, Some(1));
+    let warnings =
+        producer.log.iter().filter(|line| line.contains(" WARN ") && !line.contains(" rejected ")).count();
+    assert_eq!(warnings, 1, "{:#?}", producer.log);
 }
 
 #[test]
