@@ -38,7 +38,7 @@ async fn many_messages_pass_in_bounded_memory() {
         let (sns, topic) = (sns.clone(), topic.clone());
         publishers.spawn(async move {
             for _ in (publisher..messages / 10).step_by(8) {
-                let entries = (0..10).map(|n| entry(n)).collect();
+                let entries = (0..10).map(entry).collect();
                 let call =
                     sns.publish_batch().topic_arn(&topic).set_publish_batch_request_entries(Some(entries));
                 assert!(call.send().await.unwrap().failed().is_empty());
