@@ -37,9 +37,9 @@ fn extend_due(shared: &Arc<Shared>) {
     let due = shared.leases.due(now, visibility / 20);
     for batch in due.chunks(LARGEST) {
         for lease in batch {
-            // not due again while this one is in the air, unless it hangs
-            lease.try_again_at(now + shared.clients.call_timeout);
-            lease.extending(true);
+            // not due again while this one is in the air, unless it hangs: then another overtakes it in time
+            lease.try_again_at(now + patience(lease, now, shared.clients.call_timeout));
+            lease.extension_began();
         }
         tokio::spawn(extend(Arc::clone(shared), batch.to_vec(), visibility));
     }
@@ -68,8 +68,15 @@ async fn extend(shared: Arc<Shared>, batch: Vec<Arc<Lease>>, visibility: Duratio
             }
         }
     }
-    batch.iter().for_each(|lease| lease.extending(false));
+    batch.iter().for_each(|lease| lease.extension_ended());
     shared.leases.changed.notify_one();
+}
+
+/// How long an answer is awaited before the question is asked again beside it: half of what is left of the lease, for a
+/// lease of 2 s is over long before the call's own bound; not so little that calls pile up.
+fn patience(lease: &Lease, now: Instant, call_timeout: Duration) -> Duration {
+    let left = lease.expires_at().saturating_duration_since(now);
+    (left / 2).max(Duration::from_millis(250)).min(call_timeout)
 }
 
 /// A quarter of what is left, so that there are several tries, between 50 ms and 2 s.

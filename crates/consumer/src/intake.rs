@@ -2,7 +2,9 @@
 //!
 //! Messages of a standard queue start at once. Those of a FIFO queue start one after another within their group,
 //! groups in parallel; when one fails, the rest of its group that is here goes back untouched, so that nothing
-//! overtakes it.
+//! overtakes it. Each time the rest comes along it is received once more, and would follow the poison into the dead-letter
+//! queue without ever having been handled. So while a group is in trouble, receives ask for one message: SQS then
+//! keeps the rest of its group for itself.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::account::Outcome;
 use crate::held::{Held, Identity};
-use crate::job::{Job, Work};
+use crate::job::{Job, Work, longest_retry_delay};
 use crate::lease::Lease;
 use crate::shared::Shared;
 use crate::visibility::Change;
@@ -26,11 +28,13 @@ pub(crate) struct Intake {
     shared: Arc<Shared>,
     work: Arc<dyn Work>,
     groups: Arc<Mutex<HashMap<String, VecDeque<Job>>>>,
+    /// Groups with a message that failed and will come back, and until when that is to be expected.
+    troubled: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
 impl Intake {
     pub(crate) fn new(shared: Arc<Shared>, work: Arc<dyn Work>) -> Self {
-        Self { shared, work, groups: Arc::default() }
+        Self { shared, work, groups: Arc::default(), troubled: Arc::default() }
     }
 
     /// Takes one receive's messages; `room` has a permit for each of them, what is left of it is given back.
@@ -97,14 +101,40 @@ impl Intake {
                 continue;
             }
             let outcome = job.held.tell();
+            let receive_count = job.held.receive_count;
             tokio::spawn(job.run(Arc::clone(&self.work), Arc::clone(&self.shared)));
+            let outcome = outcome.await;
+            self.note_trouble(&group, outcome == Ok(Outcome::Retried), receive_count);
             // only when the delete is confirmed may the next one start
-            if outcome.await != Ok(Outcome::Deleted) {
+            if outcome != Ok(Outcome::Deleted) {
                 while let Some(rest) = self.next_of(&group) {
                     self.release(rest.held);
                 }
                 return;
             }
+        }
+    }
+
+    /// Whether a group of this FIFO queue waits for a message that failed.
+    pub(crate) fn is_troubled(&self) -> bool {
+        let mut troubled = self.troubled.lock().expect("no panic while it is held");
+        let now = Instant::now();
+        troubled.retain(|_, until| *until > now);
+        !troubled.is_empty()
+    }
+
+    fn note_trouble(&self, group: &str, failed: bool, receive_count: u32) {
+        let (visibility, last) = match self.shared.queue.borrow().as_ref() {
+            Some(queue) => (queue.visibility, queue.redrive.as_ref().map(|r| r.max_receives)),
+            None => return,
+        };
+        let mut troubled = self.troubled.lock().expect("no panic while it is held");
+        // after its last receive it does not come back, and its group goes on
+        if failed && last.is_none_or(|last| receive_count < last) {
+            let until = Instant::now() + longest_retry_delay(receive_count) * 2 + visibility;
+            troubled.insert(group.to_owned(), until);
+        } else {
+            troubled.remove(group);
         }
     }
 

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -18,9 +19,7 @@ use crate::held::Held;
 use crate::lease::{Cancelled, Context};
 use crate::shared::Shared;
 use crate::visibility::Change;
-
-/// How long a handler that was told to stop may take to do so.
-const WIND_DOWN: Duration = Duration::from_secs(1);
+use crate::worker::Options;
 
 /// Failures come back after 1 s, 2 s, 4 s, … at most 15 minutes, each jittered between half of that and all.
 const RETRY_BASE: Duration = Duration::from_secs(1);
@@ -62,10 +61,14 @@ impl Job {
     pub(crate) async fn run(self, work: Arc<dyn Work>, shared: Arc<Shared>) {
         let Self { held, message } = self;
         let end = match message {
+            // it waited for its group, and was lost meanwhile: another may have begun with it
+            _ if held.lease.is_lost() => End::LostLease,
             Ok(message) => {
                 log_received(&message, shared.options.body_limit);
                 let begun = Instant::now();
-                let end = attempt(&*work, message, &held, shared.options.handler_timeout).await;
+                let running = Running::count(&shared.running);
+                let end = attempt(&*work, message, &held, &shared.options).await;
+                drop(running);
                 shared.metrics.handle_seconds.observe(begun.elapsed().as_secs_f64());
                 end
             }
@@ -76,19 +79,36 @@ impl Job {
             End::Failed(failure) => fail(&shared, held, &failure),
             End::LostLease => {
                 tracing::warn!(target: "consumer", message_id = %held.id, receive_count = held.receive_count,
-                    "the lease was lost while the handler ran; the message will be delivered again");
+                    "the lease was lost before the handler was done; the message will be delivered again");
                 held.settle(Outcome::LostLease);
             }
             End::Shutdown => {
                 tracing::warn!(target: "consumer", message_id = %held.id, "cancelled at the end of the grace and given back");
-                shared.cancelled.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                shared.cancelled.fetch_add(1, Ordering::Relaxed);
                 drop(shared.changes.send(Change::release(held)));
             }
         }
     }
 }
 
-async fn attempt(work: &dyn Work, message: Message, held: &Held, limit: Duration) -> End {
+/// Counts a handler while it runs.
+struct Running<'a>(&'a AtomicU64);
+
+impl<'a> Running<'a> {
+    fn count(running: &'a AtomicU64) -> Self {
+        running.fetch_add(1, Ordering::Relaxed);
+        Self(running)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn attempt(work: &dyn Work, message: Message, held: &Held, options: &Options) -> End {
+    let limit = options.handler_timeout;
     let context = Context::new(Arc::clone(&held.lease));
     // a panic may come before the first await too, where the future is made
     let handling = AssertUnwindSafe(async { work.handle(message, context).await }).catch_unwind();
@@ -96,8 +116,9 @@ async fn attempt(work: &dyn Work, message: Message, held: &Held, limit: Duration
     tokio::pin!(handling);
     let (cancelled, result) = tokio::select! {
         biased;
-        result = &mut handling => (None, Some(result)),
-        why = held.lease.cancelled() => (Some(why), timeout(WIND_DOWN, &mut handling).await.ok()),
+        // one that listens ends together with the word to stop: what it returns then is no failure of its own
+        result = &mut handling => (held.lease.is_cancelled(), Some(result)),
+        why = held.lease.cancelled() => (Some(why), timeout(options.wind_down(), &mut handling).await.ok()),
     };
     match (result, cancelled) {
         // a success counts even if it comes after the word to stop: the delete looks at the lease again
@@ -125,9 +146,14 @@ fn fail(shared: &Arc<Shared>, held: Held, failure: &Failure) {
     shared.changes.send(Change::retry(held, delay)).ok();
 }
 
+/// What the delay of a failure is at most, unless the failure sets it.
+pub(crate) fn longest_retry_delay(receive_count: u32) -> Duration {
+    exponential(RETRY_BASE, receive_count.saturating_sub(1), RETRY_CAP)
+}
+
 /// Grows with every receive, and is never zero: a message that fails at once must not come back at once.
 fn retry_delay(receive_count: u32) -> Duration {
-    let bound = exponential(RETRY_BASE, receive_count.saturating_sub(1), RETRY_CAP);
+    let bound = longest_retry_delay(receive_count);
     let millis = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(fastrand::u64(millis / 2..=millis)).max(RETRY_BASE)
 }

@@ -11,12 +11,15 @@ use health::Pulse;
 use messaging::backoff::Backoff;
 use messaging::call::CallError;
 use messaging::topology::{self, Queue, QueueRef, TopologyError};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::shared::Shared;
+use crate::shared::{Shared, beating};
 
 /// How often the queue's depth is measured: two calls a minute.
 const MEASURE: Duration = Duration::from_secs(60);
+
+/// Each of its calls is bounded; so is their sum, whatever number of pages an endpoint may have.
+const LOOK: Duration = Duration::from_secs(5 * 60);
 
 /// How often the topology is looked at again where nothing is wrong: an operator's changes are seen within this. Where it
 /// is ours to keep (`PROVISION`) it is looked at with every measure, for then a topic or a subscription may vanish
@@ -33,10 +36,10 @@ pub(crate) async fn run(shared: Arc<Shared>, pulse: Pulse) {
         let known = shared.queue.borrow().clone().filter(|_| fresh);
         let result = match known {
             Some(queue) => {
-                measure(&shared, &queue).await;
+                beating(&pulse, measure(&shared, &queue)).await;
                 Ok(())
             }
-            None => look(&shared).await,
+            None => beating(&pulse, look(&shared)).await,
         };
         let pause = match &result {
             Ok(()) => {
@@ -64,11 +67,21 @@ pub(crate) async fn run(shared: Arc<Shared>, pulse: Pulse) {
 }
 
 async fn look(shared: &Arc<Shared>) -> Result<(), TopologyError> {
-    let found = topology::queue(&shared.clients, &shared.spec).await;
+    let found = timeout(LOOK, topology::queue(&shared.clients, &shared.spec)).await;
+    let found = found.unwrap_or_else(|_| {
+        Err(TopologyError::Nonsense {
+            subject: format!("queue {}", shared.spec.queue.name()),
+            detail: format!("looking for it did not end within {LOOK:?}"),
+        })
+    });
     match &found {
         Ok(queue) => {
             shared.outages.topology.succeeded();
             shared.vitals.topology.met();
+            if shared.queue.borrow().is_none() {
+                // AWS answers; the first receive of an idle queue would say so a whole wait later
+                shared.vitals.aws.met();
+            }
             adopt(shared, queue.clone());
             measure(shared, queue).await;
         }

@@ -5,8 +5,8 @@
 //! `extender` renews what is due; a lease that could not be renewed in time, or that SQS says is gone, is *lost*: its
 //! handler is told, and its delete is not sent, for it could delete what another consumer is handling.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use slab::Slab;
@@ -35,11 +35,13 @@ const SHUT_DOWN: u8 = 2;
 pub(crate) struct Lease {
     pub(crate) receipt: String,
     received_at: Instant,
-    /// Milliseconds after `received_at`.
+    /// Milliseconds after `received_at`, as are the next two.
+    renewed: AtomicU64,
     expires: AtomicU64,
     extend_at: AtomicU64,
     state: AtomicU8,
-    extending: AtomicBool,
+    /// Extensions in the air: one that hangs is overtaken by the next.
+    extending: AtomicU32,
     told: Notify,
 }
 
@@ -48,21 +50,25 @@ impl Lease {
         let lease = Self {
             receipt,
             received_at,
+            renewed: AtomicU64::new(0),
             expires: AtomicU64::new(0),
             extend_at: AtomicU64::new(0),
             state: AtomicU8::new(HELD),
-            extending: AtomicBool::new(false),
+            extending: AtomicU32::new(0),
             told: Notify::new(),
         };
         lease.renewed(received_at, visibility);
         lease
     }
 
-    /// The lease runs for `visibility` from `at`; it is due for the next extension after two thirds of that.
+    /// The lease runs for `visibility` from `at`; it is due for the next extension after two thirds of that. The answer
+    /// to an older question than the last says nothing.
     pub(crate) fn renewed(&self, at: Instant, visibility: Duration) {
         let age = at.saturating_duration_since(self.received_at);
-        self.expires.store(millis(age + visibility), Ordering::Relaxed);
-        self.extend_at.store(millis(age + visibility * 2 / 3), Ordering::Relaxed);
+        if self.renewed.fetch_max(millis(age), Ordering::Relaxed) <= millis(age) {
+            self.expires.store(millis(age + visibility), Ordering::Relaxed);
+            self.extend_at.store(millis(age + visibility * 2 / 3), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn extend_at(&self) -> Instant {
@@ -92,19 +98,22 @@ impl Lease {
         self.state.load(Ordering::Acquire) == LOST
     }
 
-    /// Marks that an extension is in the air.
-    pub(crate) fn extending(&self, yes: bool) {
-        self.extending.store(yes, Ordering::Release);
-        if !yes {
-            self.told.notify_waiters();
-        }
+    /// An extension is in the air.
+    pub(crate) fn extension_began(&self) {
+        self.extending.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One is back, whatever it brought.
+    pub(crate) fn extension_ended(&self) {
+        self.extending.fetch_sub(1, Ordering::AcqRel);
+        self.told.notify_waiters();
     }
 
     /// Completes when no extension is in the air: a release that overtook one would be undone by it.
     pub(crate) async fn settled(&self) {
         loop {
             let told = self.told.notified();
-            if !self.extending.load(Ordering::Acquire) {
+            if self.extending.load(Ordering::Acquire) == 0 {
                 return;
             }
             told.await;
@@ -129,11 +138,19 @@ impl Lease {
     pub(crate) async fn cancelled(&self) -> Cancelled {
         loop {
             let told = self.told.notified();
-            match self.state.load(Ordering::Acquire) {
-                LOST => return Cancelled::LostLease,
-                SHUT_DOWN => return Cancelled::Shutdown,
-                _ => told.await,
+            match self.is_cancelled() {
+                Some(why) => return why,
+                None => told.await,
             }
+        }
+    }
+
+    /// Whether the handler was told to stop, and why.
+    pub(crate) fn is_cancelled(&self) -> Option<Cancelled> {
+        match self.state.load(Ordering::Acquire) {
+            LOST => Some(Cancelled::LostLease),
+            SHUT_DOWN => Some(Cancelled::Shutdown),
+            _ => None,
         }
     }
 }
@@ -153,7 +170,8 @@ impl Context {
         Self { lease }
     }
 
-    /// Completes when the handler should stop, with the reason. A handler that goes on is dropped a second later.
+    /// Completes when the handler should stop, with the reason. A handler that goes on is dropped soon after: a
+    /// second, or half of what a short grace has left.
     ///
     /// # Cancel safety
     /// Safe: nothing is lost by dropping it and asking again.
@@ -176,9 +194,16 @@ impl Context {
 /// All leases held.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
-    slots: Mutex<Slab<Arc<Lease>>>,
-    /// Wakes the extender: the table was empty, or an extension came back.
+    table: Mutex<Table>,
+    /// Wakes the extender: something is due before it would wake by itself, or an extension came back.
     pub(crate) changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: Slab<Arc<Lease>>,
+    /// What the extender sleeps until; `None` while nothing is due.
+    next: Option<Instant>,
 }
 
 /// A place in the table; leaving it ends the extensions.
@@ -187,32 +212,39 @@ pub(crate) struct LeaseKey(usize);
 
 impl Leases {
     pub(crate) fn insert(&self, leases: impl Iterator<Item = Arc<Lease>>) -> Vec<LeaseKey> {
-        let mut slots = self.slots.lock().expect("no panic while it is held");
-        // a lease that comes later is due later, so only the first needs to wake the extender
-        let was_empty = slots.is_empty();
-        let keys = leases.map(|lease| LeaseKey(slots.insert(lease))).collect();
-        drop(slots);
-        if was_empty {
+        let mut table = self.table();
+        let mut sooner = false;
+        let keys = leases
+            .map(|lease| {
+                // as a rule what comes later is due later; not after the queue's timeout was shortened
+                sooner |= table.next.is_none_or(|next| lease.extend_at() < next);
+                LeaseKey(table.slots.insert(lease))
+            })
+            .collect();
+        drop(table);
+        if sooner {
             self.changed.notify_one();
         }
         keys
     }
 
     pub(crate) fn remove(&self, key: &LeaseKey) {
-        self.slots.lock().expect("no panic while it is held").try_remove(key.0);
+        self.table().slots.try_remove(key.0);
     }
 
     /// When the extender has something to do, if ever.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let slots = self.slots.lock().expect("no panic while it is held");
-        slots.iter().filter(|(_, l)| !l.is_told_lost()).map(|(_, l)| l.extend_at().min(l.expires_at())).min()
+        let mut table = self.table();
+        let held = table.slots.iter().filter(|(_, l)| !l.is_told_lost());
+        table.next = held.map(|(_, l)| l.extend_at().min(l.expires_at())).min();
+        table.next
     }
 
     /// What is due at `now`; what has expired is lost instead.
     pub(crate) fn due(&self, now: Instant, slack: Duration) -> Vec<Arc<Lease>> {
-        let slots = self.slots.lock().expect("no panic while it is held");
+        let table = self.table();
         let mut due = Vec::new();
-        for (_, lease) in slots.iter() {
+        for (_, lease) in &table.slots {
             if lease.is_told_lost() {
                 continue;
             }
@@ -226,13 +258,15 @@ impl Leases {
     }
 
     pub(crate) fn shut_down(&self) {
-        let slots = self.slots.lock().expect("no panic while it is held");
-        slots.iter().for_each(|(_, lease)| lease.shut_down());
+        self.table().slots.iter().for_each(|(_, lease)| lease.shut_down());
     }
 
     pub(crate) fn lose_all(&self) {
-        let slots = self.slots.lock().expect("no panic while it is held");
-        slots.iter().for_each(|(_, lease)| lease.lose());
+        self.table().slots.iter().for_each(|(_, lease)| lease.lose());
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no panic while it is held")
     }
 }
 
@@ -266,6 +300,16 @@ mod tests {
         assert_eq!(held.grantable(Instant::now()), Duration::from_secs(10));
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(held.grantable(Instant::now()), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_comes_late_changes_nothing() {
+        let held = lease(30);
+        let (first, second) = (Instant::now(), Instant::now() + Duration::from_secs(7));
+        held.renewed(second, Duration::from_secs(30));
+        held.renewed(first, Duration::from_secs(30));
+        assert_eq!(held.expires_at(), second + Duration::from_secs(30));
+        assert_eq!(held.extend_at(), second + Duration::from_secs(20));
     }
 
     #[tokio::test(start_paused = true)]

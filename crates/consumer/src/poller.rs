@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use health::Pulse;
-use messaging::backoff::Backoff;
+use messaging::backoff::{Backoff, exponential};
 use messaging::call::{CallError, Fault, bounded};
 use messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
 use messaging::topology::Queue;
@@ -18,10 +18,15 @@ use tokio::time::Instant;
 
 use crate::batch::LARGEST;
 use crate::intake::Intake;
-use crate::shared::Shared;
+use crate::shared::{Shared, beating};
 
 /// The first wait after an error is at most this.
 const BACKOFF: Duration = Duration::from_secs(1);
+
+/// An empty answer that came at once (a wait of zero, or an endpoint that does not hold polls) is followed by a pause that
+/// grows to a second: each receive of an idle queue is paid for.
+const IDLE_PAUSE: Duration = Duration::from_millis(50);
+const IDLE_PAUSE_CAP: Duration = Duration::from_secs(1);
 
 /// How long a poller that has room for one waits for more: a receive for one costs as much as one for ten.
 const ROOM_LINGER: Duration = Duration::from_millis(5);
@@ -30,13 +35,15 @@ const ROOM_LINGER: Duration = Duration::from_millis(5);
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-receiverequestattemptid-request-parameter.html>
 const ATTEMPT_ID_HOLDS: Duration = Duration::from_secs(5 * 60);
 
-/// Works until it is sent home (then it returns `true`) or the worker drains.
+/// Works until it is sent home or the worker drains.
 pub(crate) async fn run(shared: &Arc<Shared>, intake: &Intake, number: usize, pulse: &Pulse) {
     let mut poller = Poller { shared, pulse, backoff: Backoff::new(BACKOFF), attempt: None };
+    let mut idle = 0;
     while !shared.is_draining() && shared.crew.wants(number) {
         let Some(queue) = poller.unless_draining(shared.known_queue()).await else { return };
         let Some(room) = poller.room().await else { return };
-        let asked = room.num_permits();
+        let asked = if intake.is_troubled() { 1 } else { room.num_permits() };
+        let asked_at = Instant::now();
         match poller.receive(&queue, asked).await {
             Ok(entries) => {
                 let received_at = Instant::now();
@@ -46,7 +53,15 @@ pub(crate) async fn run(shared: &Arc<Shared>, intake: &Intake, number: usize, pu
                     _ => {}
                 }
                 poller.backoff.reset();
+                let waited = !entries.is_empty() || received_at - asked_at >= IDLE_PAUSE_CAP;
                 intake.accept(entries, room, received_at, queue.visibility);
+                if waited {
+                    idle = 0;
+                    continue;
+                }
+                let pause = exponential(IDLE_PAUSE, idle, IDLE_PAUSE_CAP);
+                idle += 1;
+                poller.unless_draining(tokio::time::sleep(pause)).await;
             }
             Err(error) => {
                 drop(room);
@@ -69,14 +84,9 @@ struct Poller<'a> {
 impl Poller<'_> {
     /// Awaits something that may take long, with a beating pulse; `None` when the worker drains.
     async fn unless_draining<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(wait);
-        loop {
-            self.pulse.beat();
-            tokio::select! {
-                done = &mut wait => return Some(done),
-                () = self.shared.draining.cancelled() => return None,
-                () = tokio::time::sleep(Shared::BEAT) => {}
-            }
+        tokio::select! {
+            done = beating(self.pulse, wait) => Some(done),
+            () = self.shared.draining.cancelled() => None,
         }
     }
 

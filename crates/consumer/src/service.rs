@@ -49,6 +49,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<Drained> {
     let Vitals { pulses, readiness, metrics } = vitals;
+    // unmet until the worker says otherwise: the server answers before there is a worker
+    readiness.condition("topology");
     let server = health::Server::builder(pulses.clone(), readiness.clone(), metrics.clone())
         .access_log(settings.access_log)
         .listen(settings.health_addr)?;

@@ -1,9 +1,11 @@
 //! What the tasks of one worker share.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use health::Pulse;
 use messaging::aws::Clients;
 use messaging::call::CallError;
 use messaging::outage::Outage;
@@ -41,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) draining: CancellationToken,
     /// All is settled: the tasks may end.
     pub(crate) drained: CancellationToken,
+    /// Handlers that run now.
+    pub(crate) running: AtomicU64,
     /// Handlers cancelled at the end of the grace.
     pub(crate) cancelled: AtomicU64,
     pub(crate) vitals: Vitals,
@@ -102,4 +106,19 @@ impl Shared {
 
     /// How long a wait may go on before the pulse must beat.
     pub(crate) const BEAT: Duration = Duration::from_secs(5);
+}
+
+/// Awaits something whose end is bounded elsewhere, or that one waits for by choice, with a beating pulse.
+///
+/// # Cancel safety
+/// As that of what it awaits.
+pub(crate) async fn beating<T>(pulse: &Pulse, wait: impl Future<Output = T>) -> T {
+    tokio::pin!(wait);
+    loop {
+        pulse.beat();
+        tokio::select! {
+            done = &mut wait => return done,
+            () = tokio::time::sleep(Shared::BEAT) => {}
+        }
+    }
 }

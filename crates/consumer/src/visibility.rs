@@ -49,6 +49,11 @@ impl Change {
     fn settle(self) {
         self.held.settle(self.outcome);
     }
+
+    /// SQS will not take the change, or the lease is over: it is not what was meant that made the message visible.
+    fn lose(self) {
+        self.held.settle(Outcome::LostLease);
+    }
 }
 
 /// Runs until the worker has drained.
@@ -64,7 +69,7 @@ async fn change(shared: Arc<Shared>, mut batch: Vec<Change>) {
     }
     // a lease that is over needs no change: the message is visible already, or another's
     for over in batch.extract_if(.., |change| change.held.lease.is_lost()) {
-        over.settle();
+        over.lose();
     }
     if batch.is_empty() {
         return;
@@ -84,9 +89,17 @@ async fn change(shared: Arc<Shared>, mut batch: Vec<Change>) {
 }
 
 fn again(shared: &Arc<Shared>, mut change: Change, fault: Fault) {
+    if matches!(fault, Fault::Refused | Fault::Missing) {
+        return change.lose();
+    }
     change.held.attempts += 1;
-    if matches!(fault, Fault::Refused | Fault::Missing) || change.held.attempts >= ATTEMPTS {
-        return change.settle();
+    if change.held.attempts >= ATTEMPTS {
+        return match change.outcome {
+            // it comes back when its lease ends: later than meant, or sooner
+            Outcome::Retried => change.settle(),
+            // to be given back at once is what a release means
+            _ => change.lose(),
+        };
     }
     let wait = full_jitter(exponential(Duration::from_millis(100), change.held.attempts, RETRY_CAP));
     let shared = Arc::clone(shared);

@@ -30,11 +30,6 @@ const SLACK: Duration = Duration::from_secs(10);
 /// The bound of tasks that never wait longer than a few seconds.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// How much of the grace is kept for giving back what is cancelled: a fifth, at most 2 s.
-fn reserve(grace: Duration) -> Duration {
-    (grace / 5).min(Duration::from_secs(2))
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) pollers: usize,
@@ -43,6 +38,18 @@ pub(crate) struct Options {
     pub(crate) handler_timeout: Duration,
     pub(crate) grace: Duration,
     pub(crate) body_limit: usize,
+}
+
+impl Options {
+    /// How much of the grace is kept for cancelling and giving back: a fifth, at most 2 s.
+    fn reserve(&self) -> Duration {
+        (self.grace / 5).min(Duration::from_secs(2))
+    }
+
+    /// How long a handler that was told to stop may take to do so: half of that, for the other half gives back.
+    pub(crate) fn wind_down(&self) -> Duration {
+        self.reserve() / 2
+    }
 }
 
 /// Builds a [`Worker`].
@@ -135,6 +142,7 @@ impl Worker {
             changes,
             draining: CancellationToken::new(),
             drained: CancellationToken::new(),
+            running: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
             vitals,
             outages: Outages {
@@ -149,7 +157,8 @@ impl Worker {
         let keep_part =
             |tasks: &mut JoinSet<()>, name: &str, work: fn(Arc<Shared>, health::Pulse) -> BoxedTask| {
                 let part = Arc::clone(&shared);
-                tasks.spawn(keep(Arc::clone(&shared), name.to_owned(), BOUND, drained, move |pulse| {
+                let over = shared.drained.clone();
+                tasks.spawn(keep(Arc::clone(&shared), name.to_owned(), BOUND, over, drained, move |pulse| {
                     work(Arc::clone(&part), pulse)
                 }));
             };
@@ -160,17 +169,33 @@ impl Worker {
         let changing = Arc::new(Mutex::new(changing));
         {
             let shared = Arc::clone(&shared);
-            tasks.spawn(keep(Arc::clone(&shared), "deletes".to_owned(), BOUND, drained, move |pulse| {
-                let (shared, inbox) = (Arc::clone(&shared), Arc::clone(&deleting));
-                async move { deletes::run(shared, &mut *inbox.lock().await, pulse).await }
-            }));
+            let over = shared.drained.clone();
+            tasks.spawn(keep(
+                Arc::clone(&shared),
+                "deletes".to_owned(),
+                BOUND,
+                over,
+                drained,
+                move |pulse| {
+                    let (shared, inbox) = (Arc::clone(&shared), Arc::clone(&deleting));
+                    async move { deletes::run(shared, &mut *inbox.lock().await, pulse).await }
+                },
+            ));
         }
         {
             let shared = Arc::clone(&shared);
-            tasks.spawn(keep(Arc::clone(&shared), "visibility".to_owned(), BOUND, drained, move |pulse| {
-                let (shared, inbox) = (Arc::clone(&shared), Arc::clone(&changing));
-                async move { visibility::run(shared, &mut *inbox.lock().await, pulse).await }
-            }));
+            let over = shared.drained.clone();
+            tasks.spawn(keep(
+                Arc::clone(&shared),
+                "visibility".to_owned(),
+                BOUND,
+                over,
+                drained,
+                move |pulse| {
+                    let (shared, inbox) = (Arc::clone(&shared), Arc::clone(&changing));
+                    async move { visibility::run(shared, &mut *inbox.lock().await, pulse).await }
+                },
+            ));
         }
         let mut pollers = JoinSet::new();
         let intake = Intake::new(Arc::clone(&shared), work);
@@ -193,8 +218,10 @@ async fn keep_poller(shared: Arc<Shared>, intake: Intake, number: usize) {
         }
         shared.metrics.pollers.inc();
         let (worker, intake) = (Arc::clone(&shared), intake.clone());
-        let sent_home = move |shared: &Shared| shared.is_draining() || !shared.crew.wants(number);
-        keep(Arc::clone(&shared), format!("poller-{number}"), bound, sent_home, move |pulse| {
+        // one that returns was sent home, even if it is wanted again by now
+        let sent_home = |_: &Shared| true;
+        let over = shared.draining.clone();
+        keep(Arc::clone(&shared), format!("poller-{number}"), bound, over, sent_home, move |pulse| {
             let (shared, intake) = (Arc::clone(&worker), intake.clone());
             async move { poller::run(&shared, &intake, number, &pulse).await }
         })
@@ -222,7 +249,7 @@ impl Running {
         shared.vitals.draining.unmet("draining");
         shared.draining.cancel();
         let all = u32::try_from(shared.options.max_in_flight).unwrap_or(u32::MAX);
-        let grace_is_over = end - reserve(shared.options.grace);
+        let grace_is_over = end - shared.options.reserve();
         let quiet = async {
             while self.pollers.join_next().await.is_some() {}
             // all room is back: everything has its outcome
@@ -243,7 +270,18 @@ impl Running {
         }
         // whatever is still held by a task that hangs loses its lease with the process
         shared.leases.lose_all();
-        Drained { account: shared.ledger.close(), cancelled: shared.cancelled.load(Ordering::Relaxed) }
+        // a handler that blocks its thread cannot be dropped; the end of the process is what cancels it
+        let cancelled = shared.cancelled.load(Ordering::Relaxed) + shared.running.load(Ordering::Relaxed);
+        Drained { account: shared.ledger.close(), cancelled }
+    }
+}
+
+impl Drop for Running {
+    /// A run that is dropped before it has drained leaves no handler behind; after a drain there is none.
+    fn drop(&mut self) {
+        self.shared.draining.cancel();
+        self.shared.drained.cancel();
+        self.shared.leases.lose_all();
     }
 }
 
@@ -308,8 +346,7 @@ impl Builder {
     /// The worker.
     pub fn build(self) -> Worker {
         let Self { clients, spec, mut options, pulses, readiness, metrics } = self;
-        let longest =
-            options.grace.saturating_sub(reserve(options.grace)).saturating_sub(Duration::from_secs(1));
+        let longest = options.grace.saturating_sub(options.reserve()).saturating_sub(Duration::from_secs(1));
         if options.wait_time > longest {
             tracing::warn!(wait_time = ?options.wait_time, grace = ?options.grace, instead = ?longest,
                 "WAIT_TIME does not fit into SHUTDOWN_GRACE; a shorter wait is used, so that a drain can finish its receive");

@@ -13,8 +13,8 @@
 use std::io;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -28,6 +28,10 @@ use crate::handler::Failure;
 
 /// The longest delay that an answer may ask for.
 const LONGEST_DELAY: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// How much of an answer's body is read, and for how long, to keep its connection.
+const ANSWER_MAX: usize = 64 * 1024;
+const ANSWER_WAIT: Duration = Duration::from_millis(500);
 
 /// Posts messages over a pool of kept-alive connections, at most as many as there are messages in flight.
 #[derive(Debug)]
@@ -55,8 +59,9 @@ impl Post {
     pub(crate) async fn send(&self, message: Message) -> Result<(), Failure> {
         let request = self.request(message)?;
         let answer = self.client.request(request).await?;
-        judge(&answer)
-        // its body is not read: dropping it closes the connection unless it was empty, which answers here are
+        let verdict = judge(&answer);
+        drain(answer.into_body()).await;
+        verdict
     }
 
     fn request(&self, message: Message) -> Result<Request<Full<Bytes>>, Failure> {
@@ -84,6 +89,21 @@ impl Post {
         }
         Ok(request.body(Full::new(Bytes::from(message.body)))?)
     }
+}
+
+/// Reads what is left of an answer, for a connection whose answer was not read cannot be used again. One that is long, or
+/// slow, is worth less than a new connection.
+async fn drain(mut body: Incoming) {
+    let short = async {
+        let mut read = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            read += frame.data_ref().map_or(0, Bytes::len);
+            if read > ANSWER_MAX {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(ANSWER_WAIT, short).await.ok();
 }
 
 fn judge<B>(answer: &Response<B>) -> Result<(), Failure> {

@@ -1,0 +1,147 @@
+//! A soak: random faults from a printed seed while messages flow; at the end nothing is lost, nothing was deleted unhandled,
+//! and neither memory nor the number of tasks has grown.
+//!
+//! `SOAK_SECONDS` is how long it runs (10 s; CI gives it 120), `SOAK_SEED` repeats a run's faults. It is a binary of its own,
+//! so that the memory of the process is the consumer's and the endpoint's.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use consumer::{Context, Failure, Message};
+use scripted::Endpoint;
+use support::*;
+
+/// Messages a second: enough for thousands of batches, few enough for a machine that does other things.
+const RATE: u64 = 200;
+
+/// What a run of any length may hold more at its end than after its first third.
+const GROWTH_KIB: u64 = 6 * 1024;
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().map_or(default, |value| value.parse().unwrap())
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+/// Every fault that the endpoint knows, each now and then.
+fn script(aws: &Endpoint) {
+    for action in
+        ["ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch", "GetQueueAttributes"]
+    {
+        aws.on(action).probability(0.004).hang();
+        aws.on(action).probability(0.004).after_effect().hang();
+        aws.on(action).probability(0.01).reset();
+        aws.on(action).probability(0.004).stall_body();
+        aws.on(action).probability(0.01).close_early();
+        aws.on(action).probability(0.01).garbage("<html>");
+        aws.on(action).probability(0.02).status(500, "InternalError");
+        aws.on(action).probability(0.01).throttle();
+        aws.on(action).probability(0.005).status(403, "AccessDeniedException");
+        aws.on(action).probability(0.05).delay(Duration::from_millis(200));
+    }
+    aws.on("ReceiveMessage").probability(0.02).duplicate_entries();
+    aws.on("ReceiveMessage").probability(0.02).lose_lease(SECOND);
+    for action in ["DeleteMessageBatch", "ChangeMessageVisibilityBatch"] {
+        aws.on(action)
+            .probability(0.05)
+            .for_entries(|e| e.body.ends_with('7'))
+            .fail_entry("InternalError", false);
+        aws.on(action)
+            .probability(0.01)
+            .for_entries(|e| e.body.ends_with('3'))
+            .fail_entry("ReceiptHandleIsInvalid", true);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_grows_whatever_fails() {
+    let seconds = number("SOAK_SECONDS", 10);
+    let seed = number("SOAK_SEED", fastrand::u64(..));
+    eprintln!("SOAK_SECONDS={seconds} SOAK_SEED={seed}");
+    let aws = Endpoint::start().await;
+    aws.keep_only_counts();
+    aws.seed(seed);
+    let queue = aws.queue("events").visibility(2 * SECOND).create();
+    script(&aws);
+    // what was sent and has not been handled yet: what is deleted while it is in here was deleted unhandled
+    let unhandled: Arc<Mutex<HashSet<String>>> = Arc::default();
+    let handler = {
+        let unhandled = Arc::clone(&unhandled);
+        move |message: Message, _: Context| {
+            let unhandled = Arc::clone(&unhandled);
+            async move {
+                match fastrand::u32(0..100) {
+                    0 => return Err(Failure::new("now and then")),
+                    1 => panic!("now and then"),
+                    2 => tokio::time::sleep(3 * SECOND).await,
+                    n => tokio::time::sleep(Duration::from_millis(u64::from(n) / 4)).await,
+                }
+                unhandled.lock().unwrap().remove(&message.body);
+                Ok(())
+            }
+        }
+    };
+    std::panic::set_hook(Box::new(|panic| {
+        if !panic.to_string().contains("now and then") {
+            eprintln!("{panic}");
+        }
+    }));
+    let before = tasks();
+    let mut clients = clients(&aws).await;
+    clients.call_timeout = SECOND; // a hang is over soon, so that there are many
+    let pulses = health::Pulses::new();
+    let consumer = Consumer::start_on(
+        clients,
+        pulses,
+        existing("events"),
+        |b| b.wait_time(SECOND).max_in_flight(256),
+        handler,
+    );
+
+    let begun = Instant::now();
+    let (mut sent, mut resident, mut most_tasks) = (0, None, 0);
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for _ in 0..RATE / 20 {
+            let body = sent.to_string();
+            unhandled.lock().unwrap().insert(body.clone());
+            queue.put(body);
+            sent += 1;
+        }
+        assert!(consumer.pulses.stale().is_empty(), "{:?}", consumer.pulses.ages());
+        most_tasks = most_tasks.max(tasks());
+        if resident.is_none() && begun.elapsed() > Duration::from_secs(seconds) / 3 {
+            resident = Some(resident_kib());
+        }
+    }
+    let grown = resident_kib().saturating_sub(resident.unwrap());
+    aws.clear_rules();
+    aws.wait_for(|_| queue.is_empty(), MINUTE).await;
+    assert!(unhandled.lock().unwrap().is_empty(), "deleted unhandled: {:?}", unhandled.lock().unwrap());
+    let account = consumer.drain().await.account;
+    assert!(account.deleted >= sent, "{account}, but {sent} were sent");
+    // connections that idle out, and handlers of leases that were lost
+    let end = Instant::now() + Duration::from_secs(30);
+    while tasks() > before + 4 && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    eprintln!(
+        "sent={sent} {account}; grown by {grown} KiB; tasks: {before} before, {most_tasks} at most, {} after",
+        tasks()
+    );
+    assert!(tasks() <= before + 4, "{} tasks are left of {most_tasks}", tasks());
+    assert!(most_tasks < 1500, "{most_tasks} tasks at once for 256 messages");
+    assert!(grown < GROWTH_KIB, "grown by {grown} KiB");
+}

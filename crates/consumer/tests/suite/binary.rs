@@ -1,0 +1,299 @@
+//! The real process: what it says, how it ends, and that its probe notices when it hangs.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use scripted::Endpoint;
+
+use crate::support::*;
+
+/// A `consumer` process, its standard output as it comes, and where its health is.
+struct Process {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<std::thread::JoinHandle<()>>,
+    health: std::net::SocketAddr,
+}
+
+fn command(aws: &Endpoint, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_consumer"));
+    command
+        .env_clear()
+        .envs([
+            ("AWS_ENDPOINT_URL", aws.url().as_str()),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+        ])
+        .envs([("QUEUE_NAME", "events"), ("PROVISION", "false"), ("WAIT_TIME", "1s")])
+        .envs(settings.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+impl Process {
+    fn start(aws: &Endpoint, settings: &[(&str, &str)]) -> Self {
+        Self::spawn(command(aws, settings))
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        // free a moment ago; nobody else on this machine asks for it in between, or the process says so
+        let health = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut child = command.env("HEALTH_ADDR", health.to_string()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let output = child.stdout.take().unwrap();
+        let reader = std::thread::spawn({
+            let lines = Arc::clone(&lines);
+            move || keep(output, &lines)
+        });
+        Self { child, lines, reader: Some(reader), health }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// The exit code and the whole output.
+    async fn end(&mut self, within: Duration) -> (i32, Vec<String>) {
+        let end = Instant::now() + within;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < end, "still runs after {within:?}: {:#?}", self.lines.lock().unwrap());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        self.reader.take().unwrap().join().unwrap();
+        (status.code().unwrap(), self.lines.lock().unwrap().clone())
+    }
+
+    fn has_said(&self, words: &str) -> bool {
+        self.lines.lock().unwrap().iter().any(|line| line.contains(words))
+    }
+
+    /// Field 14 and 15 of /proc/…/stat: CPU time in ticks of 10 ms.
+    fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// The most memory it ever had, in MiB.
+    fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
+    fn ask(&self, path: &str) -> Option<health::Answer> {
+        health::ask(self.health, path, Duration::from_secs(2)).ok()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn lines_of(process: &Process) -> Vec<String> {
+    process.lines.lock().unwrap().clone()
+}
+
+fn keep(output: ChildStdout, lines: &Mutex<Vec<String>>) {
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        lines.lock().unwrap().push(line);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_settings_end_it_with_code_2_and_a_line_each() {
+    let aws = Endpoint::start().await;
+    let bad = [("POLLERS", "none"), ("WAIT_TIME", "21s"), ("HANDLER", "http"), ("SHUTDOWN_GRACE", "soon")];
+    let output = command(&aws, &bad).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), bad.len(), "{said}");
+    for (name, value) in bad {
+        let line =
+            said.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {said}"));
+        assert!(name == "HANDLER" || line.contains(value), "{line}");
+    }
+    assert!(output.stdout.is_empty());
+    assert_eq!(aws.count("*"), 0, "before it calls AWS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_ends_it_with_code_1_and_says_so() {
+    let aws = Endpoint::start().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = command(&aws, &[("HEALTH_ADDR", &address)]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains(&address));
+    assert_eq!(aws.count("*"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sigterm_drains_and_the_last_line_is_the_account() {
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").create();
+    queue.put_all((0..50).map(|n| format!("message {n}")));
+    for signal in ["TERM", "INT"] {
+        queue.put("one more");
+        let mut process = Process::start(&aws, &[]);
+        aws.wait_for(|_| queue.is_empty(), SOON).await;
+        aws.wait_for(|_| process.ask("/ready").is_some_and(|a| a.is_ok()), SOON).await;
+        process.signal(signal);
+        let (code, lines) = process.end(Duration::from_secs(10)).await;
+        assert_eq!(code, 0, "{lines:#?}");
+        let handled = if signal == "TERM" { 51 } else { 1 };
+        let account =
+            format!("drained received={handled} deleted={handled} retried=0 released=0 lost_lease=0");
+        assert!(lines.last().unwrap().ends_with(&account), "{lines:#?}");
+        assert_eq!(lines.iter().filter(|line| line.contains("received message_id=")).count(), handled);
+        assert_eq!(lines.iter().filter(|line| line.contains("deleted message_id=")).count(), handled);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_cancelled_at_the_deadline_makes_the_code_1_and_its_message_visible() {
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").create();
+    queue.put("one");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let mut process =
+        Process::start(&aws, &[("HANDLER", "http"), ("HANDLER_URL", &url), ("SHUTDOWN_GRACE", "2s")]);
+    aws.wait_for(|_| process.has_said("received message_id="), SOON).await;
+    process.signal("TERM");
+    let begun = Instant::now();
+    let (code, lines) = process.end(Duration::from_secs(10)).await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(code, 1, "{lines:#?}");
+    assert!(
+        lines.last().unwrap().ends_with("drained received=1 deleted=0 retried=0 released=1 lost_lease=0")
+    );
+    assert_eq!(queue.counts().visible, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once_with_code_130() {
+    let aws = Endpoint::start().await;
+    let _queue = aws.queue("events").create();
+    let mut process = Process::start(&aws, &[("WAIT_TIME", "20s")]);
+    aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+    process.signal("TERM");
+    aws.wait_for(|_| process.has_said("draining"), SOON).await;
+    assert!(process.ask("/ready").is_some_and(|answer| answer.status == 503), "not ready while it drains");
+    assert!(process.ask("/health").is_some_and(|answer| answer.is_ok()), "but alive");
+    process.signal("TERM");
+    let (code, _) = process.end(Duration::from_secs(2)).await;
+    assert_eq!(code, 130);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_health_subcommand_asks_the_running_service() {
+    let aws = Endpoint::start().await;
+    let _queue = aws.queue("events").create();
+    let process = Process::start(&aws, &[]);
+    aws.wait_for(|_| process.ask("/health").is_some(), SOON).await;
+    let ask = |address: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_consumer"));
+        command.env_clear().arg("health").env("HEALTH_ADDR", address).output().unwrap()
+    };
+    let up = ask(&process.health.to_string());
+    assert_eq!((up.status.code(), up.stdout.as_slice()), (Some(0), b"{ \"status\": \"UP!\" }\n".as_slice()));
+    let nobody = ask("127.0.0.1:1");
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(!nobody.stderr.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hung_process_is_down_within_a_minute_and_says_what_is_stale() {
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").create();
+    let mut process = Process::start(&aws, &[("DRILL_HANG", "hang"), ("CALL_TIMEOUT", "1s")]);
+    queue.put("fine");
+    aws.wait_for(|_| queue.is_empty(), SOON).await;
+    queue.put("hang");
+    aws.wait_for(|_| process.has_said("DRILL_HANG"), SOON).await;
+    let begun = Instant::now();
+    let down = || process.ask("/health").is_some_and(|answer| answer.status == 503);
+    while !down() {
+        assert!(begun.elapsed() < MINUTE);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let answer = process.ask("/health").unwrap().body;
+    assert!(
+        answer.starts_with(r#"{ "status": "DOWN", "stale": ["#) && answer.contains("poller-1"),
+        "{answer}"
+    );
+    // and what restarts it is not ignored
+    process.signal("TERM");
+    process.signal("INT");
+    assert_eq!(process.end(Duration::from_secs(5)).await.0, 130);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_rotate_fail_no_message() {
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").create();
+    // the SDK renews what ends within a quarter of an hour: at every look
+    aws.credential_lifetime(Duration::from_secs(1));
+    let uri = aws.credentials_url();
+    let mut command = command(&aws, &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri)]);
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    let mut process = Process::spawn(command);
+    for n in 0..5 {
+        queue.put(n.to_string());
+        aws.wait_for(|_| queue.is_empty(), SOON).await;
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+    process.signal("TERM");
+    let (code, lines) = process.end(Duration::from_secs(10)).await;
+    assert_eq!(code, 0, "{lines:#?}");
+    assert!(lines.last().unwrap().ends_with("received=5 deleted=5 retried=0 released=0 lost_lease=0"));
+    let keys: std::collections::HashSet<_> = aws.calls("*").into_iter().map(|call| call.access_key).collect();
+    assert!(keys.len() >= 2 && keys.iter().all(|key| key.starts_with("ASIASCRIPTED")), "{keys:?}");
+    assert!(queue.histories().iter().all(|h| h.received.len() == 1));
+    assert!(!lines.iter().any(|line| keys.iter().any(|key| line.contains(key))), "nor is a key in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_of_a_hundred_thousand_costs_no_memory_and_a_full_worker_no_cpu() {
+    let aws = Endpoint::start().await;
+    aws.keep_only_counts();
+    let queue = aws.queue("events").create();
+    queue.put_all((0..100_000).map(|n| n.to_string()));
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let mut process =
+        Process::start(&aws, &[("HANDLER", "http"), ("HANDLER_URL", &url), ("SHUTDOWN_GRACE", "2s")]);
+    let received = || lines_of(&process).iter().filter(|line| line.contains("received message_id=")).count();
+    while received() < 64 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (cpu, receives) = (process.cpu(), aws.count("ReceiveMessage"));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let spent = process.cpu() - cpu;
+    assert!(spent <= Duration::from_millis(90), "{spent:?} of CPU in three idle seconds");
+    assert_eq!(aws.count("ReceiveMessage"), receives);
+    assert_eq!((received(), queue.counts().in_flight), (64, 64));
+    let memory = process.memory();
+    assert!(memory < 64, "{memory} MiB in an unoptimized build");
+    process.signal("TERM");
+    let (code, lines) = process.end(Duration::from_secs(10)).await;
+    assert_eq!(code, 1);
+    assert!(
+        lines.last().unwrap().ends_with("drained received=64 deleted=0 retried=0 released=64 lost_lease=0")
+    );
+    assert_eq!(queue.counts().visible, 100_000);
+}

@@ -1,0 +1,224 @@
+//! Leases: extended in time and in batches, for what runs and what waits; lost ones are told.
+
+use std::time::Duration;
+
+use consumer::{Cancelled, Context, Message};
+use scripted::Endpoint;
+use tokio::time::Instant;
+
+use crate::support::*;
+
+/// Succeeds when it is told to stop, and notes why it was.
+fn until_told(why: &Seen<Cancelled>) -> impl consumer::Handler + use<> {
+    let why = why.clone();
+    move |_: Message, context: Context| {
+        let why = why.clone();
+        async move {
+            why.push(context.cancelled().await);
+            Ok(())
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_of_three_timeouts_is_delivered_once_whatever_the_timeout() {
+    for visibility in [2, 5, 30].map(Duration::from_secs) {
+        let aws = Endpoint::start().await;
+        let queue = aws.queue("events").visibility(visibility).create();
+        queue.put_all((0..25).map(|n| n.to_string()));
+        let consumer = Consumer::start(&aws, "events", takes(visibility * 3)).await;
+        aws.wait_for(|_| queue.is_empty(), 10 * visibility).await;
+        for history in queue.histories() {
+            assert_eq!(history.received.len(), 1, "{history:?}");
+            let (at, granted) = history.visibility[0];
+            let after = (at - history.received[0]).as_secs_f64() / visibility.as_secs_f64();
+            assert!((0.6..0.75).contains(&after), "extended after {after:.2} of {visibility:?}");
+            assert_eq!(granted, visibility);
+        }
+        // four rounds of three batches at the most: 25 messages, ten to a batch
+        let extensions = aws.calls("ChangeMessageVisibilityBatch");
+        assert!(extensions.len() <= 5 * 3, "{visibility:?}: {} calls", extensions.len());
+        assert_eq!(consumer.drain().await.account, account(25, 25, 0, 0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_may_run_for_half_an_hour_and_the_worker_is_up() {
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").create();
+    queue.put("long");
+    let set = |b: consumer::Builder| b.handler_timeout(60 * MINUTE);
+    let consumer = Consumer::start_with(&aws, existing("events"), set, takes(30 * MINUTE)).await;
+    stays_up(&consumer, 30 * MINUTE + SECOND).await;
+    assert_eq!(queue.deleted(), ["long"]);
+    assert_eq!(queue.receives("long"), 1);
+    assert_eq!(consumer.drain().await.account, account(1, 1, 0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_hung_extension_touches_no_handler_and_costs_no_lease() {
+    for visibility in [2, 5, 30].map(Duration::from_secs) {
+        let aws = Endpoint::start().await;
+        let queue = aws.queue("events").visibility(visibility).create();
+        queue.put("one");
+        let hung = aws.on("ChangeMessageVisibilityBatch").nth(1).hang();
+        let consumer = Consumer::start(&aws, "events", takes(visibility * 3)).await;
+        let begun = Instant::now();
+        aws.wait_for(|_| queue.is_empty(), 10 * visibility).await;
+        assert_eq!(hung.hits(), 1);
+        assert_eq!(queue.receives("one"), 1, "{visibility:?}");
+        assert!(begun.elapsed() < visibility * 3 + SECOND, "the handler was not held up");
+        assert_eq!(consumer.drain().await.account, account(1, 1, 0, 0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extension_that_fails_in_passing_is_tried_again_in_time() {
+    for visibility in [2, 30].map(Duration::from_secs) {
+        let aws = Endpoint::start().await;
+        let queue = aws.queue("events").visibility(visibility).create();
+        queue.put_all(["a", "b"]);
+        aws.on("ChangeMessageVisibilityBatch").nth(1).status(500, "InternalError");
+        aws.on("ChangeMessageVisibilityBatch")
+            .nth(2)
+            .for_entries(|entry| entry.body == "a")
+            .fail_entry("InternalError", false);
+        let consumer = Consumer::start(&aws, "events", takes(visibility * 3)).await;
+        aws.wait_for(|_| queue.is_empty(), 10 * visibility).await;
+        assert_eq!((queue.receives("a"), queue.receives("b")), (1, 1), "{visibility:?}");
+        assert_eq!(consumer.drain().await.account, account(2, 2, 0, 0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_extended_is_lost_and_the_handler_told() {
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").visibility(Duration::from_secs(6)).create();
+    queue.put("one");
+    let hung = aws.on("ChangeMessageVisibilityBatch").hang();
+    let why = Seen::default();
+    let consumer = Consumer::start(&aws, "events", until_told(&why)).await;
+    aws.wait_for(|_| why.len() == 1, MINUTE).await;
+    let history = queue.history("one");
+    assert!(history.received[0].elapsed() <= Duration::from_millis(6100), "told when it ended, not later");
+    assert_eq!(why.all(), [Cancelled::LostLease]);
+    hung.remove();
+    // it comes again, to us or to anybody
+    aws.wait_for(|_| queue.receives("one") == 2, SOON).await;
+    assert_eq!(aws.count("DeleteMessageBatch"), 0, "the delete of a lost lease is not sent");
+    // the second time the handler is told of the shutdown, and that is a success
+    aws.wait_for(|_| consumer.received() == 2, SOON).await;
+    assert_eq!(consumer.drain().await.account, account(2, 1, 0, 0, 1));
+    assert_eq!(why.all(), [Cancelled::LostLease, Cancelled::Shutdown]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_taken_by_another_is_told_counted_and_its_delete_not_sent() {
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").create();
+    queue.put("one");
+    let why = Seen::default();
+    let consumer = Consumer::start(&aws, "events", until_told(&why)).await;
+    aws.wait_for(|_| consumer.received() == 1, SOON).await;
+    assert_eq!(queue.steal(|_| true, 10 * MINUTE), 1);
+    aws.wait_for(|_| why.len() == 1, MINUTE).await;
+    assert_eq!(why.all(), [Cancelled::LostLease]);
+    aws.wait_for(|_| consumer.metric("consumer_messages_lost_lease_total") == 1.0, SOON).await;
+    assert_eq!(consumer.drain().await.account, account(1, 0, 0, 0, 1));
+    assert_eq!(aws.count("DeleteMessageBatch"), 0);
+    assert_eq!((queue.bodies(), queue.history("one").stale_deletes), (vec!["one".to_owned()], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_ignores_the_loss_is_dropped_a_second_later() {
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").create();
+    queue.put("one");
+    let dropped = Count::default();
+    let handler = {
+        let dropped = dropped.clone();
+        move |_: Message, _: Context| {
+            let guard = Dropped(dropped.clone());
+            async move {
+                let _guard = guard;
+                std::future::pending::<()>().await;
+                Ok(())
+            }
+        }
+    };
+    let consumer = Consumer::start(&aws, "events", handler).await;
+    aws.wait_for(|_| consumer.received() == 1, SOON).await;
+    queue.steal(|_| true, 10 * MINUTE);
+    let begun = Instant::now();
+    aws.wait_for(|_| dropped.get() == 1, MINUTE).await;
+    assert!(begun.elapsed() <= Duration::from_secs(22), "found at the extension, dropped 1 s after");
+    assert_eq!(consumer.drain().await.account, account(1, 0, 0, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_ends_for_good_after_twelve_hours() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").visibility(HOUR).create();
+    queue.put("endless");
+    let why = Seen::default();
+    let set = |b: consumer::Builder| b.handler_timeout(24 * HOUR);
+    let consumer = Consumer::start_with(&aws, existing("events"), set, until_told(&why)).await;
+    while why.len() == 0 {
+        tokio::time::sleep(30 * SECOND).await;
+    }
+    let history = queue.history("endless");
+    let held = history.received[0].elapsed();
+    assert!(held > 12 * HOUR - MINUTE && held <= 12 * HOUR + MINUTE, "{held:?}");
+    for (at, granted) in &history.visibility {
+        assert!(*at - history.received[0] + *granted <= 12 * HOUR, "SQS would refuse that");
+    }
+    assert_eq!(why.all(), [Cancelled::LostLease]);
+    assert_eq!((queue.deleted().len(), aws.count("DeleteMessageBatch")), (0, 0));
+    assert_eq!(consumer.drain().await.account.lost_lease, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_context_tells_how_long_the_lease_still_runs() {
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").create();
+    queue.put("one");
+    let left = Seen::default();
+    let handler = {
+        let left = left.clone();
+        move |_: Message, context: Context| {
+            let left = left.clone();
+            async move {
+                left.push(context.lease_remaining());
+                tokio::time::sleep(Duration::from_secs(19)).await;
+                left.push(context.lease_remaining());
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                left.push(context.lease_remaining());
+                assert!(!context.lease_lost());
+                Ok(())
+            }
+        }
+    };
+    let consumer = Consumer::start(&aws, "events", handler).await;
+    aws.wait_for(|_| queue.is_empty(), MINUTE).await;
+    let seconds: Vec<_> = left.all().iter().map(|left| left.as_secs_f64().round()).collect();
+    assert_eq!(seconds, [30.0, 11.0, 28.0]);
+    assert_eq!(consumer.drain().await.account, account(1, 1, 0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_whose_timeout_is_shortened_while_we_work_loses_no_lease() {
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").visibility(30 * SECOND).create();
+    queue.put("before");
+    let spec = messaging::topology::QueueSpec { provision: true, ..existing("events") };
+    let consumer = Consumer::start_with(&aws, spec, |b| b, takes(3 * MINUTE)).await;
+    aws.wait_for(|_| consumer.received() == 1, SOON).await;
+    queue.set_attribute("VisibilityTimeout", "2");
+    // the keeper looks once a minute where it provisions
+    tokio::time::sleep(MINUTE + SECOND).await;
+    queue.put("after");
+    aws.wait_for(|_| queue.is_empty(), 10 * MINUTE).await;
+    assert_eq!((queue.receives("before"), queue.receives("after")), (1, 1));
+    assert_eq!(consumer.drain().await.account, account(2, 2, 0, 0, 0));
+}

@@ -1,0 +1,22 @@
+//! The consumer against the scripted endpoint, with the real SDK clients: one file a room of the worker, each test named
+//! for the promise it holds. One binary, for linking the SDK a dozen times costs minutes; `README.md` says which test
+//! answers which acceptance case.
+//!
+//! Where a test waits for long, time is paused: the runtime jumps to the next timer as soon as nothing else can happen.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod acknowledging;
+mod binary;
+mod draining;
+mod failing;
+mod fifo;
+mod handlers;
+mod leases;
+mod liveness;
+mod receiving;
+mod state_machine;
+mod supervision;
+mod topology;

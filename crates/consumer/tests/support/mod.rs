@@ -1,0 +1,258 @@
+//! What the suites share: a consumer on the scripted endpoint that is started in a line, looked into while it runs, and
+//! whose account must balance when it ends.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "tests; each uses a part"
+)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use consumer::{Account, Builder, Context, Drained, Failure, Handler, Message, Worker};
+use messaging::aws::{Access, Clients};
+use messaging::topology::{QueueRef, QueueSpec, TopicRef};
+use scripted::Endpoint;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub const SECOND: Duration = Duration::from_secs(1);
+pub const MINUTE: Duration = Duration::from_secs(60);
+
+/// Long enough for anything that should happen soon, on a machine that does five other things.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A queue that is there already.
+pub fn existing(queue: &str) -> QueueSpec {
+    QueueSpec {
+        queue: QueueRef::Name(queue.to_owned()),
+        topic: TopicRef::Name(if queue.ends_with(".fifo") { "events.fifo" } else { "events" }.to_owned()),
+        provision: false,
+        max_receives: 5,
+        raw_delivery: false,
+    }
+}
+
+/// A queue that the consumer makes.
+pub fn provisioned(queue: &str) -> QueueSpec {
+    QueueSpec { provision: true, ..existing(queue) }
+}
+
+pub async fn clients(aws: &Endpoint) -> Clients {
+    Clients::connect(&Access::local(aws.url())).await.unwrap()
+}
+
+/// Handles everything.
+pub async fn succeed(_: Message, _: Context) -> Result<(), Failure> {
+    Ok(())
+}
+
+/// Handles nothing.
+pub async fn fail(_: Message, _: Context) -> Result<(), Failure> {
+    Err(Failure::new("as scripted"))
+}
+
+/// Takes this long, and succeeds.
+pub fn takes(time: Duration) -> impl Handler {
+    move |_: Message, _: Context| async move {
+        tokio::time::sleep(time).await;
+        Ok(())
+    }
+}
+
+/// Never ends.
+pub async fn for_ever(_: Message, _: Context) -> Result<(), Failure> {
+    std::future::pending().await
+}
+
+/// A worker at work, and what it shows of itself.
+pub struct Consumer {
+    stop: CancellationToken,
+    run: JoinHandle<Drained>,
+    pub pulses: health::Pulses,
+    pub readiness: health::Readiness,
+    pub metrics: health::Metrics,
+}
+
+impl Consumer {
+    /// On a queue of that name, with the defaults.
+    pub async fn start(aws: &Endpoint, queue: &str, handler: impl Handler) -> Self {
+        Self::start_with(aws, existing(queue), |builder| builder, handler).await
+    }
+
+    /// On any queue, with any settings.
+    pub async fn start_with(
+        aws: &Endpoint,
+        queue: QueueSpec,
+        set: impl FnOnce(Builder) -> Builder,
+        handler: impl Handler,
+    ) -> Self {
+        // pulses that live in the time of the test, which may be paused
+        let pulses = health::Pulses::with_clock(|| tokio::time::Instant::now().into_std());
+        Self::start_on(clients(aws).await, pulses, queue, set, handler)
+    }
+
+    /// With clients and pulses of the test's own.
+    pub fn start_on(
+        clients: Clients,
+        pulses: health::Pulses,
+        queue: QueueSpec,
+        set: impl FnOnce(Builder) -> Builder,
+        handler: impl Handler,
+    ) -> Self {
+        let readiness = health::Readiness::new();
+        let metrics = health::Metrics::new("test", &pulses);
+        let builder =
+            Worker::builder(clients, queue).health(pulses.clone(), readiness.clone(), metrics.clone());
+        let worker = set(builder).build();
+        let stop = CancellationToken::new();
+        let run = tokio::spawn(worker.run(handler, stop.clone().cancelled_owned()));
+        Self { stop, run, pulses, readiness, metrics }
+    }
+
+    /// The word to shut down, without waiting.
+    pub fn shut_down(&self) {
+        self.stop.cancel();
+    }
+
+    /// The end of the run: the account balances, whatever happened.
+    pub async fn end(self) -> Drained {
+        let drained = self.run.await.unwrap();
+        assert!(drained.account.balances(), "{}", drained.account);
+        drained
+    }
+
+    /// Shuts down and waits for the end.
+    pub async fn drain(self) -> Drained {
+        self.shut_down();
+        self.end().await
+    }
+
+    /// Stops without a drain, as a crash does.
+    pub async fn kill(self) {
+        self.run.abort();
+        self.run.await.unwrap_err();
+    }
+
+    /// How many messages the worker has taken: what the queue handed out may still be on its way.
+    pub fn received(&self) -> u64 {
+        self.metric("consumer_messages_received_total") as u64
+    }
+
+    /// A metric by its whole name, labels included; 0 where it was never touched.
+    pub fn metric(&self, series: &str) -> f64 {
+        metric(&self.metrics, series)
+    }
+}
+
+/// A metric by its whole name, labels included; 0 where it was never touched.
+pub fn metric(metrics: &health::Metrics, series: &str) -> f64 {
+    let text = metrics.render();
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.map_or(0.0, |v| v.parse().unwrap())
+}
+
+/// An account by its numbers: received, deleted, retried, released, lost.
+pub fn account(received: u64, deleted: u64, retried: u64, released: u64, lost_lease: u64) -> Account {
+    Account { received, deleted, retried, released, lost_lease }
+}
+
+/// Counts, from inside of handlers.
+#[derive(Clone, Default)]
+pub struct Count(Arc<AtomicU64>);
+
+impl Count {
+    pub fn add(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    pub fn remove(&self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What handlers saw, in order.
+#[derive(Clone)]
+pub struct Seen<T>(Arc<Mutex<Vec<T>>>);
+
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T: Clone> Seen<T> {
+    pub fn push(&self, item: T) {
+        self.0.lock().unwrap().push(item);
+    }
+
+    pub fn all(&self) -> Vec<T> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+/// Counts when it is dropped: shows that a future really was.
+pub struct Dropped(pub Count);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.add();
+    }
+}
+
+/// Looks every second of `time` whether every pulse is fresh.
+pub async fn stays_up(consumer: &Consumer, time: Duration) {
+    let end = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < end {
+        tokio::time::sleep(SECOND).await;
+        assert!(consumer.pulses.stale().is_empty(), "DOWN: {:?}", consumer.pulses.ages());
+    }
+}
+
+/// The log, as text, of the thread that holds the guard.
+pub struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    pub fn capture() -> Self {
+        #[derive(Clone)]
+        struct Into(Arc<Mutex<Vec<u8>>>);
+        impl std::io::Write for Into {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let text: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let writer = Into(Arc::clone(&text));
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::INFO)
+            .with_writer(move || writer.clone())
+            .finish();
+        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    pub fn lines_with(&self, words: &str) -> usize {
+        self.text().lines().filter(|line| line.contains(words)).count()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
+    }
+}
