@@ -1,0 +1,40 @@
+//! A handler of one's own. Try it against the SNS and SQS that `lifeline` brings along:
+//!
+//! ```sh
+//! lifeline aws &
+//! AWS_ENDPOINT_URL=http://127.0.0.1:4566 cargo run -p consumer --example orders
+//! ```
+//!
+//! and publish numbers to the topic `events`: `seq 9 | TOPIC_NAME=events INPUT=- producer`. What is no number fails, comes
+//! back after a growing delay, and ends in the dead-letter queue.
+#![allow(clippy::print_stdout, reason = "an example")]
+
+use consumer::settings::{PROGRAM, Settings};
+use consumer::{Context, Failure, Handler, Message, Worker};
+use messaging::aws::Clients;
+
+struct Orders;
+
+impl Handler for Orders {
+    async fn handle(&self, message: Message, context: Context) -> Result<(), Failure> {
+        let order: u64 = message.body.trim().parse()?; // any error fails the message
+        println!(
+            "order {order}, delivery {}, ours for {:?}",
+            message.receive_count,
+            context.lease_remaining()
+        );
+        Ok(())
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // the settings of the consumer itself: AWS_ENDPOINT_URL, QUEUE_NAME, TOPIC_NAME, MAX_IN_FLIGHT and the others
+    let settings = Settings::read(&PROGRAM.invocation().values)?;
+    settings.log.clone().install();
+    let stop = messaging::shutdown::on_signals(settings.grace)?;
+    let clients = Clients::connect(&settings.access).await?;
+    let drained = Worker::builder(clients, settings.queue).run(Orders, stop.cancelled_owned()).await;
+    println!("drained {}", drained.account);
+    Ok(())
+}
