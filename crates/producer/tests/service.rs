@@ -302,12 +302,11 @@ fn what_is_not_confirmed_within_the_grace_is_rejected_and_can_be_resumed() {
     let mut producer = Producer::start(&aws, &arguments);
     let health = producer.health();
     producer.line("published message_id=");
-    aws_waits(|| aws.open("PublishBatch") > 0);
+    until(|| aws.open("PublishBatch") > 0);
     let begun = Instant::now();
     producer.signal("INT");
-    producer.line("draining");
-    let (status, body) = ask(health, "/ready");
-    assert!(status == 503 && body.contains("draining"), "{body}");
+    until(|| ask(health, "/ready").1.contains("draining"));
+    assert_eq!(ask(health, "/ready").0, 503);
     let (code, told) = producer.end();
     assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
     assert_eq!((code, told), (Some(1), account(50, 10, 40, 0)));
@@ -324,7 +323,7 @@ fn what_is_not_confirmed_within_the_grace_is_rejected_and_can_be_resumed() {
 }
 
 #[track_caller]
-fn aws_waits(condition: impl Fn() -> bool) {
+fn until(condition: impl Fn() -> bool) {
     let until = Instant::now() + SOON;
     while !condition() {
         assert!(Instant::now() < until);
@@ -337,7 +336,7 @@ fn a_second_signal_ends_at_once() {
     let (aws, _topic, _queue) = endpoint();
     aws.on("PublishBatch").hang();
     let mut producer = Producer::start(&aws, &[]);
-    aws_waits(|| aws.open("PublishBatch") > 0);
+    until(|| aws.open("PublishBatch") > 0);
     producer.signal("TERM");
     producer.line("draining");
     let begun = Instant::now();
@@ -374,17 +373,17 @@ fn input_is_not_read_past_the_buffer() {
 #[test]
 fn the_rate_is_steady_and_the_count_is_met() {
     let (aws, topic, _queue) = endpoint();
-    let arguments = ["--publish-rate", "50", "--publish-count", "60", "--linger", "0"];
+    let arguments = ["--publish-rate", "20", "--publish-count", "50", "--linger", "0"];
     let mut producer = Producer::start(&aws, &arguments);
-    assert_eq!(producer.end(), (Some(0), account(60, 60, 0, 0)));
+    assert_eq!(producer.end(), (Some(0), account(50, 50, 0, 0)));
     let published = topic.published();
     // the first ones may have waited for the topic
-    let at: Vec<_> = published.iter().skip(10).map(|published| published.at).collect();
-    let took = at[49] - at[0];
-    assert!(took > Duration::from_millis(900) && took < Duration::from_millis(1300), "{took:?}");
+    let at: Vec<_> = published.iter().skip(15).map(|published| published.at).collect();
+    let took = at[34] - at[0];
+    assert!(took > Duration::from_millis(1500) && took < Duration::from_millis(2600), "1.7 s in {took:?}");
     for ten in at.windows(10) {
         let took = ten[9] - ten[0];
-        assert!(took > Duration::from_millis(90), "a burst: ten in {took:?}");
+        assert!(took > Duration::from_millis(225), "a burst: ten in {took:?}");
     }
 }
 
@@ -417,9 +416,9 @@ fn an_endpoint_that_comes_back_empty_gets_its_topic_back() {
     aws.wipe();
     aws.up();
     let back = Instant::now();
-    aws_waits(|| aws.count("CreateTopic") > 0);
+    until(|| aws.count("CreateTopic") > 0);
     let (topic, queue) = hearing(&aws);
-    aws_waits(|| !topic.messages().is_empty());
+    until(|| !topic.messages().is_empty());
     assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
     producer.line("works again");
     producer.signal("TERM");
