@@ -168,7 +168,10 @@ async fn subscription(clients: &Clients, queue: &Queue, topic_arn: &str) -> Vec<
             return vec![Finding::Ill("the queue is not subscribed to the topic".to_owned(), how)];
         }
         Err(error) => {
-            return vec![Finding::Ill(error.to_string(), remedy(error.fault, "sns:ListSubscriptionsByTopic"))];
+            return vec![Finding::Ill(
+                error.to_string(),
+                remedy(error.fault, "sns:ListSubscriptionsByTopic"),
+            )];
         }
     };
     let call = clients.sns.get_subscription_attributes().subscription_arn(&arn).send();
