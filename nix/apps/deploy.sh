@@ -103,8 +103,8 @@ end "all are ready"
 k get pods
 cat <<T
 
-The pods' logs:        kubectl --context $profile logs -f deployment/consumer
-Is it alive?           kubectl --context $profile exec deployment/producer -- producer health
-All at once:           nix run .#logs -- --profile $profile
+The pods' logs:        kubectl --context $profile --namespace ${namespace:-default} logs -f deployment/consumer
+Is it alive?           kubectl --context $profile --namespace ${namespace:-default} exec deployment/producer -- producer health
+All at once:           nix run .#logs -- --profile $profile --overlay $overlay
 Away with it:          nix run .#teardown -- --profile $profile --overlay $overlay
 T
