@@ -1,5 +1,6 @@
 //! Producer and consumer together, against the endpoint that `LIFELINE_TEST_ENDPOINT` names (LocalStack, moto, MiniStack),
 //! or against the embedded one where it is not set.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,5 @@
 //! `lifeline` as people run it: the real binary, real files, real signals.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};

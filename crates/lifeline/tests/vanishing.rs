@@ -1,4 +1,5 @@
 //! The endpoint goes away while both services run, and comes back empty.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which say what they measured")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
