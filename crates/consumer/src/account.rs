@@ -12,7 +12,8 @@ pub enum Outcome {
     Deleted,
     /// Its handler failed; it comes back after a delay, or goes to the dead-letter queue.
     Retried,
-    /// It was given back untouched, or cancelled at the end of the grace: visible at once.
+    /// It was given back untouched, or cancelled at the end of the grace: visible at once, or with the one before it in
+    /// its FIFO group.
     Released,
     /// Its lease ended before the delete: SQS hands it out again, whatever its handler did.
     LostLease,
@@ -78,7 +79,7 @@ pub struct Account {
     pub deleted: u64,
     /// Failed, and due again after a delay.
     pub retried: u64,
-    /// Given back at once.
+    /// Given back unhandled.
     pub released: u64,
     /// Their lease ended first.
     pub lost_lease: u64,

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use messaging::trace::TraceId;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 
 use crate::account::Outcome;
 use crate::lease::{Lease, LeaseKey};
@@ -22,10 +23,12 @@ pub(crate) struct Held {
     pub(crate) lease: Arc<Lease>,
     /// Failed attempts to delete it or to change its visibility.
     pub(crate) attempts: u32,
+    /// When it is due again, once that is decided.
+    pub(crate) back_at: Option<Instant>,
     published_at: Option<SystemTime>,
     key: Option<LeaseKey>,
     shared: Arc<Shared>,
-    told: Option<oneshot::Sender<Outcome>>,
+    told: Option<oneshot::Sender<Told>>,
     settled: bool,
     _room: OwnedSemaphorePermit,
 }
@@ -45,6 +48,7 @@ impl Held {
             receive_count,
             lease,
             attempts: 0,
+            back_at: None,
             published_at,
             key: Some(key),
             shared,
@@ -55,7 +59,7 @@ impl Held {
     }
 
     /// Where the outcome is told too, for a group that must not go on before it.
-    pub(crate) fn tell(&mut self) -> oneshot::Receiver<Outcome> {
+    pub(crate) fn tell(&mut self) -> oneshot::Receiver<Told> {
         let (told, outcome) = oneshot::channel();
         self.told = Some(told);
         outcome
@@ -83,13 +87,13 @@ impl Held {
         }
         self.shared.ledger.settle(outcome);
         if let Some(told) = self.told.take() {
-            told.send(outcome).ok();
+            told.send(Told { outcome, back_at: self.back_at }).ok();
         }
     }
 
     /// How long the lease still runs.
     pub(crate) fn remaining(&self) -> Duration {
-        self.lease.expires_at().saturating_duration_since(tokio::time::Instant::now())
+        self.lease.expires_at().saturating_duration_since(Instant::now())
     }
 }
 
@@ -99,6 +103,13 @@ impl Drop for Held {
             self.conclude(Outcome::LostLease);
         }
     }
+}
+
+/// What a group is told of the message that it waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) outcome: Outcome,
+    pub(crate) back_at: Option<Instant>,
 }
 
 /// What a message is called in the log.

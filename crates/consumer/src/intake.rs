@@ -1,8 +1,8 @@
 //! The intake: what a receive brought gets its lease and its place, and starts.
 //!
 //! Messages of a standard queue start at once. Those of a FIFO queue start one after another within their group,
-//! groups in parallel; when one fails, the rest of its group that is here goes back untouched, so that nothing
-//! overtakes it. Each time the rest comes along it is received once more, and would follow the poison into the dead-letter
+//! groups in parallel; when one fails, the rest of its group that is here goes back untouched, to be visible with it, so that
+//! nothing overtakes it. Each time the rest comes along it is received once more, and would follow the poison into the dead-letter
 //! queue without ever having been handled. So while a group is in trouble, receives ask for one message: SQS then
 //! keeps the rest of its group for itself.
 
@@ -78,7 +78,11 @@ impl Intake {
     }
 
     fn release(&self, held: Held) {
-        self.shared.changes.send(Change::release(held)).ok();
+        self.change(Change::release(held));
+    }
+
+    fn change(&self, change: Change) {
+        self.shared.changes.send(change).ok();
     }
 
     fn queue_in_group(&self, group: String, job: Job) {
@@ -103,12 +107,16 @@ impl Intake {
             let outcome = job.held.tell();
             let receive_count = job.held.receive_count;
             tokio::spawn(job.run(Arc::clone(&self.work), Arc::clone(&self.shared)));
-            let outcome = outcome.await;
-            self.note_trouble(&group, outcome == Ok(Outcome::Retried), receive_count);
+            let told = outcome.await.ok();
+            let outcome = told.map(|told| told.outcome);
+            self.note_trouble(&group, outcome == Some(Outcome::Retried), receive_count);
             // only when the delete is confirmed may the next one start
-            if outcome != Ok(Outcome::Deleted) {
+            if outcome != Some(Outcome::Deleted) {
                 while let Some(rest) = self.next_of(&group) {
-                    self.release(rest.held);
+                    match told.and_then(|told| told.back_at) {
+                        Some(back_at) => self.change(Change::follow(rest.held, back_at)),
+                        None => self.release(rest.held),
+                    }
                 }
                 return;
             }

@@ -37,8 +37,7 @@ impl WorkerMetrics {
                 "consumer_messages_retried_total",
                 "Messages whose handler failed, due again after a delay.",
             ),
-            released: m
-                .counter("consumer_messages_released_total", "Messages given back at once, unhandled."),
+            released: m.counter("consumer_messages_released_total", "Messages given back unhandled."),
             lost_lease: m.counter(
                 "consumer_messages_lost_lease_total",
                 "Messages whose lease ended before their delete.",

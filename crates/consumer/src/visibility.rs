@@ -11,6 +11,7 @@ use health::Pulse;
 use messaging::backoff::{exponential, full_jitter};
 use messaging::call::{CallError, Fault, bounded};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
 
 use crate::account::Outcome;
 use crate::batch;
@@ -36,8 +37,19 @@ impl Change {
     /// Back after a delay: its handler failed.
     pub(crate) fn retry(mut held: Held, delay: Duration) -> Self {
         held.leave_table();
-        let delay = delay.min(held.lease.grantable(tokio::time::Instant::now()));
+        let now = Instant::now();
+        let delay = delay.min(held.lease.grantable(now));
+        held.back_at = Some(now + delay);
         Self { held, delay, outcome: Outcome::Retried }
+    }
+
+    /// Back unhandled, together with the one of its FIFO group that failed. SQS hides the group until then anyway; an
+    /// endpoint that does not (LocalStack 4) would let it overtake.
+    pub(crate) fn follow(mut held: Held, back_at: Instant) -> Self {
+        held.leave_table();
+        let now = Instant::now();
+        let delay = back_at.saturating_duration_since(now).min(held.lease.grantable(now));
+        Self { held, delay, outcome: Outcome::Released }
     }
 
     /// Back at once: nobody handled it.

@@ -181,12 +181,16 @@ async fn run(plan: Plan) -> Result<(), TestCaseError> {
     prop_assert!(account.deleted <= successes, "{account}: more deleted than handled ({successes})");
     // a delete whose answer was lost, or whose entry was then refused, was done and is accounted as a lost lease
     prop_assert!(gone <= account.deleted + account.lost_lease, "{account}: {gone} are gone");
+    if queue.histories().iter().all(|history| history.received.len() <= 1) {
+        // without a second delivery there is no stale receipt, whose delete is confirmed and does nothing
+        prop_assert!(account.deleted <= gone, "{account}: {gone} are gone");
+    }
     prop_assert_eq!(queue.histories().len() as u64 - gone, queue.counts().total() as u64, "nothing is lost");
     Ok(())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_account_balances_and_nothing_is_deleted_unhandled(plan in plan()) {

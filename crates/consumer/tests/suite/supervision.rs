@@ -8,6 +8,10 @@ use scripted::Endpoint;
 
 use crate::support::*;
 
+/// Where the worker's parts beat. Relative, for the paths on a stack are relative to wherever the test runs.
+const PARTS: [&str; 5] =
+    ["src/poller.rs", "src/keeper.rs", "src/extender.rs", "src/batch.rs", "src/worker.rs"];
+
 /// A clock that panics in whoever reads it, which is every part of the worker when it beats: the one place where a
 /// test can reach into all of them.
 #[derive(Clone, Default)]
@@ -24,11 +28,11 @@ impl Bomb {
         let bomb = self.clone();
         health::Pulses::with_clock(move || {
             let (armed, place) = (bomb.armed.load(Ordering::SeqCst) > 0, bomb.place.load(Ordering::SeqCst));
-            if armed && below("consumer/src/") && !below("src/supervisor.rs") {
+            if armed && PARTS.iter().any(|file| below(file)) && !below("src/supervisor.rs") {
                 bomb.armed.fetch_sub(1, Ordering::SeqCst);
                 panic!("as scripted");
             }
-            if place && below("consumer/src/poller.rs") {
+            if place && below("src/poller.rs") {
                 // it beats when it starts, and dies a moment later
                 let reading = bomb.readings.fetch_add(1, Ordering::SeqCst);
                 assert!(!reading.is_multiple_of(3), "as scripted");
@@ -40,11 +44,19 @@ impl Bomb {
 
 /// Whether code of this file is on the stack.
 fn below(file: &str) -> bool {
-    std::backtrace::Backtrace::force_capture().to_string().contains(file)
+    format!("{:?}", std::backtrace::Backtrace::force_capture()).contains(file)
+}
+
+/// A build without line tables (a stripped release) has no files on its stack: then a test here has nothing to say.
+fn cannot_aim() -> bool {
+    !below("suite/supervision.rs")
 }
 
 #[tokio::test(start_paused = true)]
 async fn any_part_that_panics_is_started_again_and_loses_nothing() {
+    if cannot_aim() {
+        return;
+    }
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").visibility(5 * SECOND).create();
     let bomb = Bomb::default();
@@ -69,6 +81,9 @@ async fn any_part_that_panics_is_started_again_and_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_part_that_restarts_do_not_help_is_named_and_recovers_if_they_do() {
+    if cannot_aim() {
+        return;
+    }
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").create();
     let bomb = Bomb::default();
@@ -88,6 +103,9 @@ async fn a_part_that_restarts_do_not_help_is_named_and_recovers_if_they_do() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_does_not_wait_for_a_restart() {
+    if cannot_aim() {
+        return;
+    }
     let aws = Endpoint::start().await;
     let _queue = aws.queue("events").create();
     let bomb = Bomb::default();
