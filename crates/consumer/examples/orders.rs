@@ -29,12 +29,16 @@ impl Handler for Orders {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // the settings of the consumer itself: AWS_ENDPOINT_URL, QUEUE_NAME, TOPIC_NAME, MAX_IN_FLIGHT and the others
+    // the consumer's own settings; a program of one's own may as well write `QueueSpec { … }`
     let settings = Settings::read(&PROGRAM.invocation().values)?;
     settings.log.clone().install();
     let stop = messaging::shutdown::on_signals(settings.grace)?;
     let clients = Clients::connect(&settings.access).await?;
-    let drained = Worker::builder(clients, settings.queue).run(Orders, stop.cancelled_owned()).await;
+    let worker = Worker::builder(clients, settings.queue)
+        .max_in_flight(settings.max_in_flight)
+        .wait_time(settings.wait_time)
+        .shutdown_grace(settings.grace);
+    let drained = worker.run(Orders, stop.cancelled_owned()).await;
     println!("drained {}", drained.account);
     Ok(())
 }
