@@ -9,7 +9,7 @@
 )]
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use consumer::{Account, Builder, Context, Drained, Failure, Handler, Message, Worker};
@@ -18,6 +18,9 @@ use messaging::topology::{QueueRef, QueueSpec, TopicRef};
 use scripted::Endpoint;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -42,6 +45,7 @@ pub fn provisioned(queue: &str) -> QueueSpec {
 }
 
 pub async fn clients(aws: &Endpoint) -> Clients {
+    listen();
     Clients::connect(&Access::local(aws.url())).await.unwrap()
 }
 
@@ -220,6 +224,13 @@ pub async fn stays_up(consumer: &Consumer, time: Duration) {
     }
 }
 
+/// Gives the whole process a subscriber that writes nothing. Without one, an event that one thread logs for the first time
+/// at the moment when another begins to capture may be cached as "nobody listens", for ever and for all.
+fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| tracing_subscriber::registry().with(LevelFilter::INFO).try_init().unwrap_or_default());
+}
+
 /// The log, as text, of the thread that holds the guard.
 pub struct Log {
     text: Arc<Mutex<Vec<u8>>>,
@@ -228,6 +239,7 @@ pub struct Log {
 
 impl Log {
     pub fn capture() -> Self {
+        listen();
         #[derive(Clone)]
         struct Into(Arc<Mutex<Vec<u8>>>);
         impl std::io::Write for Into {
