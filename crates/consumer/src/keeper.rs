@@ -10,7 +10,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use health::Pulse;
 use messaging::backoff::Backoff;
 use messaging::call::CallError;
-use messaging::topology::{self, Queue, QueueRef, TopologyError};
+use messaging::topology::{self, Queue, TopologyError};
 use tokio::time::{Instant, timeout};
 
 use crate::shared::{Shared, beating};
@@ -136,10 +136,9 @@ async fn measure(shared: &Shared, queue: &Queue) {
     }
     let Some(redrive) = &queue.redrive else { return };
     let name = redrive.dead_letter_arn.rsplit(':').next().unwrap_or_default();
-    let url = match queue.url.rsplit_once('/') {
-        Some((base, _)) => format!("{base}/{name}"),
-        None => QueueRef::Name(name.to_owned()).name().to_owned(),
-    };
+    // a redrive policy names a queue of the same account and region: its URL differs in the last part alone
+    let base = queue.url.rsplit_once('/').map_or("", |(base, _)| base);
+    let url = format!("{base}/{name}");
     if let Ok(depth) = topology::queue_attributes(&shared.clients, &url, &names[..1]).await {
         shared.metrics.dead_letters.set(depth.get(&names[0]).and_then(|n| n.parse().ok()).unwrap_or(0));
     }
