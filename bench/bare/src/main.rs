@@ -1,0 +1,126 @@
+//! The limit: what the AWS SDK costs with nothing around it.
+//!
+//! `bare drain` receives up to ten and deletes them in one batch, in `IN_FLIGHT`/10 loops at once, until it is killed;
+//! `bare publish` sends the lines of `INPUT` in batches as large as SNS takes, `IN_FLIGHT`/10 at once, and ends. No leases, no
+//! retries beyond the SDK's, no metrics, no log: what is lost here is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, bail};
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_sns::types::PublishBatchRequestEntry;
+use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
+use aws_smithy_http_client::tls;
+
+/// Entries in one batch call, of both services.
+const BATCH: usize = 10;
+
+/// Bytes in one `PublishBatch`.
+/// <https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html>
+const BATCH_BYTES: usize = 262_144;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .build_https();
+    let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
+    let in_flight = variable("IN_FLIGHT")?.parse().context("IN_FLIGHT")?;
+    match std::env::args().nth(1).as_deref() {
+        Some("drain") => drain(&config, in_flight).await,
+        Some("publish") => publish(&config, in_flight).await,
+        _ => bail!("usage: bare drain|publish"),
+    }
+}
+
+fn variable(name: &str) -> Result<String> {
+    std::env::var(name).with_context(|| format!("{name} is not set"))
+}
+
+/// The sizes of the loops' batches: as few loops as hold `in_flight` messages.
+fn batches(in_flight: usize) -> impl Iterator<Item = usize> {
+    (0..in_flight.div_ceil(BATCH)).map(move |n| BATCH.min(in_flight - n * BATCH))
+}
+
+async fn drain(config: &SdkConfig, in_flight: usize) -> Result<()> {
+    let sqs = aws_sdk_sqs::Client::new(config);
+    let url = variable("QUEUE_URL")?;
+    let mut loops = tokio::task::JoinSet::new();
+    for size in batches(in_flight) {
+        let (sqs, url) = (sqs.clone(), url.clone());
+        loops.spawn(async move {
+            loop {
+                receive_and_delete(&sqs, &url, i32::try_from(size)?).await?;
+            }
+        });
+    }
+    while let Some(ended) = loops.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+async fn receive_and_delete(sqs: &aws_sdk_sqs::Client, url: &str, size: i32) -> Result<()> {
+    let received = sqs
+        .receive_message()
+        .queue_url(url)
+        .max_number_of_messages(size)
+        .wait_time_seconds(20)
+        .send()
+        .await?;
+    let messages = received.messages.unwrap_or_default();
+    let mut entries = Vec::with_capacity(messages.len());
+    for (position, message) in messages.into_iter().enumerate() {
+        let receipt = message.receipt_handle.unwrap_or_default();
+        entries.push(
+            DeleteMessageBatchRequestEntry::builder()
+                .id(position.to_string())
+                .receipt_handle(receipt)
+                .build()?,
+        );
+    }
+    if !entries.is_empty() {
+        sqs.delete_message_batch().queue_url(url).set_entries(Some(entries)).send().await?;
+    }
+    Ok(())
+}
+
+async fn publish(config: &SdkConfig, in_flight: usize) -> Result<()> {
+    let sns = aws_sdk_sns::Client::new(config);
+    let topic = variable("TOPIC_ARN")?;
+    let input = std::fs::read_to_string(variable("INPUT")?)?;
+    let lines: Vec<String> = input.lines().map(str::to_owned).collect();
+    let (lines, next) = (Arc::new(lines), Arc::new(AtomicUsize::new(0)));
+    // equal for all: messages of one file have one size
+    let fitting = lines.first().map_or(BATCH, |line| (BATCH_BYTES / line.len().max(1)).clamp(1, BATCH));
+    let mut loops = tokio::task::JoinSet::new();
+    for size in batches(in_flight) {
+        let (sns, topic, lines, next) = (sns.clone(), topic.clone(), Arc::clone(&lines), Arc::clone(&next));
+        let size = size.min(fitting);
+        loops.spawn(async move {
+            loop {
+                let from = next.fetch_add(size, Ordering::Relaxed).min(lines.len());
+                let batch = &lines[from..(from + size).min(lines.len())];
+                if batch.is_empty() {
+                    return anyhow::Ok(());
+                }
+                let mut entries = Vec::with_capacity(batch.len());
+                for (position, line) in batch.iter().enumerate() {
+                    entries.push(
+                        PublishBatchRequestEntry::builder().id(position.to_string()).message(line).build()?,
+                    );
+                }
+                sns.publish_batch()
+                    .topic_arn(&topic)
+                    .set_publish_batch_request_entries(Some(entries))
+                    .send()
+                    .await?;
+            }
+        });
+    }
+    while let Some(ended) = loops.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
