@@ -2,7 +2,7 @@
 //! or against the embedded one where it is not set.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,8 +17,12 @@ use tokio_util::sync::CancellationToken;
 /// Long enough for an emulator on a busy machine, and only waited for when something is wrong.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+fn foreign() -> Option<String> {
+    std::env::var("LIFELINE_TEST_ENDPOINT").ok()
+}
+
 async fn endpoint() -> String {
-    if let Ok(url) = std::env::var("LIFELINE_TEST_ENDPOINT") {
+    if let Some(url) = foreign() {
         return url;
     }
     let aws = EmbeddedAws::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -67,7 +71,7 @@ async fn round_trip(
                 }
                 let mut seen = seen.lock().unwrap();
                 seen.push(message);
-                if seen.len() == wanted {
+                if once(&seen).len() == wanted {
                     done.cancel();
                 }
                 Ok(())
@@ -93,7 +97,16 @@ async fn round_trip(
     assert_eq!(drained.account.lost_lease, 0, "{}", drained.account);
     assert!(drained.account.deleted >= bodies.len() as u64, "{}", drained.account);
     let seen = seen.lock().unwrap();
-    seen.clone()
+    let once = once(&seen);
+    assert!(foreign().is_some() || once.len() == seen.len(), "the embedded queue hands out once what was deleted");
+    once
+}
+
+/// The first delivery of each. A standard queue may hand out one message twice, and moto does when two receives meet; what
+/// was *published* twice has two ids, and shows.
+fn once(seen: &[Message]) -> Vec<Message> {
+    let mut ids = HashSet::new();
+    seen.iter().filter(|message| ids.insert(&message.sqs_message_id)).cloned().collect()
 }
 
 fn bodies(count: usize) -> Vec<String> {

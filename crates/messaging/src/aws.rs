@@ -106,6 +106,18 @@ impl Clients {
     /// # Errors
     /// [`NoRegion`].
     pub async fn connect(access: &Access) -> Result<Self, NoRegion> {
+        Self::connect_over(access, http_client).await
+    }
+
+    /// [`connect`](Self::connect) with other HTTP than ours: a recording, a measurement. `http` is asked for two clients:
+    /// one for receives, one for all else.
+    ///
+    /// # Errors
+    /// [`NoRegion`].
+    pub async fn connect_over(
+        access: &Access,
+        http_client: impl Fn() -> SharedHttpClient,
+    ) -> Result<Self, NoRegion> {
         let http = http_client();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http.clone())
