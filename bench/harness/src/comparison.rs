@@ -1,0 +1,256 @@
+//! The order of a comparison: every round runs each contender once in each of its cells, so that what the machine does
+//! meanwhile falls on all of them; then latencies, calls, starts, stops and idleness.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::contender::Contender;
+use crate::lab::Lab;
+use crate::latency::{heavy, light, most};
+use crate::life::{calls, first_message, idle, stop_busy};
+use crate::results::{Cell, Latency, Life, Load, Results};
+use crate::throughput::{Plan, Way};
+
+/// In flight and bytes of a body: all of it for us and the bare loop.
+pub const IN_FLIGHT: [usize; 3] = [64, 8, 1];
+/// Bytes of a body.
+pub const BODIES: [usize; 3] = [200, 10_000, 200_000];
+/// What the others are measured in.
+pub const DIAGONAL: [(usize, usize); 3] = [(64, 200), (8, 10_000), (1, 200_000)];
+
+/// The cell in which all the single figures are measured.
+pub const CENTRE: (usize, usize) = (64, 200);
+
+/// How thorough it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Runs of each cell.
+    pub rounds: usize,
+    /// Seconds of the steady part of a run.
+    pub seconds: f64,
+    /// Seconds of one latency at ten a second.
+    pub light: f64,
+    /// How long idleness is watched.
+    pub idle: Duration,
+    /// The centre alone.
+    pub quick: bool,
+}
+
+/// Runs it all.
+pub async fn compare(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
+    throughput(lab, contenders, effort, results).await;
+    lives(lab, contenders, effort, results).await;
+    latencies(lab, contenders, effort, results).await;
+    all_calls(lab, contenders, effort, results).await;
+    say("idle: all at once");
+    let resting: Vec<_> = contenders.iter().copied().filter(|c| *c != Contender::LifelineInfo).collect();
+    match idle(lab, &resting, CENTRE.0, effort.idle).await {
+        Ok(idles) => {
+            for (idle, stop) in idles {
+                if let Some(life) = results.lives.iter_mut().find(|life| life.contender == idle.contender) {
+                    life.stop_idle.push(stop);
+                }
+                results.idles.push(idle);
+            }
+        }
+        Err(error) => fail(results, "idle", &error),
+    }
+}
+
+/// What was not measured, and why, for the reader and for whoever runs it.
+pub fn fail(results: &mut Results, what: &str, error: &anyhow::Error) {
+    say(&format!("FAILED {what}: {error:#}"));
+    results.failures.push(format!("{what}: {error:#}"));
+}
+
+/// Progress, on standard error.
+pub fn say(what: &str) {
+    eprintln!("{what}");
+}
+
+fn cells_of(contender: Contender, way: Way, quick: bool) -> Vec<(usize, usize)> {
+    if quick || contender == Contender::LifelineInfo {
+        return vec![CENTRE];
+    }
+    if contender.is_principal() {
+        return BODIES.into_iter().flat_map(|body| IN_FLIGHT.map(|in_flight| (in_flight, body))).collect();
+    }
+    // one in flight and single deletes of 200 kB say nothing that the others do not
+    let all = DIAGONAL.into_iter();
+    all.filter(|cell| way == Way::Publish || contender != Contender::Boto3Single || *cell == CENTRE).collect()
+}
+
+async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
+    for way in [Way::Drain, Way::Publish] {
+        let mut planned: Vec<(Plan, Cell, bool)> = Vec::new();
+        for &contender in contenders {
+            if way == Way::Publish && !contender.publishes() {
+                continue;
+            }
+            for (in_flight, body) in cells_of(contender, way, effort.quick) {
+                let plan = Plan { contender, way, in_flight, body, seconds: effort.seconds };
+                planned.push((plan, plan.cell(), true));
+            }
+        }
+        // cell by cell, contender after contender
+        planned.sort_by_key(|(plan, _, _)| (plan.body, std::cmp::Reverse(plan.in_flight)));
+        for round in 1..=effort.rounds {
+            for (plan, cell, works) in &mut planned {
+                if !*works {
+                    continue;
+                }
+                let what = format!(
+                    "{way:?} round {round}: {}, {} in flight, {} B",
+                    plan.contender.name(),
+                    plan.in_flight,
+                    plan.body
+                );
+                match plan.run_into(lab, cell).await {
+                    Ok(()) => say_run(&what, cell),
+                    Err(error) => {
+                        *works = !cell.runs.is_empty();
+                        fail(results, &what, &error);
+                    }
+                }
+            }
+        }
+        let cells = planned.into_iter().map(|(_, cell, _)| cell).filter(|cell| !cell.runs.is_empty());
+        match way {
+            Way::Drain => results.drains.extend(cells),
+            Way::Publish => results.publishes.extend(cells),
+        }
+    }
+}
+
+fn say_run(what: &str, cell: &Cell) {
+    let Some(run) = cell.runs.last() else { return };
+    say(&format!(
+        "{what}: {:.0}/s, {:.1} us, endpoint {:.1} us and {:.0} % of a core, {:.1} MB ({} in {:.2} s)",
+        run.span.rate(),
+        run.span.cpu_micros(),
+        run.span.endpoint_micros(),
+        run.span.endpoint_cores() * 100.0,
+        run.peak_kb as f64 * 1024.0 / 1e6,
+        run.count,
+        run.span.seconds,
+    ));
+}
+
+async fn lives(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
+    let alive = contenders.iter().filter(|c| **c != Contender::LifelineInfo);
+    let mut lives: Vec<Life> = alive
+        .map(|&contender| Life {
+            contender,
+            first_message: Vec::new(),
+            stop_busy: Vec::new(),
+            stop_idle: Vec::new(),
+        })
+        .collect();
+    for _ in 0..effort.rounds {
+        for life in &mut lives {
+            let name = life.contender.name();
+            if let Some(millis) =
+                tried(results, &format!("first message: {name}"), first_message(lab, life.contender, CENTRE.0)).await
+            {
+                life.first_message.push(millis);
+            }
+        }
+    }
+    for _ in 0..effort.rounds.min(3) {
+        for life in &mut lives {
+            let count = (life.contender.guess() * 2.0) as u64;
+            let what = format!("SIGTERM while busy: {}", life.contender.name());
+            let stop = stop_busy(lab, life.contender, CENTRE.0, count);
+            if let Some(millis) = tried(results, &what, stop).await {
+                life.stop_busy.push(millis);
+            }
+        }
+    }
+    results.lives = lives;
+}
+
+async fn tried(
+    results: &mut Results,
+    what: &str,
+    millis: impl Future<Output = anyhow::Result<f64>>,
+) -> Option<f64> {
+    match millis.await {
+        Ok(millis) => {
+            say(&format!("{what}: {millis:.1} ms"));
+            Some(millis)
+        }
+        Err(error) => {
+            fail(results, what, &error);
+            None
+        }
+    }
+}
+
+async fn latencies(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
+    let rounds = if effort.quick { 1 } else { 3 };
+    for _ in 0..rounds {
+        for &contender in contenders.iter().filter(|c| **c != Contender::LifelineInfo) {
+            let rooms = if contender.is_principal() && !effort.quick { &IN_FLIGHT[..] } else { &[CENTRE.0] };
+            for &in_flight in rooms {
+                let what = format!("latency at 10 a second: {}, {in_flight} in flight", contender.name());
+                let measured = light(lab, contender, in_flight, effort.light / rounds as f64).await;
+                keep(results, &what, measured);
+                if in_flight != CENTRE.0 {
+                    continue;
+                }
+                let what = format!("latency at 80 %: {}", contender.name());
+                let measured = async {
+                    let most = most(lab, contender, in_flight, 2.0).await?;
+                    heavy(lab, contender, in_flight, most, 2.0).await
+                };
+                keep(results, &what, measured.await);
+            }
+        }
+    }
+}
+
+fn keep(results: &mut Results, what: &str, measured: anyhow::Result<Latency>) {
+    let latency = match measured {
+        Ok(latency) => latency,
+        Err(error) => return fail(results, what, &error),
+    };
+    let of = |p| crate::span::percentile(&latency.millis, p).unwrap_or(f64::NAN);
+    say(&format!("{what}: p50 {:.2} ms, p99 {:.2} ms at {:.0}/s", of(50.0), of(99.0), latency.rate));
+    let known = results.latencies.iter_mut().find(|known| {
+        (known.contender, known.in_flight, known.load) == (latency.contender, latency.in_flight, latency.load)
+    });
+    match known {
+        Some(known) => {
+            known.millis.extend(latency.millis);
+            if latency.load == Load::Heavy {
+                known.rate = known.rate.min(latency.rate);
+            }
+        }
+        None => results.latencies.push(latency),
+    }
+}
+
+async fn all_calls(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
+    for &contender in contenders.iter().filter(|c| **c != Contender::LifelineInfo) {
+        for drained in [true, false] {
+            if !drained && !contender.publishes() {
+                continue;
+            }
+            for (in_flight, body) in cells_of(contender, Way::Drain, effort.quick) {
+                let messages = match body {
+                    ..1_000 => 4000,
+                    1_000..100_000 => 2000,
+                    _ => 200,
+                };
+                let what = format!("calls: {}, {in_flight} in flight, {body} B", contender.name());
+                match calls(lab, contender, drained, in_flight, body, messages).await {
+                    Ok(calls) => {
+                        say(&format!("{what}: {:.3} a message {:?}", calls.per_message(), calls.by_action));
+                        results.calls.push(calls);
+                    }
+                    Err(error) => fail(results, &what, &error),
+                }
+            }
+        }
+    }
+}

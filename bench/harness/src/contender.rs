@@ -1,0 +1,196 @@
+//! Who is compared, and how each is started.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::stage::Stage;
+
+/// One row of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Contender {
+    /// Our consumer and producer with everything on.
+    Lifeline,
+    /// The same with a line of log for each message, into a file.
+    LifelineInfo,
+    /// The AWS SDK alone.
+    Bare,
+    /// bbc/sqs-consumer, and @aws-sdk/client-sns to publish.
+    SqsConsumer,
+    /// A boto3 loop that deletes in batches.
+    Boto3Batch,
+    /// A boto3 loop that deletes one by one.
+    Boto3Single,
+    /// A Celery worker.
+    Celery,
+    /// omniqueue.
+    Omniqueue,
+    /// ruststream-sqs-sns.
+    Ruststream,
+}
+
+/// What runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job<'a> {
+    /// Receives and deletes until it is stopped.
+    Drain,
+    /// The same, and appends the first 64 bytes of each message to this FIFO.
+    Tell(&'a Path),
+    /// Publishes the lines of this file and ends.
+    Publish(&'a Path),
+}
+
+/// Where the programs are.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Programs {
+    /// Holds `lifeline`, `consumer` and `producer`.
+    #[arg(long)]
+    pub services: PathBuf,
+    /// Holds `bare`, `omniqueue-drain`, `ruststream-drain` and `wire`.
+    #[arg(long)]
+    pub tools: PathBuf,
+    /// bench/peers/node with its packages beside it.
+    #[arg(long)]
+    pub node: PathBuf,
+    /// The interpreter of the environment that holds boto3 and Celery.
+    #[arg(long)]
+    pub python: PathBuf,
+    /// bench/peers/python.
+    #[arg(long)]
+    pub scripts: PathBuf,
+}
+
+impl Contender {
+    /// Its name in tables and charts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lifeline => "Lifeline",
+            Self::LifelineInfo => "Lifeline, log at info",
+            Self::Bare => "bare SDK loop",
+            Self::SqsConsumer => "sqs-consumer",
+            Self::Boto3Batch => "boto3, batch deletes",
+            Self::Boto3Single => "boto3, single deletes",
+            Self::Celery => "Celery",
+            Self::Omniqueue => "omniqueue",
+            Self::Ruststream => "ruststream",
+        }
+    }
+
+    /// Ours, and what it is measured against: in every cell of the matrix.
+    pub fn is_principal(self) -> bool {
+        matches!(self, Self::Lifeline | Self::Bare)
+    }
+
+    /// Whether it can publish to SNS with batches.
+    pub fn publishes(self) -> bool {
+        matches!(self, Self::Lifeline | Self::Bare | Self::SqsConsumer | Self::Boto3Batch)
+    }
+
+    /// Whether it needs messages of its own kind.
+    pub fn reads_tasks(self) -> bool {
+        self == Self::Celery
+    }
+
+    /// Messages a second that a first run is planned for: 64 in flight, small bodies.
+    pub fn guess(self) -> f64 {
+        match self {
+            Self::Lifeline | Self::LifelineInfo | Self::Bare => 25_000.0,
+            Self::Omniqueue | Self::Ruststream => 6_000.0,
+            Self::SqsConsumer => 4_000.0,
+            Self::Boto3Batch => 3_000.0,
+            Self::Boto3Single | Self::Celery => 500.0,
+        }
+    }
+
+    /// How a job of it is started on a stage.
+    pub fn command(self, programs: &Programs, stage: &Stage, in_flight: usize, job: Job<'_>) -> Command {
+        let mut command = match (self, job) {
+            (Self::Lifeline | Self::LifelineInfo, Job::Publish(_)) => {
+                Command::new(programs.services.join("producer"))
+            }
+            (Self::Lifeline | Self::LifelineInfo, _) => Command::new(programs.services.join("consumer")),
+            (Self::Bare, Job::Publish(_)) => with(&programs.tools.join("bare"), &["publish"]),
+            (Self::Bare, _) => with(&programs.tools.join("bare"), &["drain"]),
+            (Self::Omniqueue, _) => Command::new(programs.tools.join("omniqueue-drain")),
+            (Self::Ruststream, _) => Command::new(programs.tools.join("ruststream-drain")),
+            (Self::SqsConsumer, job) => {
+                let script = if matches!(job, Job::Publish(_)) { "publish.mjs" } else { "drain.mjs" };
+                with(Path::new("node"), &[&programs.node.join(script).to_string_lossy()])
+            }
+            (Self::Boto3Batch | Self::Boto3Single, Job::Publish(_)) => {
+                with(&programs.python, &[&programs.scripts.join("publish.py").to_string_lossy()])
+            }
+            (Self::Boto3Batch, _) => {
+                with(&programs.python, &[&programs.scripts.join("drain.py").to_string_lossy(), "batch"])
+            }
+            (Self::Boto3Single, _) => {
+                with(&programs.python, &[&programs.scripts.join("drain.py").to_string_lossy(), "single"])
+            }
+            (Self::Celery, _) => {
+                let mut worker = with(&programs.python, &CELERY);
+                worker.current_dir(&programs.scripts);
+                worker
+            }
+        };
+        stage.environment(&mut command);
+        command.env("IN_FLIGHT", in_flight.to_string());
+        match self {
+            Self::Lifeline | Self::LifelineInfo => service(&mut command, self, in_flight, job),
+            _ => peer(&mut command, job),
+        }
+        command
+    }
+}
+
+/// Solo, for a task that does nothing is done sooner than it is handed over to another process.
+const CELERY: [&str; 11] = [
+    "-m",
+    "celery",
+    "-A",
+    "celery_app",
+    "worker",
+    "--pool=solo",
+    "--without-gossip",
+    "--without-mingle",
+    "--without-heartbeat",
+    "--loglevel=ERROR",
+    "--quiet",
+];
+
+fn with(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+fn service(command: &mut Command, contender: Contender, in_flight: usize, job: Job<'_>) {
+    command
+        .env("HEALTH_ADDR", "127.0.0.1:0")
+        .env("PROVISION", "false")
+        .env("RUST_LOG", if contender == Contender::LifelineInfo { "info" } else { "warn" });
+    match job {
+        Job::Publish(input) => {
+            command.env("INPUT", input).env("PUBLISH_RATE", "0").env_remove("QUEUE_URL");
+            return;
+        }
+        Job::Tell(fifo) => {
+            command.env("HANDLER", "file").env("HANDLER_FILE", fifo);
+        }
+        Job::Drain => {}
+    }
+    command.env("MAX_IN_FLIGHT", in_flight.to_string());
+    if let Some(pollers) = std::env::var_os("BENCH_POLLERS") {
+        command.env("POLLERS", pollers);
+    }
+}
+
+fn peer(command: &mut Command, job: Job<'_>) {
+    match job {
+        Job::Publish(input) => command.env("INPUT", input),
+        Job::Tell(fifo) => command.env("HANDLED", fifo),
+        Job::Drain => command,
+    };
+}

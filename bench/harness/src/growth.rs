@@ -1,0 +1,40 @@
+//! Growth: does a message cost more when more of them wait, or when more receives are in the air?
+//!
+//! Against the backlog the same number of messages is drained from queues that hold ever more. Against the pollers a
+//! whole queue is drained.
+
+use anyhow::Result;
+
+use crate::contender::{Contender, Job};
+use crate::lab::Lab;
+use crate::results::Grown;
+use crate::stage::Delivery;
+use crate::throughput::watch;
+
+/// Bytes of a body.
+const BODY: usize = 200;
+
+/// Messages that are watched, of a larger backlog.
+const WATCHED: u64 = 40_000;
+
+/// Lines of the input that is published again and again to fill a large queue.
+const LINES: u64 = 100_000;
+
+/// One run.
+pub async fn run(lab: &Lab, contender: Contender, backlog: u64, pollers: usize) -> Result<Grown> {
+    let (endpoint, stage) = lab.set(Delivery::Wrapped).await?;
+    let mut filled = 0;
+    while filled < backlog {
+        let part = (backlog - filled).min(LINES);
+        let input = lab.input(BODY, part, false).await?;
+        filled += part;
+        lab.add(&stage, &input, filled).await?;
+    }
+    let mut command = contender.command(&lab.programs, &stage, pollers * 10, Job::Drain);
+    command.env("POLLERS", pollers.to_string());
+    let running = lab.launch(command)?;
+    let watched = backlog.min(WATCHED);
+    let run = watch(&endpoint, &stage, running, watched, |left| (backlog - left.min(backlog)).min(watched)).await?;
+    stage.strike().await;
+    Ok(Grown { contender, backlog, pollers, span: run.span, peak_kb: run.peak_kb })
+}

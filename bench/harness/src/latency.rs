@@ -1,0 +1,126 @@
+//! From publishing to the handler, at ten messages a second and at 80 % of what the contender takes.
+//!
+//! The maximum is measured here too, for this path is another than draining: messages are published while they are
+//! handled, on the same two cores, and never more than a few hundred ahead of the handler.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tokio::task::JoinSet;
+
+use crate::contender::{Contender, Job};
+use crate::handled::{Ear, message};
+use crate::lab::Lab;
+use crate::process::Running;
+use crate::results::{Latency, Load};
+use crate::stage::{Delivery, Endpoint, Stage};
+
+/// Bytes of a body.
+pub const BODY: usize = 200;
+
+/// A start takes no longer: an interpreter and its imports.
+const STARTED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Publish calls in the air at most.
+const CALLS: usize = 16;
+
+/// How far publishing may be ahead of handling when the maximum is measured.
+const AHEAD: u64 = 640;
+
+/// What may be behind when the sending is over.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(20);
+
+struct Set {
+    stage: Stage,
+    ear: Ear,
+    // dropped last
+    _running: Running,
+    _endpoint: Endpoint,
+}
+
+/// A contender that has handled its first message.
+async fn ready(lab: &Lab, contender: Contender, in_flight: usize) -> Result<Set> {
+    let (endpoint, stage) = lab.set(Delivery::Wrapped).await?;
+    let fifo = lab.fifo("handled")?;
+    let ear = Ear::at(&fifo)?;
+    let running = lab.start(contender, &stage, in_flight, Job::Tell(&fifo))?;
+    stage.publish(vec![message(BODY)]).await?;
+    ear.hear(1, STARTED_WITHIN).await.with_context(|| format!("{} did not start", contender.name()))?;
+    Ok(Set { stage, ear, _running: running, _endpoint: endpoint })
+}
+
+/// Ten a second for so many seconds.
+pub async fn light(lab: &Lab, contender: Contender, in_flight: usize, seconds: f64) -> Result<Latency> {
+    at_rate(lab, contender, in_flight, Load::Light, 10.0, seconds).await
+}
+
+/// 80 % of `most` for so many seconds.
+pub async fn heavy(
+    lab: &Lab,
+    contender: Contender,
+    in_flight: usize,
+    most: f64,
+    seconds: f64,
+) -> Result<Latency> {
+    at_rate(lab, contender, in_flight, Load::Heavy, 0.8 * most, seconds).await
+}
+
+async fn at_rate(
+    lab: &Lab,
+    contender: Contender,
+    in_flight: usize,
+    load: Load,
+    rate: f64,
+    seconds: f64,
+) -> Result<Latency> {
+    let set = ready(lab, contender, in_flight).await?;
+    let total = (rate * seconds) as u64;
+    let mut calls = JoinSet::new();
+    let began = Instant::now();
+    let mut sent = 0;
+    while sent < total {
+        let due = ((began.elapsed().as_secs_f64() * rate) as u64 + 1).min(total);
+        while sent < due {
+            let size = (due - sent).min(10);
+            sent += size;
+            let stage = set.stage.clone();
+            let messages = (0..size).map(|_| message(BODY)).collect();
+            calls.spawn(async move { stage.publish(messages).await });
+            if calls.len() >= CALLS {
+                calls.join_next().await.transpose()?.transpose()?;
+            }
+        }
+        let next = Duration::from_secs_f64(sent as f64 / rate).saturating_sub(began.elapsed());
+        tokio::time::sleep(next.max(Duration::from_millis(2))).await;
+    }
+    while let Some(ended) = calls.join_next().await {
+        ended??;
+    }
+    set.ear.hear(total + 1, CAUGHT_UP_WITHIN).await?;
+    // the first message waited for the start
+    let millis = set.ear.close()?.split_off(1);
+    Ok(Latency { contender, in_flight, load, rate, millis })
+}
+
+/// Messages a second that the contender handles while they are published as fast as it does.
+pub async fn most(lab: &Lab, contender: Contender, in_flight: usize, seconds: f64) -> Result<f64> {
+    let set = ready(lab, contender, in_flight).await?;
+    let mut calls = JoinSet::new();
+    let (began, mut sent, mut steady) = (Instant::now(), 1, None);
+    while began.elapsed().as_secs_f64() < seconds {
+        while calls.len() < CALLS && sent < set.ear.count() + AHEAD {
+            sent += 10;
+            let stage = set.stage.clone();
+            calls.spawn(async move { stage.publish((0..10).map(|_| message(BODY)).collect()).await });
+        }
+        if steady.is_none() && began.elapsed().as_secs_f64() > seconds * 0.3 {
+            steady = Some((Instant::now(), set.ear.count()));
+        }
+        tokio::select! {
+            Some(ended) = calls.join_next() => ended??,
+            () = tokio::time::sleep(Duration::from_millis(1)) => {}
+        }
+    }
+    let (from, before) = steady.context("too short")?;
+    Ok((set.ear.count() - before) as f64 / from.elapsed().as_secs_f64())
+}

@@ -1,0 +1,230 @@
+//! `bench`: Lifeline beside its peers. `bench/run` builds what it needs and calls it; see `bench/README.md`.
+
+mod comparison;
+mod contender;
+mod growth;
+mod handled;
+mod lab;
+mod latency;
+mod life;
+mod process;
+mod report;
+mod results;
+mod span;
+mod stage;
+mod throughput;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use comparison::{Effort, say};
+use contender::{Contender, Programs};
+use lab::Lab;
+use results::Results;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Parser)]
+struct Asked {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Measures the contenders.
+    Compare(Compare),
+    /// Measures cost and memory against the backlog and the number of pollers.
+    Growth(Growth),
+    /// Writes table and charts of results that are there.
+    Report(Output),
+}
+
+#[derive(Args)]
+struct Common {
+    #[command(flatten)]
+    programs: Programs,
+    #[command(flatten)]
+    output: Output,
+    /// Facts for the head of the table, NAME=VALUE.
+    #[arg(long)]
+    about: Vec<String>,
+    /// An SNS and SQS that is there already, instead of the embedded one.
+    #[arg(long, env = "BENCH_ENDPOINT")]
+    endpoint: Option<String>,
+    /// The client on one core, the endpoint on another.
+    #[arg(long)]
+    pin: bool,
+    /// For input files and logs.
+    #[arg(long)]
+    scratch: PathBuf,
+}
+
+#[derive(Args)]
+struct Output {
+    /// The directory of results.json, table.md and charts.
+    #[arg(long)]
+    out: PathBuf,
+    /// A page that holds the table and the charts between markers.
+    #[arg(long)]
+    page: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Compare {
+    #[command(flatten)]
+    common: Common,
+    /// These contenders alone.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Contender>,
+    /// 64 in flight and 200 B alone, two rounds: three minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Runs of each cell.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds of the steady part of a run.
+    #[arg(long)]
+    seconds: Option<f64>,
+}
+
+#[derive(Args)]
+struct Growth {
+    #[command(flatten)]
+    common: Common,
+    /// Up to ten million messages: 20 GB in the endpoint.
+    #[arg(long)]
+    ten_million: bool,
+    /// These backlogs.
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000,1000000")]
+    backlogs: Vec<u64>,
+    /// These numbers of pollers.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32,64")]
+    pollers: Vec<usize>,
+    /// Runs of each.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
+fn main() -> ExitCode {
+    let asked = Asked::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(perform(asked.task))) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("bench: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Until it is done or interrupted: then everything that runs is dropped, and with it ended.
+async fn perform(task: Task) -> Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::select! {
+        done = measure(task) => done,
+        _ = interrupt.recv() => Ok(ExitCode::from(130)),
+        _ = terminate.recv() => Ok(ExitCode::from(143)),
+        _ = hang_up.recv() => Ok(ExitCode::from(129)),
+    }
+}
+
+async fn measure(task: Task) -> Result<ExitCode> {
+    let (output, results) = match task {
+        Task::Report(output) => {
+            let results = Results::read(&output.out.join("results.json"))?;
+            (output, results)
+        }
+        Task::Compare(asked) => {
+            let (lab, mut results) = asked.common.open(false)?;
+            let effort = asked.effort();
+            comparison::compare(&lab, &asked.contenders(), effort, &mut results).await;
+            (asked.common.output, results)
+        }
+        Task::Growth(asked) => {
+            let (lab, mut results) = asked.common.open(true)?;
+            asked.run(&lab, &mut results).await;
+            (asked.common.output, results)
+        }
+    };
+    results.write(&output.out.join("results.json"))?;
+    report::write(&results, &output.out, output.page.as_deref())?;
+    Ok(if results.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Common {
+    /// The laboratory and what is known: with `more`, what was measured before stays.
+    fn open(&self, more: bool) -> Result<(Lab, Results)> {
+        std::fs::create_dir_all(&self.output.out)?;
+        let lab = Lab::open(self.programs.clone(), self.endpoint.clone(), self.pin, &self.scratch)?;
+        let path = self.output.out.join("results.json");
+        let mut results = if more && path.exists() { Results::read(&path)? } else { Results::default() };
+        for fact in &self.about {
+            let (name, value) = fact.split_once('=').with_context(|| format!("--about {fact}: NAME=VALUE"))?;
+            results.about.insert(name.to_owned(), value.to_owned());
+        }
+        let endpoint = self.endpoint.as_deref().unwrap_or("lifeline aws, fresh for every run");
+        results.about.insert("endpoint".into(), endpoint.into());
+        let cores = std::thread::available_parallelism()?.to_string();
+        let placed = if self.pin { "client on one, endpoint on another" } else { "shared" };
+        results.about.insert("cores".into(), format!("{cores}, {placed}"));
+        results.about.insert("processor".into(), processor(Path::new("/proc/cpuinfo")));
+        Ok((lab, results))
+    }
+}
+
+fn processor(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
+}
+
+impl Compare {
+    fn contenders(&self) -> Vec<Contender> {
+        if self.only.is_empty() { Contender::value_variants().to_vec() } else { self.only.clone() }
+    }
+
+    fn effort(&self) -> Effort {
+        let quick = self.quick;
+        Effort {
+            rounds: self.rounds.unwrap_or(if quick { 2 } else { 5 }),
+            seconds: self.seconds.unwrap_or(1.0),
+            light: if quick { 5.0 } else { 15.0 },
+            idle: Duration::from_secs(if quick { 10 } else { 60 }),
+            quick,
+        }
+    }
+}
+
+impl Growth {
+    async fn run(&self, lab: &Lab, results: &mut Results) {
+        let mut backlogs = self.backlogs.clone();
+        if self.ten_million {
+            backlogs.push(10_000_000);
+        }
+        let by_backlog = backlogs.into_iter().map(|backlog| (backlog, 8));
+        let by_pollers = self.pollers.iter().map(|pollers| (60_000, *pollers));
+        let mut grown = Vec::new();
+        for (backlog, pollers) in by_backlog.chain(by_pollers) {
+            let rounds = if backlog > 1_000_000 { 1 } else { self.rounds };
+            for _ in 0..rounds {
+                for contender in [Contender::Lifeline, Contender::Bare] {
+                    let what = format!("growth: {}, {backlog} messages, {pollers} pollers", contender.name());
+                    match growth::run(lab, contender, backlog, pollers).await {
+                        Ok(run) => {
+                            let (rate, cpu) = (run.span.rate(), run.span.cpu_micros());
+                            say(&format!("{what}: {rate:.0}/s, {cpu:.1} us, {} kB", run.peak_kb));
+                            grown.push(run);
+                        }
+                        Err(error) => comparison::fail(results, &what, &error),
+                    }
+                }
+            }
+        }
+        results.growth = grown;
+    }
+}

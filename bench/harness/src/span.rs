@@ -1,0 +1,168 @@
+//! What one run says: the steady part of it, and the arithmetic over several.
+//!
+//! A run is watched from outside: how many messages the queue holds, and how much processor time the contender and the
+//! endpoint have used. The steady part leaves out what happens once (starting, connecting, compiling in a just-in-time
+//! runtime, the last deletes), for all contenders the same.
+
+use serde::{Deserialize, Serialize};
+
+/// The share of messages that is done when the steady part begins, and when it ends.
+pub const STEADY: (f64, f64) = (0.15, 0.95);
+
+/// One look at a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// Seconds since the run began.
+    pub at: f64,
+    /// Messages done: deleted, or published.
+    pub done: u64,
+    /// Seconds of processor time of the contender and all its children.
+    pub cpu: f64,
+    /// Seconds of processor time of the endpoint.
+    pub endpoint_cpu: f64,
+}
+
+/// The steady part of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    /// Messages done in it.
+    pub messages: u64,
+    /// Its length in seconds.
+    pub seconds: f64,
+    /// Processor seconds of the contender in it.
+    pub cpu: f64,
+    /// Processor seconds of the endpoint in it.
+    pub endpoint_cpu: f64,
+}
+
+impl Span {
+    /// Messages a second.
+    pub fn rate(&self) -> f64 {
+        self.messages as f64 / self.seconds
+    }
+
+    /// Processor time of the contender for a message, in microseconds.
+    pub fn cpu_micros(&self) -> f64 {
+        self.cpu * 1e6 / self.messages as f64
+    }
+
+    /// The endpoint's, in microseconds.
+    pub fn endpoint_micros(&self) -> f64 {
+        self.endpoint_cpu * 1e6 / self.messages as f64
+    }
+
+    /// How much of one core the endpoint used.
+    pub fn endpoint_cores(&self) -> f64 {
+        self.endpoint_cpu / self.seconds
+    }
+}
+
+/// Finds the steady part while looks come in.
+#[derive(Debug)]
+pub struct Watch {
+    total: u64,
+    from: Option<Look>,
+    to: Option<Look>,
+}
+
+impl Watch {
+    /// Of a run of `total` messages.
+    pub fn of(total: u64) -> Self {
+        Self { total, from: None, to: None }
+    }
+
+    /// Takes a look.
+    pub fn see(&mut self, look: Look) {
+        let share = look.done as f64 / self.total as f64;
+        if self.from.is_none() {
+            if share >= STEADY.0 {
+                self.from = Some(look);
+            }
+        } else if self.to.is_none() && share >= STEADY.1 {
+            self.to = Some(look);
+        }
+    }
+
+    /// The steady part; `None` before it ended.
+    pub fn span(&self) -> Option<Span> {
+        let (from, to) = (self.from?, self.to?);
+        (to.done > from.done).then(|| Span {
+            messages: to.done - from.done,
+            seconds: to.at - from.at,
+            cpu: to.cpu - from.cpu,
+            endpoint_cpu: to.endpoint_cpu - from.endpoint_cpu,
+        })
+    }
+}
+
+/// Median, least and most of several runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// Half are below it.
+    pub median: f64,
+    /// The least.
+    pub least: f64,
+    /// The most.
+    pub most: f64,
+}
+
+/// Of at least one value.
+pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
+    let mut sorted: Vec<f64> = values.into_iter().collect();
+    sorted.sort_by(f64::total_cmp);
+    let (least, most) = (*sorted.first()?, *sorted.last()?);
+    let middle = sorted.len() / 2;
+    let median =
+        if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 };
+    Some(Spread { median, least, most })
+}
+
+/// The value that `percent` of all values do not pass, by the nearest rank.
+pub fn percentile(values: &[f64], percent: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_of_all_runs() {
+        assert_eq!(spread([3.0, 1.0, 2.0]), Some(Spread { median: 2.0, least: 1.0, most: 3.0 }));
+        assert_eq!(spread([4.0, 1.0]).map(|s| s.median), Some(2.5));
+        assert_eq!(spread([]), None);
+    }
+
+    #[test]
+    fn a_percentile_is_a_value_that_was_measured() {
+        let values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(percentile(&values, 50.0), Some(50.0));
+        assert_eq!(percentile(&values, 99.0), Some(99.0));
+        assert_eq!(percentile(&values, 0.0), Some(1.0));
+        assert_eq!(percentile(&[7.0], 99.0), Some(7.0));
+        assert_eq!(percentile(&[], 50.0), None);
+    }
+
+    #[test]
+    fn the_steady_part_leaves_out_the_start_and_the_end() {
+        let mut watch = Watch::of(1000);
+        for (at, done) in [(0.0, 0), (2.0, 100), (2.1, 160), (2.6, 700), (3.0, 960), (9.0, 1000)] {
+            watch.see(Look { at, done, cpu: at * 0.5, endpoint_cpu: at * 0.25 });
+        }
+        let span = watch.span().unwrap();
+        assert_eq!(span.messages, 800);
+        assert!((span.seconds - 0.9).abs() < 1e-9 && (span.cpu - 0.45).abs() < 1e-9);
+        assert!((span.rate() - 800.0 / 0.9).abs() < 1e-6);
+        assert!((span.endpoint_cores() - 0.25).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_run_that_jumped_over_its_steady_part_says_nothing() {
+        let mut watch = Watch::of(10);
+        watch.see(Look { at: 1.0, done: 10, cpu: 0.0, endpoint_cpu: 0.0 });
+        assert_eq!(watch.span(), None);
+    }
+}

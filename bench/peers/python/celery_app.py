@@ -1,0 +1,41 @@
+"""A Celery worker on the same queue, with a task that does nothing.
+
+Celery reads its own messages only: the queue holds tasks, made by `celery_lines.py` and delivered raw, whose argument has
+the size in question.
+"""
+
+import os
+import urllib.parse
+
+import celery
+
+QUEUE = "tasks"
+URL = os.environ.get("QUEUE_URL", "http://127.0.0.1:1/queue")
+HANDLED = os.open(os.environ["HANDLED"], os.O_WRONLY | os.O_APPEND) if "HANDLED" in os.environ else None
+ENDPOINT = urllib.parse.urlsplit(os.environ.get("AWS_ENDPOINT_URL", "http://127.0.0.1:1"))
+
+app = celery.Celery("celery_app", broker=f"sqs://test:test@{ENDPOINT.netloc}//")
+app.conf.update(
+    broker_transport_options={
+        "is_secure": ENDPOINT.scheme == "https",
+        "region": "us-east-1",
+        "wait_time_seconds": 20,
+        "polling_interval": 0,
+        "predefined_queues": {QUEUE: {"url": URL}},
+    },
+    broker_connection_retry_on_startup=True,
+    task_default_queue=QUEUE,
+    task_ignore_result=True,
+    worker_enable_remote_control=False,
+    worker_hijack_root_logger=False,
+    # in flight is held by the prefetch: one process of the worker handles what was fetched
+    worker_prefetch_multiplier=int(os.environ.get("IN_FLIGHT", "10")),
+    # after the task, as all contenders delete
+    task_acks_late=True,
+)
+
+
+@app.task(name="handle", ignore_result=True)
+def handle(body):
+    if HANDLED is not None:
+        os.write(HANDLED, body[:64].encode() + b"\n")
