@@ -159,23 +159,27 @@ impl Display for CallError {
 ///
 /// # Cancel safety
 /// Dropping the future drops the call; like a timeout, that does not undo it.
-pub async fn bounded<T, E>(
+pub fn bounded<T, E>(
     action: &'static str,
     limit: Duration,
     call: impl Future<Output = Result<T, SdkError<E, Response>>>,
-) -> Result<T, CallError>
+) -> impl Future<Output = Result<T, CallError>>
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    match tokio::time::timeout(limit, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(understand(action, &error)),
-        Err(_) => Err(CallError {
-            action,
-            fault: Fault::TimedOut,
-            code: None,
-            detail: format!("no answer within {limit:?}"),
-        }),
+    // the SDK's futures have 5 kB; on the heap they are copied once, and not with every task and future around them
+    let call = Box::pin(call);
+    async move {
+        match tokio::time::timeout(limit, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(understand(action, &error)),
+            Err(_) => Err(CallError {
+                action,
+                fault: Fault::TimedOut,
+                code: None,
+                detail: format!("no answer within {limit:?}"),
+            }),
+        }
     }
 }
 
