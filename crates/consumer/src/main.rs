@@ -28,12 +28,14 @@ fn main() -> ExitCode {
 
 fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     settings.log.clone().install();
+    let (grace, exporting) = (settings.grace, settings.export.clone().install("consumer")?);
     let asked_to_stop = messaging::shutdown::on_signals(settings.grace)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let drained = runtime.block_on(service::run(settings, Vitals::new(), asked_to_stop.cancelled_owned()));
     // a handler may have left a blocking call behind; it must not hold up the exit
     runtime.shutdown_timeout(Duration::from_millis(100));
     let drained = drained?;
+    exporting.finish(grace);
     tracing::info!(target: "consumer", "drained {}", drained.account);
     Ok(if drained.cancelled == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -9,6 +9,7 @@ use messaging::settings::{
     Accept, Problems, Program, Reader, Setting, Values, address, boolean, choice, duration, integer, text,
     url,
 };
+use messaging::span::{self, Export};
 use messaging::telemetry::{self, Format, Log};
 use messaging::topology::{self, QueueSpec};
 
@@ -67,7 +68,14 @@ pub const PROGRAM: Program = Program {
         "health",
         "asks the running service for its health: prints the answer, exit code 0 or 1",
     )],
-    settings: &[aws::SETTINGS, topology::SETTINGS, topology::QUEUE_SETTINGS, OWN, telemetry::SETTINGS],
+    settings: &[
+        aws::SETTINGS,
+        topology::SETTINGS,
+        topology::QUEUE_SETTINGS,
+        OWN,
+        telemetry::SETTINGS,
+        span::SETTINGS,
+    ],
     embeds: &[],
     decides: &[],
 };
@@ -110,6 +118,8 @@ pub struct Settings {
     pub drill_hang: Option<String>,
     /// `LOG_FORMAT` and `RUST_LOG`.
     pub log: Log,
+    /// Where spans go.
+    pub export: Export,
 }
 
 impl Settings {
@@ -135,6 +145,7 @@ impl Settings {
                 .read("HANDLER_TIMEOUT", duration(Duration::from_millis(1)..=Duration::from_secs(12 * 3600))),
             drill_hang: reader.optional("DRILL_HANG", text()),
             log,
+            export: Export::read(&mut reader),
         };
         reader.finish()?;
         Ok(settings)

@@ -13,6 +13,7 @@ pub mod escape;
 pub mod outage;
 pub mod settings;
 pub mod shutdown;
+pub mod span;
 pub mod telemetry;
 pub mod topology;
 pub mod trace;

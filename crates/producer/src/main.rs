@@ -35,6 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: Settings) -> anyhow::Result<Account> {
+    let (grace, exporting) = (settings.grace, settings.export.clone().install("producer")?);
     let vitals = Vitals::new();
     let server =
         health::Server::builder(vitals.pulses.clone(), vitals.readiness.clone(), vitals.metrics.clone())
@@ -54,6 +55,8 @@ fn run(settings: Settings) -> anyhow::Result<Account> {
     systemd.stopping();
     // the input's thread may be in a read that nobody ends, and nothing here waits for it
     runtime.shutdown_background();
+    // health is told until nothing is left to do
+    exporting.finish(grace);
     drop((watchdog, server));
     account
 }

@@ -9,6 +9,7 @@ use messaging::aws::Access;
 use messaging::settings::{
     self as accept, Accept, Problems, Program, Reader, Setting, Values, boolean, duration, integer, number,
 };
+use messaging::span::{self, Export};
 use messaging::telemetry::{Format, Log};
 use messaging::topology::{self, TopicRef};
 use messaging::{aws, telemetry};
@@ -68,7 +69,7 @@ pub const PROGRAM: Program = Program {
     name: "producer",
     about: "Publishes generated events, or the lines of a file, a FIFO or standard input, to an SNS topic.",
     subcommands: &[("health", "asks the running producer at HEALTH_ADDR; exit code 0 if it is up")],
-    settings: &[OWN, topology::SETTINGS, aws::SETTINGS, telemetry::SETTINGS],
+    settings: &[OWN, topology::SETTINGS, aws::SETTINGS, telemetry::SETTINGS, span::SETTINGS],
     embeds: &[],
     decides: &[],
 };
@@ -106,6 +107,8 @@ pub struct Settings {
     pub grace: Duration,
     /// `LOG_FORMAT` and `RUST_LOG`.
     pub log: Log,
+    /// Where spans go.
+    pub export: Export,
 }
 
 impl Settings {
@@ -139,6 +142,7 @@ impl Settings {
             grace: reader
                 .read("SHUTDOWN_GRACE", duration(Duration::from_millis(100)..=Duration::from_secs(3600))),
             log,
+            export: Export::read(&mut reader),
         };
         if settings.topic.is_fifo() && settings.group.is_none() && !values.is_given("MESSAGE_GROUP") {
             let topic = settings.topic.name();
