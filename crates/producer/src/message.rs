@@ -126,7 +126,7 @@ fn trace(attributes: &mut BTreeMap<String, Attribute>) -> (Option<TraceId>, Span
         return (Some(trace.trace_id()), span);
     };
     let Some(own) = own.as_str().and_then(|text| text.parse::<TraceContext>().ok()) else {
-        return (None, Span::default());
+        return (None, Span::none());
     };
     let span = Span::under(Some(own));
     if let Some(trace) = span.context() {

@@ -31,6 +31,8 @@
 )]
 
 mod calls;
+#[cfg(feature = "otlp")]
+pub mod collector;
 mod fault;
 mod query;
 mod queue;

@@ -63,10 +63,15 @@ impl Destination {
 }
 
 /// No span.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Span;
 
 impl Span {
+    /// No span.
+    pub fn none() -> Self {
+        Self
+    }
+
     /// A new trace, and no span.
     pub fn root() -> (TraceContext, Self) {
         (TraceContext::start(), Self)

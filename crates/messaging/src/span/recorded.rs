@@ -24,7 +24,7 @@ impl Destination {
 }
 
 /// One operation on one message. Dropped without an [`end`](Self::end), it is not exported.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Span(Option<Box<Open>>);
 
 #[derive(Debug)]
@@ -59,6 +59,11 @@ pub(super) struct Owned {
 }
 
 impl Span {
+    /// Of a message whose trace nobody understands: nothing is exported.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
     /// A new trace, and the span that it names. The sampler decides whether it is kept.
     pub fn root() -> (TraceContext, Self) {
         let trace = TraceContext::start();

@@ -95,6 +95,11 @@ impl Export {
         }
     }
 
+    /// The collector's address; none where nothing is exported.
+    pub fn endpoint(&self) -> Option<String> {
+        self.endpoint.as_ref().map(Uri::to_string)
+    }
+
     /// Begins to export this process's spans, if there is a collector to take them. `service` is its name where the
     /// settings have none. A second call changes nothing.
     ///
@@ -167,69 +172,4 @@ fn decoded(text: &str) -> Option<String> {
         bytes.extend_from_slice(&part.as_bytes()[2..]);
     }
     String::from_utf8(bytes).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings::{Problems, Program};
-
-    const PROGRAM: Program = Program {
-        name: "p",
-        about: "a test",
-        subcommands: &[],
-        settings: &[SETTINGS],
-        embeds: &[],
-        decides: &[],
-    };
-
-    fn read(environment: &[(&str, &str)]) -> Result<Export, Problems> {
-        let find = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        let asked = PROGRAM.parse(["p"], find).unwrap();
-        let mut reader = Reader::new(&asked.values);
-        let export = Export::read(&mut reader);
-        reader.finish().map(|()| export)
-    }
-
-    fn endpoint(environment: &[(&str, &str)]) -> Option<String> {
-        read(environment).unwrap().endpoint.map(|uri| uri.to_string())
-    }
-
-    #[test]
-    fn an_endpoint_gets_the_path_and_that_of_spans_alone_does_not() {
-        assert_eq!(endpoint(&[]), None, "nothing is exported unless it is asked for");
-        let base = |base| ("OTEL_EXPORTER_OTLP_ENDPOINT", base);
-        assert_eq!(endpoint(&[base("http://c:4318")]).unwrap(), "http://c:4318/v1/traces");
-        assert_eq!(endpoint(&[base("https://c/otlp/")]).unwrap(), "https://c/otlp/v1/traces");
-        let whole = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t/x");
-        assert_eq!(endpoint(&[base("http://c:4318"), whole]).unwrap(), "http://t/x");
-        assert_eq!(endpoint(&[base("http://c:4318"), ("OTEL_SDK_DISABLED", "true")]), None);
-    }
-
-    #[test]
-    fn what_is_not_understood_is_refused_by_name() {
-        for (name, value) in [
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "c:4318"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
-            ("OTEL_TRACES_SAMPLER", "often"),
-            ("OTEL_TRACES_SAMPLER_ARG", "2"),
-            ("OTEL_RESOURCE_ATTRIBUTES", "a"),
-        ] {
-            let said = read(&[(name, value)]).unwrap_err().to_string();
-            assert!(said.starts_with(&format!("{name}={value}: not accepted")), "{said}");
-        }
-    }
-
-    #[test]
-    fn lists_are_percent_decoded() {
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(pairs(" a = b%20c ,, d=e=f ").unwrap(), [pair("a", "b c"), pair("d", "e=f")]);
-        assert_eq!(pairs("").unwrap(), []);
-        for bad in ["a", "=b", "a=%2", "a=%zz", "a=%ff"] {
-            assert_eq!(pairs(bad), None, "{bad}");
-        }
-        assert_eq!(headers("authorization=Basic%20eA%3D%3D").unwrap()["authorization"], "Basic eA==");
-        assert!(headers("a b=c").is_none());
-    }
 }
