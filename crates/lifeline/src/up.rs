@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use aws_sdk_sqs::types::QueueAttributeName;
 use consumer::Drained;
+use health::Vitals;
 use messaging::aws::Clients;
 use messaging::topology;
 use tokio::task::JoinHandle;
@@ -63,7 +64,7 @@ pub async fn run(mut settings: Up, screen: &Screen, stop: CancellationToken) -> 
     settings.reach(&endpoint);
     let aws = guard(tokio::spawn(aws.serve(std::future::pending())));
 
-    let seen = consumer::service::Vitals::new();
+    let seen = Vitals::new(env!("CARGO_PKG_VERSION"));
     let no_more_work = CancellationToken::new();
     let consumer = consumer::service::run(
         settings.consumer.clone(),
@@ -77,12 +78,12 @@ pub async fn run(mut settings: Up, screen: &Screen, stop: CancellationToken) -> 
         () = stop.cancelled() => bail!("stopped before anything was published"),
     }
 
-    let vitals = producer::Vitals::new();
-    let _server =
-        health::Server::builder(vitals.pulses.clone(), vitals.readiness.clone(), vitals.metrics.clone())
-            .access_log(settings.producer.access_log)
-            .listen(settings.producer.health)
-            .context("PRODUCER_HEALTH_ADDR is the producer's HEALTH_ADDR here")?;
+    let vitals = Vitals::new(env!("CARGO_PKG_VERSION"));
+    let _server = vitals
+        .server()
+        .access_log(settings.producer.access_log)
+        .listen(settings.producer.health)
+        .context("PRODUCER_HEALTH_ADDR is the producer's HEALTH_ADDR here")?;
     let clients = Clients::connect(&settings.producer.access).await?;
     tell_where(&settings, &endpoint);
     let producer = producer::Service::new(settings.producer.clone(), clients.clone(), vitals);
@@ -112,7 +113,7 @@ fn tell_where(settings: &Up, endpoint: &str) {
     }
 }
 
-async fn ready(vitals: &consumer::service::Vitals) {
+async fn ready(vitals: &Vitals) {
     while vitals.readiness.reasons().iter().any(|(condition, _)| *condition == "topology")
         || vitals.readiness.states().is_empty()
     {

@@ -11,6 +11,7 @@ pub mod call;
 pub mod envelope;
 pub mod escape;
 pub mod outage;
+pub mod pulse;
 pub mod settings;
 pub mod shutdown;
 pub mod span;

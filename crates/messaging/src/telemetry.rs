@@ -6,11 +6,12 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::settings::{Accept, Reader, Setting, choice};
+use crate::settings::{Accept, Reader, Setting, boolean, choice};
 
 /// The rows of the log's settings, for a program's table.
 pub const SETTINGS: &[Setting] = &[
     Setting { name: "LOG_FORMAT", default: Some("text"), help: "text, or json: one object a line" },
+    Setting { name: "ACCESS_LOG", default: Some("on"), help: "off silences 200s on /health" },
     Setting { name: "RUST_LOG", default: Some("info"), help: "what is logged: a level, or target=level,…" },
 ];
 
@@ -40,6 +41,15 @@ impl Log {
                 text.parse::<Targets>().ok().map(|filter| quieten(text, filter))
             });
         Self { format, filter: reader.read("RUST_LOG", filter) }
+    }
+
+    /// Reads `ACCESS_LOG`: the health server's log has the same form.
+    pub fn access_log(&self, reader: &mut Reader<'_>) -> health::AccessLog {
+        let format = match self.format {
+            Format::Text => health::AccessFormat::Text,
+            Format::Json => health::AccessFormat::Json,
+        };
+        health::AccessLog { format, silence_healthy: !reader.read("ACCESS_LOG", boolean()) }
     }
 
     /// Installs it for the process. A second call changes nothing: a test or an embedding program came first.

@@ -79,7 +79,7 @@ impl Publisher {
             in_air: 16,
             deadline: Some(Duration::from_secs(120)),
             provision: false,
-            vitals: Vitals::new(),
+            vitals: Vitals::new(env!("CARGO_PKG_VERSION")),
         }
     }
 
