@@ -6,6 +6,7 @@ use std::time::Duration;
 use consumer::service;
 use consumer::settings::{PROGRAM, Settings};
 use health::Vitals;
+use messaging::telemetry::ACCOUNT;
 
 #[allow(clippy::print_stderr, reason = "bad settings are told before there is a log")]
 fn main() -> ExitCode {
@@ -41,6 +42,6 @@ fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     runtime.shutdown_timeout(Duration::from_millis(100));
     let drained = drained?;
     exporting.finish(grace);
-    tracing::info!(target: "consumer", "drained {}", drained.account);
+    tracing::info!(name: ACCOUNT, target: "consumer", "drained {}", drained.account);
     Ok(if drained.cancelled == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

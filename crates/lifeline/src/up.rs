@@ -13,6 +13,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use consumer::Drained;
 use health::Vitals;
 use messaging::aws::Clients;
+use messaging::telemetry::ACCOUNT;
 use messaging::topology;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,7 @@ impl Ended {
             tracing::warn!(target: "lifeline", dead_letters = self.dead_letters, "some messages could not be handled");
         }
         self.produced.say();
-        tracing::info!(target: "consumer", "drained {}", self.consumed.account);
+        tracing::info!(name: ACCOUNT, target: "consumer", "drained {}", self.consumed.account);
     }
 
     /// 0: nothing lost.
