@@ -23,9 +23,26 @@ pub async fn run(
     vitals: Vitals,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<Drained> {
+    run_behind(vitals.server(), settings, vitals, shutdown).await
+}
+
+/// [`run`] with a server of the caller's own, made of the same vitals: for one whose access log goes elsewhere than to
+/// standard output.
+///
+/// # Errors
+/// As [`run`].
+///
+/// # Cancel safety
+/// As of [`Worker::run`].
+pub async fn run_behind(
+    server: health::Builder,
+    settings: Settings,
+    vitals: Vitals,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<Drained> {
     // unmet until the worker says otherwise: the server answers before there is a worker
     vitals.readiness.condition("topology");
-    let server = vitals.server().access_log(settings.access_log).listen(settings.health_addr)?;
+    let server = server.access_log(settings.access_log).listen(settings.health_addr)?;
     let Vitals { pulses, readiness, metrics } = vitals;
     let handler = Configured::open(&settings.handler, settings.max_in_flight).await?;
     let handler = Drill { handler, hang_on: settings.drill_hang.clone() };

@@ -67,7 +67,8 @@ pub async fn run(mut settings: Up, screen: &Screen, stop: CancellationToken) -> 
 
     let seen = Vitals::new(env!("CARGO_PKG_VERSION"));
     let no_more_work = CancellationToken::new();
-    let consumer = consumer::service::run(
+    let consumer = consumer::service::run_behind(
+        seen.server().access_log_to(screen.clone()),
         settings.consumer.clone(),
         seen.clone(),
         no_more_work.clone().cancelled_owned(),
@@ -83,6 +84,7 @@ pub async fn run(mut settings: Up, screen: &Screen, stop: CancellationToken) -> 
     let _server = vitals
         .server()
         .access_log(settings.producer.access_log)
+        .access_log_to(screen.clone())
         .listen(settings.producer.health)
         .context("PRODUCER_HEALTH_ADDR is the producer's HEALTH_ADDR here")?;
     let clients = Clients::connect(&settings.producer.access).await?;
