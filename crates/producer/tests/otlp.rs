@@ -4,6 +4,12 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use messaging::aws::{Access, Clients};
+use messaging::settings::Reader;
+use messaging::span::Export;
+use messaging::topology::TopicRef;
+use messaging::trace::TraceContext;
+use producer::{Message, Publisher};
 use scripted::Endpoint;
 use scripted::collector::{Collector, Mood};
 
@@ -80,6 +86,34 @@ fn the_span_of_a_message_has_the_id_that_its_traceparent_carries() {
         "{head}"
     );
     assert!(!log.contains("a secret"));
+}
+
+/// In this process: the binary's messages have no trace of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_trace_is_carried_on_by_a_child_of_its_span() {
+    let (aws, topic) = endpoint();
+    let collector = Collector::start(Mood::Takes);
+    let find = |name: &str| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| collector.url().to_owned());
+    let values = producer::settings::PROGRAM.parse(["producer"], find).unwrap().values;
+    let exporting = Export::read(&mut Reader::new(&values)).install("test").unwrap();
+    let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
+    let publisher = Publisher::builder(clients, TopicRef::Name("events".to_owned())).start();
+    let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    for flags in ["01", "00"] {
+        let callers: TraceContext = format!("00-{trace}-{parent}-{flags}").parse().unwrap();
+        publisher.publish(Message::new(flags).trace(callers)).await.unwrap();
+    }
+    publisher.close().await;
+    tokio::task::spawn_blocking(|| exporting.finish(SOON)).await.unwrap();
+    let spans = collector.spans();
+    let [span] = &spans[..] else { panic!("{spans:#?}") };
+    assert_eq!((span.trace_id.as_str(), span.parent.as_str()), (trace, parent));
+    let carried = |body: &str| {
+        let message = topic.published().into_iter().find(|message| message.message == body).unwrap();
+        message.attribute("traceparent").unwrap().to_owned()
+    };
+    assert_eq!(carried("01"), format!("00-{trace}-{}-01", span.span_id));
+    assert_eq!(carried("00"), format!("00-{trace}-{parent}-00"), "what nobody keeps is handed on as it is");
 }
 
 #[test]
