@@ -158,10 +158,9 @@ fn nothing_is_exported_where_no_endpoint_is_set() {
 fn a_collector_that_is_away_hangs_or_refuses_holds_up_nothing_and_is_told_of_once() {
     let (hangs, refuses) = (Collector::start(Mood::Hangs), Collector::start(Mood::Refuses(403)));
     let busy = Collector::start(Mood::Refuses(503));
-    // nobody listens on a port that was free a moment ago
-    let away =
-        format!("http://{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
-    for collector in [away.as_str(), hangs.url(), refuses.url(), busy.url()] {
+    // a port where nobody listens, and which nobody is given
+    let away = "http://127.0.0.1:9";
+    for collector in [away, hangs.url(), refuses.url(), busy.url()] {
         let (aws, _topic) = endpoint();
         let begun = Instant::now();
         // twice what the queue of spans holds

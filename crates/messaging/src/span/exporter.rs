@@ -5,15 +5,16 @@
 //! the collector may take later is tried again while the queue fills; then spans are dropped, counted and told.
 
 use std::io;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::http::uri::Scheme;
 use hyper::{Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -22,6 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -93,7 +95,7 @@ impl Exporter {
         let exporter = Self { queue, dropped: AtomicU64::new(0), threshold };
         let endpoint = plan.endpoint.clone();
         let worker = Worker {
-            client: client()?,
+            client: client(&endpoint)?,
             plan,
             inbox,
             closing: closing.clone(),
@@ -159,9 +161,19 @@ impl Exporting {
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-fn client() -> io::Result<HttpClient> {
+/// The system's certificates are read for an `https` endpoint alone: a machine may have none.
+fn client(endpoint: &Uri) -> io::Result<HttpClient> {
     let provider = rustls::crypto::ring::default_provider();
-    let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
+    let tls = if endpoint.scheme() == Some(&Scheme::HTTPS) {
+        HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?
+    } else {
+        let nothing_trusted = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        HttpsConnectorBuilder::new().with_tls_config(nothing_trusted)
+    };
     let client = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(15))
