@@ -35,7 +35,7 @@ let
   };
   # Only the shipped crates are named, so that what the tests need does not switch features on in what ships.
   shipped = lib.concatMapStringsSep " " (name: "-p ${name}") (lib.attrNames project.programs) + " ${features}";
-  # Spans cost an image less than half a MiB, and nothing while no collector is named.
+  # Spans cost an image less than half a MiB, and nothing more while no collector is named.
   features = "--features otlp";
   # Checked and tested is everything, whatever the workspace's default members are.
   dependencies = craneLib.buildDepsOnly (
