@@ -34,7 +34,9 @@ let
     };
   };
   # Only the shipped crates are named, so that what the tests need does not switch features on in what ships.
-  shipped = lib.concatMapStringsSep " " (name: "-p ${name}") (lib.attrNames project.programs);
+  shipped = lib.concatMapStringsSep " " (name: "-p ${name}") (lib.attrNames project.programs) + " ${features}";
+  # Spans cost an image less than half a MiB, and nothing more while no collector is named.
+  features = "--features otlp";
   # Checked and tested is everything, whatever the workspace's default members are.
   dependencies = craneLib.buildDepsOnly (
     args
@@ -83,7 +85,7 @@ let
       '';
 in
 {
-  inherit craneLib shared;
+  inherit craneLib shared features;
   programs = lib.mapAttrs (program workspace) project.programs;
   # The same once more, from nothing but the dependencies: checks.nix compares.
   programsAgain = lib.mapAttrs (program (

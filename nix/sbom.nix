@@ -33,7 +33,7 @@ rust.craneLib.mkCargoDerivation (
       "checksums"
     ];
     buildPhaseCargoCommand = ''
-      cargo metadata --offline --locked --format-version 1 \
+      cargo metadata --offline --locked --format-version 1 ${rust.features} \
         --filter-platform ${static.hostPlatform.rust.rustcTarget} >metadata.json
       mkdir -p $out
       for program in ${toString (lib.attrNames project.programs)}; do

@@ -19,6 +19,18 @@ pub enum Outcome {
     LostLease,
 }
 
+impl Outcome {
+    /// As the account names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Retried => "retried",
+            Self::Released => "released",
+            Self::LostLease => "lost_lease",
+        }
+    }
+}
+
 /// Running totals. Written from every task, read by the metrics and at the end.
 #[derive(Debug)]
 pub(crate) struct Ledger {

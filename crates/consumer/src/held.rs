@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use messaging::trace::TraceId;
+use messaging::span::{Facts, Operation, Span};
+use messaging::trace::{TraceContext, TraceId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
@@ -19,6 +20,8 @@ use crate::shared::Shared;
 pub(crate) struct Held {
     pub(crate) id: String,
     pub(crate) trace: Option<TraceId>,
+    /// From the receive to the outcome.
+    pub(crate) span: Span,
     pub(crate) receive_count: u32,
     pub(crate) lease: Arc<Lease>,
     /// Failed attempts to delete it or to change its visibility.
@@ -42,9 +45,11 @@ impl Held {
         room: OwnedSemaphorePermit,
     ) -> Self {
         let Identity { id, trace, receive_count, published_at } = message;
+        let span = Span::under(trace);
         Self {
             id,
-            trace,
+            trace: span.context().or(trace).map(TraceContext::trace_id),
+            span,
             receive_count,
             lease,
             attempts: 0,
@@ -85,9 +90,26 @@ impl Held {
         {
             self.shared.metrics.end_to_end_seconds.observe(age.as_secs_f64());
         }
+        self.span.end(|| self.facts(outcome));
         self.shared.ledger.settle(outcome);
         if let Some(told) = self.told.take() {
             told.send(Told { outcome, back_at: self.back_at }).ok();
+        }
+    }
+
+    fn facts(&self, outcome: Outcome) -> Facts<'_> {
+        let failure = match outcome {
+            Outcome::Deleted | Outcome::Released => None,
+            Outcome::Retried => Some("the handler failed".to_owned()),
+            Outcome::LostLease => Some("the lease was lost".to_owned()),
+        };
+        Facts {
+            operation: Operation::Process,
+            destination: self.shared.spec.queue.name(),
+            message_id: Some(&self.id),
+            receive_count: Some(self.receive_count),
+            outcome: outcome.name(),
+            failure,
         }
     }
 
@@ -116,7 +138,7 @@ pub(crate) struct Told {
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) id: String,
-    pub(crate) trace: Option<TraceId>,
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) receive_count: u32,
     pub(crate) published_at: Option<SystemTime>,
 }

@@ -161,7 +161,7 @@ fn identity(entry: &Received) -> Identity {
     let message: Result<&Message, &Unreadable> = entry.message.as_ref();
     Identity {
         id: message.map_or_else(|_| entry.sqs_message_id.clone(), |m| m.id.clone()),
-        trace: message.ok().and_then(|m| m.trace).map(|t| t.trace_id()),
+        trace: message.ok().and_then(|m| m.trace),
         receive_count: entry.receive_count,
         published_at: message.ok().and_then(|m| m.published_at),
     }

@@ -63,7 +63,8 @@ impl Job {
         let end = match message {
             // it waited for its group, and was lost meanwhile: another may have begun with it
             _ if held.lease.is_lost() => End::LostLease,
-            Ok(message) => {
+            Ok(mut message) => {
+                message.trace = held.span.context().or(message.trace);
                 log_received(&message, shared.options.body_limit);
                 let begun = Instant::now();
                 let running = Running::count(&shared.running);
@@ -139,7 +140,8 @@ fn said(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
-fn fail(shared: &Arc<Shared>, held: Held, failure: &Failure) {
+fn fail(shared: &Arc<Shared>, mut held: Held, failure: &Failure) {
+    held.span.fail(|| failure.to_string());
     let delay = failure.delay().unwrap_or_else(|| retry_delay(held.receive_count));
     tracing::warn!(target: "consumer", message_id = %held.id, receive_count = held.receive_count, retry_in = ?delay,
         reason = %Line::new(&failure.to_string()).limit(1024), "not handled; it will be delivered again");

@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use consumer::service::{self, Vitals};
+use consumer::service;
 use consumer::settings::{PROGRAM, Settings};
+use health::Vitals;
+use messaging::telemetry::ACCOUNT;
 
 #[allow(clippy::print_stderr, reason = "bad settings are told before there is a log")]
 fn main() -> ExitCode {
@@ -17,7 +19,7 @@ fn main() -> ExitCode {
         }
     };
     match asked.subcommand {
-        Some(_) => ask(&settings),
+        Some(_) => health::self_check("consumer", settings.health_addr),
         None => run(settings).unwrap_or_else(|error| {
             tracing::error!(target: "consumer", "{error:#}");
             eprintln!("consumer: {error:#}");
@@ -28,26 +30,18 @@ fn main() -> ExitCode {
 
 fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     settings.log.clone().install();
+    let (grace, exporting) = (settings.grace, settings.export.clone().install("consumer")?);
     let asked_to_stop = messaging::shutdown::on_signals(settings.grace)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let drained = runtime.block_on(service::run(settings, Vitals::new(), asked_to_stop.cancelled_owned()));
+    let drained = runtime.block_on(service::run(
+        settings,
+        Vitals::new(env!("CARGO_PKG_VERSION")),
+        asked_to_stop.cancelled_owned(),
+    ));
     // a handler may have left a blocking call behind; it must not hold up the exit
     runtime.shutdown_timeout(Duration::from_millis(100));
     let drained = drained?;
-    tracing::info!(target: "consumer", "drained {}", drained.account);
+    exporting.finish(grace);
+    tracing::info!(name: ACCOUNT, target: "consumer", "drained {}", drained.account);
     Ok(if drained.cancelled == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "the answer is what was asked for")]
-fn ask(settings: &Settings) -> ExitCode {
-    match health::ask(settings.health_addr, "/health", Duration::from_secs(2)) {
-        Ok(answer) => {
-            println!("{}", answer.body);
-            if answer.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(error) => {
-            eprintln!("consumer health: {error}");
-            ExitCode::FAILURE
-        }
-    }
 }

@@ -4,37 +4,12 @@
 use std::future::Future;
 
 use anyhow::Context as _;
+use health::Vitals;
 use messaging::aws::Clients;
 
 use crate::handlers::{Configured, Drill};
 use crate::settings::{HandlerKind, Settings};
 use crate::worker::{Drained, Worker};
-
-/// What a service shows of itself while it runs; an embedding program makes it first, to look inside.
-#[derive(Debug, Clone)]
-pub struct Vitals {
-    /// Who must make progress.
-    pub pulses: health::Pulses,
-    /// What must hold before it is ready.
-    pub readiness: health::Readiness,
-    /// What is counted.
-    pub metrics: health::Metrics,
-}
-
-impl Vitals {
-    /// Fresh ones.
-    pub fn new() -> Self {
-        let pulses = health::Pulses::new();
-        let metrics = health::Metrics::new(env!("CARGO_PKG_VERSION"), &pulses);
-        Self { pulses, readiness: health::Readiness::new(), metrics }
-    }
-}
-
-impl Default for Vitals {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// Serves health and works until `shutdown` completes and the drain is over.
 ///
@@ -48,12 +23,27 @@ pub async fn run(
     vitals: Vitals,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<Drained> {
-    let Vitals { pulses, readiness, metrics } = vitals;
+    run_behind(vitals.server(), settings, vitals, shutdown).await
+}
+
+/// [`run`] with a server of the caller's own, made of the same vitals: for one whose access log goes elsewhere than to
+/// standard output.
+///
+/// # Errors
+/// As [`run`].
+///
+/// # Cancel safety
+/// As of [`Worker::run`].
+pub async fn run_behind(
+    server: health::Builder,
+    settings: Settings,
+    vitals: Vitals,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<Drained> {
     // unmet until the worker says otherwise: the server answers before there is a worker
-    readiness.condition("topology");
-    let server = health::Server::builder(pulses.clone(), readiness.clone(), metrics.clone())
-        .access_log(settings.access_log)
-        .listen(settings.health_addr)?;
+    vitals.readiness.condition("topology");
+    let server = server.access_log(settings.access_log).listen(settings.health_addr)?;
+    let Vitals { pulses, readiness, metrics } = vitals;
     let handler = Configured::open(&settings.handler, settings.max_in_flight).await?;
     let handler = Drill { handler, hang_on: settings.drill_hang.clone() };
     let clients = Clients::connect(&settings.access).await?;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use messaging::aws::{self, Access};
 use messaging::settings::{
-    Accept, Problems, Program, Reader, Setting, Values, address, boolean, choice, duration, integer, text,
-    url,
+    Accept, Problems, Program, Reader, Setting, Values, address, choice, duration, integer, text, url,
 };
-use messaging::telemetry::{self, Format, Log};
+use messaging::span::{self, Export};
+use messaging::telemetry::{self, Log};
 use messaging::topology::{self, QueueSpec};
 
 /// The rows that only a consumer has.
@@ -19,7 +19,6 @@ const OWN: &[Setting] = &[
         default: Some("0.0.0.0:5000"),
         help: "where /health, /ready and /metrics are served",
     },
-    Setting { name: "ACCESS_LOG", default: Some("on"), help: "off silences 200s on /health" },
     Setting {
         name: "SHUTDOWN_GRACE",
         default: Some("25s"),
@@ -67,7 +66,14 @@ pub const PROGRAM: Program = Program {
         "health",
         "asks the running service for its health: prints the answer, exit code 0 or 1",
     )],
-    settings: &[aws::SETTINGS, topology::SETTINGS, topology::QUEUE_SETTINGS, OWN, telemetry::SETTINGS],
+    settings: &[
+        aws::SETTINGS,
+        topology::SETTINGS,
+        topology::QUEUE_SETTINGS,
+        OWN,
+        telemetry::SETTINGS,
+        span::SETTINGS,
+    ],
     embeds: &[],
     decides: &[],
 };
@@ -110,6 +116,8 @@ pub struct Settings {
     pub drill_hang: Option<String>,
     /// `LOG_FORMAT` and `RUST_LOG`.
     pub log: Log,
+    /// Where spans go.
+    pub export: Export,
 }
 
 impl Settings {
@@ -124,7 +132,7 @@ impl Settings {
             access: Access::read(&mut reader),
             queue: QueueSpec::read(&mut reader, values),
             health_addr: reader.read("HEALTH_ADDR", address()),
-            access_log: access_log(&mut reader, &log),
+            access_log: log.access_log(&mut reader),
             grace: reader
                 .read("SHUTDOWN_GRACE", duration(Duration::from_secs(1)..=Duration::from_secs(3600))),
             pollers: count(reader.read("POLLERS", integer(1..=256))),
@@ -135,6 +143,7 @@ impl Settings {
                 .read("HANDLER_TIMEOUT", duration(Duration::from_millis(1)..=Duration::from_secs(12 * 3600))),
             drill_hang: reader.optional("DRILL_HANG", text()),
             log,
+            export: Export::read(&mut reader),
         };
         reader.finish()?;
         Ok(settings)
@@ -151,15 +160,6 @@ fn wait_time() -> Accept<Duration> {
         let wait = messaging::settings::parse_duration(text)?;
         (wait <= Duration::from_secs(20) && wait.subsec_nanos() == 0).then_some(wait)
     })
-}
-
-fn access_log(reader: &mut Reader<'_>, log: &Log) -> health::AccessLog {
-    let format = match log.format {
-        Format::Text => health::AccessFormat::Text,
-        Format::Json => health::AccessFormat::Json,
-    };
-    let on = reader.read("ACCESS_LOG", boolean());
-    health::AccessLog { format, silence_healthy: !on }
 }
 
 fn handler(reader: &mut Reader<'_>) -> HandlerKind {

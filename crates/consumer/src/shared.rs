@@ -1,14 +1,13 @@
 //! What the tasks of one worker share.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use health::Pulse;
 use messaging::aws::Clients;
 use messaging::call::CallError;
 use messaging::outage::Outage;
+pub(crate) use messaging::pulse::beating;
 use messaging::topology::{Queue, QueueSpec};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -105,20 +104,5 @@ impl Shared {
     }
 
     /// How long a wait may go on before the pulse must beat.
-    pub(crate) const BEAT: Duration = Duration::from_secs(5);
-}
-
-/// Awaits something whose end is bounded elsewhere, or that one waits for by choice, with a beating pulse.
-///
-/// # Cancel safety
-/// As that of what it awaits.
-pub(crate) async fn beating<T>(pulse: &Pulse, wait: impl Future<Output = T>) -> T {
-    tokio::pin!(wait);
-    loop {
-        pulse.beat();
-        tokio::select! {
-            done = &mut wait => return done,
-            () = tokio::time::sleep(Shared::BEAT) => {}
-        }
-    }
+    pub(crate) const BEAT: Duration = messaging::pulse::BEAT;
 }

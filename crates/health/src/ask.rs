@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// Bytes of an answer, at most.
@@ -57,6 +58,25 @@ impl Answer {
     /// Whether the status is 2xx.
     pub fn is_ok(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+}
+
+/// How long a self-check waits.
+const SELF_CHECK: Duration = Duration::from_secs(3);
+
+/// What `program health` does: asks the service at `addr` for `/health`, prints the body, and returns 0 for UP, else 1;
+/// why there is no answer goes to standard error.
+pub fn self_check(program: &str, addr: SocketAddr) -> ExitCode {
+    match ask(addr, "/health", SELF_CHECK) {
+        Ok(answer) => {
+            // who asks may have gone: the exit code says it too
+            writeln!(io::stdout(), "{}", answer.body).ok();
+            ExitCode::from(u8::from(!answer.is_ok()))
+        }
+        Err(error) => {
+            writeln!(io::stderr(), "{program} health: {error}").ok();
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -4,12 +4,11 @@
 //! It knows nothing of what a program does. Any service adopts it in five lines:
 //!
 //! ```
-//! use health::{Metrics, Pulses, Readiness, Server};
+//! use health::Vitals;
 //! # fn main() -> Result<(), health::ListenError> {
-//! let (pulses, readiness) = (Pulses::new(), Readiness::new());
-//! let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), &pulses);
-//! let server = Server::builder(pulses.clone(), readiness.clone(), metrics).listen(([127, 0, 0, 1], 0).into())?;
-//! let pulse = pulses.start("worker", std::time::Duration::from_secs(45)); // then, whenever it comes round:
+//! let vitals = Vitals::new(env!("CARGO_PKG_VERSION"));
+//! let server = vitals.server().listen(([127, 0, 0, 1], 0).into())?;
+//! let pulse = vitals.pulses.start("worker", std::time::Duration::from_secs(45)); // then, whenever it comes round:
 //! pulse.beat();
 //! # Ok(())
 //! # }
@@ -51,9 +50,10 @@ mod server;
 #[cfg(unix)]
 pub mod systemd;
 mod upstream;
+mod vitals;
 
 pub use access_log::{AccessFormat, AccessLog};
-pub use ask::{Answer, AskError, ask};
+pub use ask::{Answer, AskError, ask, self_check};
 pub use gate::Limits;
 pub use metrics::{
     Collector, Gauge, Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -62,3 +62,4 @@ pub use metrics::{
 pub use pulse::{Pulse, PulseGuard, Pulses};
 pub use readiness::{Condition, Readiness};
 pub use server::{Builder, ListenError, Server};
+pub use vitals::Vitals;

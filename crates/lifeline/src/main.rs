@@ -30,8 +30,11 @@ fn pipeline(values: &Values) -> anyhow::Result<ExitCode> {
     let settings = Up::read(values)?;
     let screen = Screen::of_stdout();
     settings.producer.log.clone().install_to(screen.clone());
-    let stop = signals(settings.producer.grace + settings.consumer.grace)?;
+    let grace = settings.producer.grace + settings.consumer.grace;
+    let exporting = settings.producer.export.clone().install("lifeline")?;
+    let stop = signals(grace)?;
     let ended = on_runtime(up::run(settings, &screen, stop))?;
+    exporting.finish(grace);
     ended.say();
     Ok(ExitCode::from(ended.exit_code()))
 }

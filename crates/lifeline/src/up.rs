@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use aws_sdk_sqs::types::QueueAttributeName;
 use consumer::Drained;
+use health::Vitals;
 use messaging::aws::Clients;
+use messaging::telemetry::ACCOUNT;
 use messaging::topology;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +46,7 @@ impl Ended {
             tracing::warn!(target: "lifeline", dead_letters = self.dead_letters, "some messages could not be handled");
         }
         self.produced.say();
-        tracing::info!(target: "consumer", "drained {}", self.consumed.account);
+        tracing::info!(name: ACCOUNT, target: "consumer", "drained {}", self.consumed.account);
     }
 
     /// 0: nothing lost.
@@ -63,9 +65,10 @@ pub async fn run(mut settings: Up, screen: &Screen, stop: CancellationToken) -> 
     settings.reach(&endpoint);
     let aws = guard(tokio::spawn(aws.serve(std::future::pending())));
 
-    let seen = consumer::service::Vitals::new();
+    let seen = Vitals::new(env!("CARGO_PKG_VERSION"));
     let no_more_work = CancellationToken::new();
-    let consumer = consumer::service::run(
+    let consumer = consumer::service::run_behind(
+        seen.server().access_log_to(screen.clone()),
         settings.consumer.clone(),
         seen.clone(),
         no_more_work.clone().cancelled_owned(),
@@ -77,12 +80,13 @@ pub async fn run(mut settings: Up, screen: &Screen, stop: CancellationToken) -> 
         () = stop.cancelled() => bail!("stopped before anything was published"),
     }
 
-    let vitals = producer::Vitals::new();
-    let _server =
-        health::Server::builder(vitals.pulses.clone(), vitals.readiness.clone(), vitals.metrics.clone())
-            .access_log(settings.producer.access_log)
-            .listen(settings.producer.health)
-            .context("PRODUCER_HEALTH_ADDR is the producer's HEALTH_ADDR here")?;
+    let vitals = Vitals::new(env!("CARGO_PKG_VERSION"));
+    let _server = vitals
+        .server()
+        .access_log(settings.producer.access_log)
+        .access_log_to(screen.clone())
+        .listen(settings.producer.health)
+        .context("PRODUCER_HEALTH_ADDR is the producer's HEALTH_ADDR here")?;
     let clients = Clients::connect(&settings.producer.access).await?;
     tell_where(&settings, &endpoint);
     let producer = producer::Service::new(settings.producer.clone(), clients.clone(), vitals);
@@ -112,7 +116,7 @@ fn tell_where(settings: &Up, endpoint: &str) {
     }
 }
 
-async fn ready(vitals: &consumer::service::Vitals) {
+async fn ready(vitals: &Vitals) {
     while vitals.readiness.reasons().iter().any(|(condition, _)| *condition == "topology")
         || vitals.readiness.states().is_empty()
     {

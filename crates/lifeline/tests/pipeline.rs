@@ -146,6 +146,22 @@ fn the_first_signal_drains_both_and_prints_both_accounts() {
 }
 
 #[test]
+fn both_accounts_are_printed_whatever_is_logged_unless_nothing_is() {
+    for (asked, lines) in [("warn", 2), ("error", 2), ("off", 0)] {
+        let output = lifeline(&["up", "--publish-count", "3", "--publish-rate", "0", "--rust-log", asked])
+            .output()
+            .unwrap();
+        let log = log(&output);
+        let log: Vec<_> = log.lines().collect();
+        assert_eq!((output.status.code(), log.len()), (Some(0), lines), "{asked}: {log:#?}");
+        if let [produced, consumed] = log[..] {
+            assert!(produced.contains(" producer: drained read=3 published=3 "), "{produced}");
+            assert!(consumed.contains(" consumer: drained received=3 deleted=3 "), "{consumed}");
+        }
+    }
+}
+
+#[test]
 fn a_second_signal_exits_at_once() {
     // a drain waits for the receive in the air: up to 20 s here, so that the second signal comes before its end
     let mut child = lifeline(&[

@@ -63,7 +63,7 @@ async fn an_endpoint_that_comes_back_empty_gets_everything_back_and_messages_flo
         values.decide(name, value);
     }
     let settings = producer::Settings::read(&values).unwrap();
-    let producer = producer::Service::new(settings, clients, producer::Vitals::new());
+    let producer = producer::Service::new(settings, clients, health::Vitals::new("test"));
     let producer = tokio::spawn(producer.run(stop.clone().cancelled_owned()));
 
     timeout(BACK_WITHIN * 2, handled_more_than(&handled, 20)).await.expect("messages flow at first");

@@ -4,7 +4,8 @@
 //! is told to. Both SIGINT (a laptop's ctrl-c) and SIGTERM (Kubernetes, systemd) count.
 
 use std::io;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,14 @@ pub const SECOND_SIGNAL: i32 = 130;
 
 /// How much longer than the grace a process may take that drains by itself. Past it, it is ended from here.
 const MARGIN: Duration = Duration::from_secs(3);
+
+/// When the first signal came.
+static ASKED: OnceLock<Instant> = OnceLock::new();
+
+/// How long ago the first signal came, if one did.
+pub fn asked_for() -> Option<Duration> {
+    ASKED.get().map(Instant::elapsed)
+}
 
 /// Starts to listen, and returns the token that the first signal cancels.
 ///
@@ -34,6 +43,7 @@ pub fn on_signals(grace: Duration) -> io::Result<CancellationToken> {
         runtime.block_on(async {
             let name = tokio::select! { _ = interrupt.recv() => "SIGINT", _ = terminate.recv() => "SIGTERM" };
             tracing::info!(signal = name, "draining; a second signal exits at once");
+            ASKED.get_or_init(Instant::now);
             asked.cancel();
             tokio::select! {
                 _ = interrupt.recv() => std::process::exit(SECOND_SIGNAL),

@@ -8,6 +8,9 @@ use std::str::FromStr;
 /// The name of the message attribute, and of the HTTP header.
 pub const TRACEPARENT: &str = "traceparent";
 
+/// The flag of a trace whose spans are kept.
+const SAMPLED: u8 = 1;
+
 /// One hop of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
@@ -24,13 +27,35 @@ pub struct BadTraceparent;
 impl TraceContext {
     /// A new trace, sampled.
     pub fn start() -> Self {
-        Self { trace_id: fastrand::u128(1..), span_id: fastrand::u64(1..), flags: 1 }
+        Self { trace_id: fastrand::u128(1..), span_id: fastrand::u64(1..), flags: SAMPLED }
     }
 
     /// The next hop of the same trace.
     #[must_use]
     pub fn child(self) -> Self {
         Self { span_id: fastrand::u64(1..), ..self }
+    }
+
+    /// Whether spans of this trace are kept, by whoever began it.
+    pub fn is_sampled(self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// The same trace, sampled or not.
+    #[must_use]
+    pub fn sampled(self, sampled: bool) -> Self {
+        let flags = if sampled { self.flags | SAMPLED } else { self.flags & !SAMPLED };
+        Self { flags, ..self }
+    }
+
+    /// The trace's id as OTLP has it.
+    pub fn trace_bytes(self) -> [u8; 16] {
+        self.trace_id.to_be_bytes()
+    }
+
+    /// The id of this hop's span as OTLP has it.
+    pub fn span_bytes(self) -> [u8; 8] {
+        self.span_id.to_be_bytes()
     }
 
     /// The trace's id, which both sides of a message log as `trace_id`.

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use messaging::telemetry::ACCOUNT;
+
 /// How often progress is said by count: after a crash at most this many messages are repeated, and those in the air.
 const SAID_EVERY: u64 = 1000;
 
@@ -167,7 +169,7 @@ impl Account {
     pub fn say(&self) {
         let Self { read, published, rejected, blank, from, .. } = *self;
         tracing::info!(target: "producer", read, published, rejected, blank, from, "progress");
-        tracing::info!(target: "producer", read, published, rejected, blank, "drained");
+        tracing::info!(name: ACCOUNT, target: "producer", read, published, rejected, blank, "drained");
     }
 
     /// Whether every line is accounted for.

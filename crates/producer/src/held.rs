@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use messaging::span::{Facts, Operation};
 use messaging::trace::TraceId;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
@@ -79,6 +80,7 @@ impl Held {
 
     /// Ends it. The room is free before the waiter hears of it, so that it can use it at once.
     pub(crate) fn settle(self, outcome: Outcome) {
+        self.outgoing.span.end(|| facts(&self.outgoing, &outcome));
         drop(self.room);
         self.waiter.tell(outcome);
     }
@@ -104,6 +106,22 @@ impl Held {
             0 => "it was not sent yet".to_owned(),
             _ => "no answer yet".to_owned(),
         })
+    }
+}
+
+fn facts<'a>(outgoing: &'a Outgoing, outcome: &'a Outcome) -> Facts<'a> {
+    let (word, failure) = match outcome {
+        Ok(_) => ("published", None),
+        Err(error) if error.is_final() => ("rejected", Some(error.to_string())),
+        Err(error) => ("unknown", Some(error.to_string())),
+    };
+    Facts {
+        operation: Operation::Publish,
+        destination: outgoing.span.destination(),
+        message_id: outcome.as_ref().ok().map(|receipt| receipt.message_id.as_str()),
+        receive_count: None,
+        outcome: word,
+        failure,
     }
 }
 

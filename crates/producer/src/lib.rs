@@ -58,4 +58,3 @@ pub use message::{MAX_ATTRIBUTES, Message};
 pub use publisher::{Builder, Pending, Places, Publisher, Sink};
 pub use service::Service;
 pub use settings::Settings;
-pub use vitals::Vitals;

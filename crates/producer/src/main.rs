@@ -1,14 +1,13 @@
 //! The binary `producer`: settings, health server, signals, and the service between them.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context;
+use health::Vitals;
 use messaging::aws::Clients;
 use messaging::shutdown;
-use producer::{Account, Service, Settings, Vitals, settings};
+use producer::{Account, Service, Settings, settings};
 
 const BAD_SETTINGS: u8 = 2;
 
@@ -16,7 +15,7 @@ fn main() -> ExitCode {
     let asked = settings::PROGRAM.invocation();
     if asked.subcommand == Some("health") {
         return match Settings::health_address(&asked.values) {
-            Ok(address) => ask(address),
+            Ok(address) => health::self_check("producer", address),
             Err(problems) => fail(BAD_SETTINGS, &problems),
         };
     }
@@ -35,11 +34,9 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: Settings) -> anyhow::Result<Account> {
-    let vitals = Vitals::new();
-    let server =
-        health::Server::builder(vitals.pulses.clone(), vitals.readiness.clone(), vitals.metrics.clone())
-            .access_log(settings.access_log)
-            .listen(settings.health)?;
+    let (grace, exporting) = (settings.grace, settings.export.clone().install("producer")?);
+    let vitals = Vitals::new(env!("CARGO_PKG_VERSION"));
+    let server = vitals.server().access_log(settings.access_log).listen(settings.health)?;
     let stop = shutdown::on_signals(settings.grace).context("listening to signals")?;
     let systemd = health::systemd::Notifier::from_env();
     let watchdog = systemd.watch(&vitals.pulses).context("starting the watchdog")?;
@@ -54,19 +51,10 @@ fn run(settings: Settings) -> anyhow::Result<Account> {
     systemd.stopping();
     // the input's thread may be in a read that nobody ends, and nothing here waits for it
     runtime.shutdown_background();
+    // health is told until nothing is left to do
+    exporting.finish(grace);
     drop((watchdog, server));
     account
-}
-
-fn ask(address: SocketAddr) -> ExitCode {
-    match health::ask(address, "/health", Duration::from_secs(3)) {
-        Ok(answer) => {
-            // who asks may have gone: the exit code says it too
-            writeln!(io::stdout(), "{}", answer.body).ok();
-            ExitCode::from(u8::from(!answer.is_ok()))
-        }
-        Err(error) => fail(1, &error),
-    }
 }
 
 fn fail(code: u8, why: &dyn std::fmt::Display) -> ExitCode {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use messaging::envelope::Attribute;
+use messaging::span::Span;
 use messaging::trace::{TRACEPARENT, TraceContext, TraceId};
 
 use crate::deduplication::DeduplicationIds;
@@ -79,6 +80,7 @@ pub(crate) struct Outgoing {
     pub(crate) group: Option<String>,
     pub(crate) deduplication_id: Option<String>,
     pub(crate) trace_id: Option<TraceId>,
+    pub(crate) span: Span,
     /// Bytes that count against the topic's maximum: the body, and each attribute's name, type and value.
     pub(crate) size: usize,
 }
@@ -93,17 +95,7 @@ impl Outgoing {
         if let Some((at, character)) = outside_xml(&body) {
             return Err(Refusal::Character { what: "the body".to_owned(), character, at });
         }
-        let trace_id = match attributes.get(TRACEPARENT) {
-            // the caller's, even where it is none of ours to understand
-            Some(own) => {
-                own.as_str().and_then(|text| text.parse::<TraceContext>().ok()).map(TraceContext::trace_id)
-            }
-            None => {
-                let trace = TraceContext::start();
-                attributes.insert(TRACEPARENT.to_owned(), Attribute::string(trace.to_string()));
-                Some(trace.trace_id())
-            }
-        };
+        let (trace_id, span) = trace(&mut attributes);
         if attributes.len() > MAX_ATTRIBUTES {
             return Err(Refusal::Attributes { count: attributes.len() });
         }
@@ -121,8 +113,30 @@ impl Outgoing {
         let deduplication_id = if fifo { deduplication_id.or_else(|| Some(ids.next())) } else { None };
         let size =
             body.len() + attributes.iter().map(|(name, value)| name.len() + value.size()).sum::<usize>();
-        Ok(Self { body, attributes, group, deduplication_id, trace_id, size })
+        Ok(Self { body, attributes, group, deduplication_id, trace_id, span, size })
     }
+}
+
+/// The message's trace: the caller's, even where it is none of ours to understand, else a new one. What goes over the wire
+/// is the span of the publication where that is exported.
+fn trace(attributes: &mut BTreeMap<String, Attribute>) -> (Option<TraceId>, Span) {
+    let Some(own) = attributes.get(TRACEPARENT) else {
+        let (trace, span) = Span::root();
+        carry(attributes, trace);
+        return (Some(trace.trace_id()), span);
+    };
+    let Some(own) = own.as_str().and_then(|text| text.parse::<TraceContext>().ok()) else {
+        return (None, Span::none());
+    };
+    let span = Span::under(Some(own));
+    if let Some(trace) = span.context() {
+        carry(attributes, trace);
+    }
+    (Some(own.trace_id()), span)
+}
+
+fn carry(attributes: &mut BTreeMap<String, Attribute>, trace: TraceContext) {
+    attributes.insert(TRACEPARENT.to_owned(), Attribute::string(trace.to_string()));
 }
 
 fn check_attribute(name: &str, value: &Attribute) -> Result<(), Refusal> {

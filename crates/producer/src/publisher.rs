@@ -11,6 +11,7 @@ use std::time::Duration;
 use health::IntCounter;
 use messaging::aws::Clients;
 use messaging::outage::Outage;
+use messaging::span::Destination;
 use messaging::topology::TopicRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
@@ -44,6 +45,7 @@ struct Shared {
     fifo: bool,
     deadline: Option<Duration>,
     ids: DeduplicationIds,
+    destination: Destination,
     rejected: IntCounter,
     closing: CancellationToken,
     abandoned: CancellationToken,
@@ -77,7 +79,7 @@ impl Publisher {
             in_air: 16,
             deadline: Some(Duration::from_secs(120)),
             provision: false,
-            vitals: Vitals::new(),
+            vitals: Vitals::new(env!("CARGO_PKG_VERSION")),
         }
     }
 
@@ -145,7 +147,8 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         let shared = &self.shared;
         let outgoing = Outgoing::new(message, shared.fifo, &shared.ids);
-        let outgoing = outgoing.inspect_err(|_| shared.rejected.inc())?;
+        let mut outgoing = outgoing.inspect_err(|_| shared.rejected.inc())?;
+        outgoing.span.towards(&shared.destination);
         let since = Instant::now();
         let deadline = shared.deadline.and_then(|after| since.checked_add(after));
         let room = self.room(place, outgoing.size);
@@ -239,6 +242,7 @@ impl Builder {
         let (closing, abandoned, done) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let fifo = self.topic.is_fifo();
+        let destination = Destination::new(self.topic.name());
         let metrics = PublisherMetrics::new(&self.vitals.metrics);
         let rejected = metrics.rejected.clone();
         let batcher = Batcher {
@@ -275,6 +279,7 @@ impl Builder {
                 fifo,
                 deadline: self.deadline,
                 ids: DeduplicationIds::new(),
+                destination,
                 rejected,
                 closing,
                 abandoned,

@@ -36,9 +36,10 @@ const RUNTIME_BEAT: Duration = Duration::from_secs(5);
 ///
 /// ```no_run
 /// # use messaging::aws::{Access, Clients};
-/// # use producer::{Service, Settings, Vitals};
+/// # use health::Vitals;
+/// # use producer::{Service, Settings};
 /// # async fn example(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
-/// let vitals = Vitals::new(); // a health server tells them
+/// let vitals = Vitals::new(env!("CARGO_PKG_VERSION")); // a health server tells them
 /// let clients = Clients::connect(&settings.access).await?;
 /// let service = Service::new(settings, clients, vitals);
 /// let progress = service.progress();

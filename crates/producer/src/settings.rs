@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use health::{AccessFormat, AccessLog};
+use health::AccessLog;
 use messaging::aws::Access;
 use messaging::settings::{
-    self as accept, Accept, Problems, Program, Reader, Setting, Values, boolean, duration, integer, number,
+    self as accept, Accept, Problems, Program, Reader, Setting, Values, duration, integer, number,
 };
-use messaging::telemetry::{Format, Log};
+use messaging::span::{self, Export};
+use messaging::telemetry::Log;
 use messaging::topology::{self, TopicRef};
 use messaging::{aws, telemetry};
 
@@ -55,7 +56,6 @@ const OWN: &[Setting] = &[
         default: Some("0.0.0.0:5000"),
         help: "where /health, /ready and /metrics are answered",
     },
-    Setting { name: "ACCESS_LOG", default: Some("on"), help: "off silences 200s on /health" },
     Setting {
         name: "SHUTDOWN_GRACE",
         default: Some("25s"),
@@ -68,7 +68,7 @@ pub const PROGRAM: Program = Program {
     name: "producer",
     about: "Publishes generated events, or the lines of a file, a FIFO or standard input, to an SNS topic.",
     subcommands: &[("health", "asks the running producer at HEALTH_ADDR; exit code 0 if it is up")],
-    settings: &[OWN, topology::SETTINGS, aws::SETTINGS, telemetry::SETTINGS],
+    settings: &[OWN, topology::SETTINGS, aws::SETTINGS, telemetry::SETTINGS, span::SETTINGS],
     embeds: &[],
     decides: &[],
 };
@@ -106,6 +106,8 @@ pub struct Settings {
     pub grace: Duration,
     /// `LOG_FORMAT` and `RUST_LOG`.
     pub log: Log,
+    /// Where spans go.
+    pub export: Export,
 }
 
 impl Settings {
@@ -129,16 +131,11 @@ impl Settings {
             buffer: usize::try_from(reader.read("BUFFER", integer(1..=1_000_000))).unwrap_or(1000),
             group: reader.optional("MESSAGE_GROUP", group()),
             health: read_health(&mut reader),
-            access_log: AccessLog {
-                format: match log.format {
-                    Format::Text => AccessFormat::Text,
-                    Format::Json => AccessFormat::Json,
-                },
-                silence_healthy: !reader.read("ACCESS_LOG", boolean()),
-            },
+            access_log: log.access_log(&mut reader),
             grace: reader
                 .read("SHUTDOWN_GRACE", duration(Duration::from_millis(100)..=Duration::from_secs(3600))),
             log,
+            export: Export::read(&mut reader),
         };
         if settings.topic.is_fifo() && settings.group.is_none() && !values.is_given("MESSAGE_GROUP") {
             let topic = settings.topic.name();

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use health::{Metrics, Pulses, Readiness};
+use health::{Metrics, Pulses, Readiness, Vitals};
 use messaging::aws::{Access, Clients};
 use messaging::topology::TopicRef;
-use producer::{Message, Publisher, Vitals};
+use producer::{Message, Publisher};
 use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(600);

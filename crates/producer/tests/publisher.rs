@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use health::Vitals;
 use messaging::aws::{Access, Clients};
 use messaging::envelope::Attribute;
 use messaging::topology::TopicRef;
-use producer::{Message, PublishError, Publisher, Refusal, Vitals};
+use producer::{Message, PublishError, Publisher, Refusal};
 use scripted::Endpoint;
 use tokio::time::{Instant, timeout};
 
@@ -449,7 +450,7 @@ async fn a_topic_that_vanished_is_created_again_and_heard_before_it_is_used() {
 #[tokio::test]
 async fn without_provision_a_missing_topic_is_waited_for() {
     let aws = Endpoint::start().await;
-    let vitals = Vitals::new();
+    let vitals = Vitals::new("test");
     let publisher = publisher(&aws.url(), "t").await.vitals(&vitals).start();
     let pending = publisher.enqueue(Message::new("x")).await.unwrap();
     let said =
@@ -464,7 +465,7 @@ async fn without_provision_a_missing_topic_is_waited_for() {
 #[tokio::test]
 async fn an_outage_is_no_flood_and_its_end_is_noticed() {
     let (aws, topic) = endpoint("t").await;
-    let vitals = Vitals::new();
+    let vitals = Vitals::new("test");
     let publisher = publisher(&aws.url(), "t").await.vitals(&vitals).start();
     publisher.publish(Message::new("0")).await.unwrap();
     let outage = aws.on("*").status(503, "ServiceUnavailable");
@@ -521,7 +522,7 @@ async fn a_caller_that_panics_when_told_does_not_end_the_publisher() {
 async fn metrics_tell_what_was_done() {
     let (aws, _topic) = endpoint("t").await;
     aws.on("PublishBatch").nth(2).status(500, "InternalError");
-    let vitals = Vitals::new();
+    let vitals = Vitals::new("test");
     let publisher = publisher(&aws.url(), "t").await.vitals(&vitals).start();
     publisher.publish(Message::new("1")).await.unwrap();
     publisher.publish(Message::new("2")).await.unwrap();

@@ -192,6 +192,18 @@ fn numbered(count: usize) -> String {
 }
 
 #[test]
+fn the_account_is_printed_whatever_is_logged_unless_nothing_is() {
+    for (asked, lines) in [("warn", 1), ("producer=error", 1), ("off", 0)] {
+        let (aws, _topic, _queue) = endpoint();
+        let arguments = ["--publish-count", "2", "--publish-rate", "0", "--rust-log", asked];
+        let mut producer = Producer::start(&aws, &arguments);
+        assert_eq!(producer.status().code(), Some(0));
+        assert_eq!(producer.log.len(), lines, "{asked}: {:#?}", producer.log);
+        assert!(producer.log.iter().all(|line| line.contains(" producer: drained read=2 published=2 ")));
+    }
+}
+
+#[test]
 fn every_line_arrives_byte_for_byte_and_the_rest_is_accounted_for() {
     let (aws, _topic, queue) = endpoint();
     let folder = Folder::new("bytes");

@@ -83,8 +83,7 @@ fn dispatch(state: &mut State, action: &str, request: &Value, fault: Option<&Fau
     match action {
         "CreateTopic" => create(state, request),
         "DeleteTopic" => {
-            state.topics.remove(&arn);
-            state.subscriptions.retain(|_, s| s.topic != arn);
+            delete(state, &arn);
             Ok(String::new())
         }
         "ListTopics" => {
@@ -211,6 +210,11 @@ fn subscribe(state: &mut State, request: &Value) -> Answer {
         .subscriptions
         .insert(subscription.clone(), Subscription { topic: arn, protocol, endpoint, attributes });
     Ok(text("SubscriptionArn", &subscription))
+}
+
+pub(crate) fn delete(state: &mut State, topic: &str) {
+    state.topics.remove(topic);
+    state.subscriptions.retain(|_, subscription| subscription.topic != topic);
 }
 
 pub(crate) fn subscribe_queue(state: &mut State, topic: &str, queue: &str, raw: bool) {

@@ -351,6 +351,28 @@ async fn a_topic_delivers_nothing_to_a_queue_whose_policy_does_not_admit_it() {
 }
 
 #[tokio::test]
+async fn a_deleted_topic_takes_its_subscriptions_along_whoever_deletes_it() {
+    let aws = Endpoint::start().await;
+    let (sns, queue) = (sns(&aws), aws.queue("events").create());
+    for by_call in [true, false] {
+        aws.topic("events").deliver_to(&queue, true);
+        aws.topic("other").deliver_to(&queue, true);
+        if by_call {
+            sns.delete_topic().topic_arn(aws.topic("events").arn()).send().await.unwrap();
+        } else {
+            aws.delete_topic("events");
+        }
+        // one of that name is another topic: nobody hears it
+        let again = aws.topic("events");
+        sns.publish().topic_arn(again.arn()).message("unheard").send().await.unwrap();
+        let left = sns.list_subscriptions().send().await.unwrap();
+        let topics: Vec<_> = left.subscriptions().iter().map(|s| s.topic_arn().unwrap().to_owned()).collect();
+        assert!(!topics.is_empty() && topics.iter().all(|arn| arn.ends_with(":other")), "{topics:?}");
+    }
+    assert!(queue.is_empty());
+}
+
+#[tokio::test]
 async fn each_fault_of_the_connection_is_what_it_says() {
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").visibility(Duration::ZERO).create();

@@ -22,6 +22,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use messaging::envelope::{Attribute, Message};
+use messaging::span::onward;
 use messaging::trace::TRACEPARENT;
 
 use crate::handler::Failure;
@@ -79,7 +80,7 @@ impl Post {
             }
         }
         if let Some(trace) = message.trace {
-            request = request.header(TRACEPARENT, trace.child().to_string());
+            request = request.header(TRACEPARENT, onward(trace).to_string());
         }
         for (name, attribute) in message.attributes.iter().filter(|(name, _)| *name != TRACEPARENT) {
             // SNS and SQS allow letters, digits, - _ and . in names, and so do headers

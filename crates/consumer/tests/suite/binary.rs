@@ -163,6 +163,25 @@ async fn a_sigterm_drains_and_the_last_line_is_the_account() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_account_is_printed_whatever_is_logged_unless_nothing_is() {
+    let aws = Endpoint::start().await;
+    let _dead = aws.queue("dead").create();
+    let queue = aws.queue("events").dead_letters("dead", 5).create();
+    for (asked, count) in [("warn", 1), ("consumer=error", 1), ("off", 0)] {
+        queue.put("one");
+        let mut process = Process::start(&aws, &[("RUST_LOG", asked)]);
+        aws.wait_for(|_| queue.is_empty(), SOON).await;
+        process.signal("TERM");
+        let (code, lines) = process.end(Duration::from_secs(10)).await;
+        assert_eq!((code, lines.len()), (0, count), "{asked}: {lines:#?}");
+        assert!(
+            lines.iter().all(|line| line.contains(" consumer: drained received=1 deleted=1 ")),
+            "{lines:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_handler_cancelled_at_the_deadline_makes_the_code_1_and_its_message_visible() {
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").create();

@@ -192,17 +192,7 @@ async fn a_dropped_run_stops_its_handlers() {
     let queue = aws.queue("events").create();
     queue.put("one");
     let dropped = Count::default();
-    let handler = {
-        let dropped = dropped.clone();
-        move |_: Message, _: Context| {
-            let guard = Dropped(dropped.clone());
-            async move {
-                let _guard = guard;
-                std::future::pending::<()>().await;
-                Ok(())
-            }
-        }
-    };
+    let handler = hangs_until_dropped(&dropped);
     let consumer = Consumer::start(&aws, "events", handler).await;
     aws.wait_for(|_| consumer.received() == 1, SOON).await;
     consumer.kill().await;

@@ -143,17 +143,7 @@ async fn a_handler_that_takes_too_long_is_really_dropped() {
     let queue = aws.queue("events").create();
     queue.put("one");
     let dropped = Count::default();
-    let handler = {
-        let dropped = dropped.clone();
-        move |_: Message, _: Context| {
-            let guard = Dropped(dropped.clone());
-            async move {
-                let _guard = guard;
-                std::future::pending::<()>().await;
-                Ok(())
-            }
-        }
-    };
+    let handler = hangs_until_dropped(&dropped);
     let set = |b: consumer::Builder| b.handler_timeout(3 * SECOND);
     let consumer = Consumer::start_with(&aws, existing("events"), set, handler).await;
     aws.wait_for(|_| dropped.get() == 1, Duration::from_secs(4)).await;

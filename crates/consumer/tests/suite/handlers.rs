@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consumer::Drained;
-use consumer::service::{self, Vitals};
+use consumer::service;
 use consumer::settings::{PROGRAM, Settings};
+use health::Vitals;
 use messaging::aws::Access;
 use scripted::Endpoint;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,7 +35,7 @@ impl Service {
         };
         let values = PROGRAM.parse(["consumer"], |name| given(name).or_else(|| fixed(name))).unwrap().values;
         let settings = Settings { access: Access::local(aws.url()), ..Settings::read(&values).unwrap() };
-        let (stop, vitals) = (CancellationToken::new(), Vitals::new());
+        let (stop, vitals) = (CancellationToken::new(), Vitals::new("test"));
         let run = tokio::spawn(service::run(settings, vitals.clone(), stop.clone().cancelled_owned()));
         Self { stop, run, vitals }
     }

@@ -135,17 +135,7 @@ async fn a_handler_that_ignores_the_loss_is_dropped_a_second_later() {
     let queue = aws.queue("events").create();
     queue.put("one");
     let dropped = Count::default();
-    let handler = {
-        let dropped = dropped.clone();
-        move |_: Message, _: Context| {
-            let guard = Dropped(dropped.clone());
-            async move {
-                let _guard = guard;
-                std::future::pending::<()>().await;
-                Ok(())
-            }
-        }
-    };
+    let handler = hangs_until_dropped(&dropped);
     let consumer = Consumer::start(&aws, "events", handler).await;
     aws.wait_for(|_| consumer.received() == 1, SOON).await;
     queue.steal(|_| true, 10 * MINUTE);

@@ -72,6 +72,18 @@ pub async fn for_ever(_: Message, _: Context) -> Result<(), Failure> {
     std::future::pending().await
 }
 
+/// Never ends by itself; counts when it is dropped.
+pub fn hangs_until_dropped(dropped: &Count) -> impl Handler + use<> {
+    let dropped = dropped.clone();
+    move |_: Message, _: Context| {
+        let guard = Dropped(dropped.clone());
+        async move {
+            let _guard = guard;
+            std::future::pending().await
+        }
+    }
+}
+
 /// A worker at work, and what it shows of itself.
 pub struct Consumer {
     stop: CancellationToken,
@@ -207,7 +219,7 @@ impl<T: Clone> Seen<T> {
 }
 
 /// Counts when it is dropped: shows that a future really was.
-pub struct Dropped(pub Count);
+struct Dropped(Count);
 
 impl Drop for Dropped {
     fn drop(&mut self) {

@@ -1,0 +1,140 @@
+//! The binary with the feature `otlp`, against the scripted endpoint and a scripted collector.
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use scripted::collector::{Collector, Mood};
+use scripted::{Endpoint, Message};
+
+const SOON: Duration = Duration::from_secs(20);
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+/// A consumer that runs, and its output as it comes. Killed when dropped.
+struct Consumer {
+    child: Child,
+    output: Option<JoinHandle<String>>,
+}
+
+fn consumer(aws: &Endpoint, collector: &Collector, variables: &[(&str, &str)]) -> Consumer {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_consumer"))
+        .env_clear()
+        .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("QUEUE_NAME", "q")])
+        .envs([("PROVISION", "false"), ("WAIT_TIME", "1s"), ("HEALTH_ADDR", "127.0.0.1:0")])
+        .envs([("AWS_ENDPOINT_URL", aws.url().as_str()), ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())])
+        .envs(variables.iter().copied())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = child.stdout.take().unwrap();
+    // read while it runs: it would wait for room in the pipe
+    let output = thread::spawn(move || {
+        let mut log = String::new();
+        output.read_to_string(&mut log).unwrap();
+        log
+    });
+    Consumer { child, output: Some(output) }
+}
+
+impl Consumer {
+    /// Told to drain: its exit code, its log, and how long that took.
+    fn drain(mut self) -> (Option<i32>, String, Duration) {
+        let begun = Instant::now();
+        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let code = self.child.wait().unwrap().code();
+        (code, self.output.take().unwrap().join().unwrap(), begun.elapsed())
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn traced(body: &str, flags: &str) -> Message {
+    Message::new(body).attribute("traceparent", &format!("00-{TRACE}-{PARENT}-{flags}"))
+}
+
+#[tokio::test]
+async fn a_handled_message_is_a_child_of_its_traceparent() {
+    let (aws, collector) = (Endpoint::start_on_own_thread(), Collector::start(Mood::Takes));
+    let queue = aws.queue("q").create();
+    queue.put(traced("one", "01").received_before(2));
+    let consumer = consumer(&aws, &collector, &[]);
+    aws.wait_for(|_| queue.is_empty(), SOON).await;
+    let (code, log, _) = consumer.drain();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.lines().next_back().unwrap().contains("drained received=1 deleted=1"), "{log}");
+    let spans = collector.wait_for(1, SOON);
+    let [span] = &spans[..] else { panic!("{spans:#?}") };
+    assert_eq!((span.name.as_str(), span.kind.as_str_name()), ("process q", "SPAN_KIND_CONSUMER"));
+    assert_eq!((span.trace_id.as_str(), span.parent.as_str()), (TRACE, PARENT));
+    assert!(log.contains(&format!("trace_id={TRACE}")));
+    for (key, value) in [
+        ("messaging.system", "aws_sqs"),
+        ("messaging.operation.name", "process"),
+        ("messaging.operation.type", "process"),
+        ("messaging.destination.name", "q"),
+        ("messaging.message.id", &queue.history("one").message_id),
+        ("lifeline.receive_count", "3"),
+        ("lifeline.outcome", "deleted"),
+    ] {
+        assert_eq!(span.attributes[key], value, "{key}");
+    }
+    assert_eq!(span.resource["service.name"], "consumer");
+}
+
+#[tokio::test]
+async fn a_failure_is_a_failed_span_that_says_why() {
+    let (aws, collector) = (Endpoint::start_on_own_thread(), Collector::start(Mood::Takes));
+    let queue = aws.queue("q").create();
+    queue.put(traced("one", "01"));
+    let variables = [("HANDLER", "http"), ("HANDLER_URL", "http://127.0.0.1:1/")];
+    let _consumer = consumer(&aws, &collector, &variables);
+    let span = collector.wait_for(1, SOON).remove(0);
+    assert_eq!(span.attributes["lifeline.outcome"], "retried");
+    assert_eq!(span.attributes["error.type"], "retried");
+    assert!(span.error.unwrap().to_lowercase().contains("connect"));
+}
+
+#[tokio::test]
+async fn what_is_not_sampled_is_not_exported_and_what_has_no_trace_begins_one() {
+    let (aws, collector) = (Endpoint::start_on_own_thread(), Collector::start(Mood::Takes));
+    let queue = aws.queue("q").create();
+    queue.put(traced("unsampled", "00"));
+    queue.put("without");
+    let consumer = consumer(&aws, &collector, &[]);
+    aws.wait_for(|_| queue.is_empty(), SOON).await;
+    let (code, log, _) = consumer.drain();
+    assert_eq!(code, Some(0));
+    let spans = collector.wait_for(1, SOON);
+    let [span] = &spans[..] else { panic!("{spans:#?}") };
+    assert_eq!(span.attributes["messaging.message.id"], queue.history("without").message_id);
+    assert_eq!(span.parent, "");
+    for line in [" received message_id=", " deleted message_id="] {
+        assert!(log.lines().any(|l| l.contains(line) && l.contains(&span.trace_id)), "{line} in\n{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_hangs_holds_up_neither_messages_nor_the_drain() {
+    let (aws, collector) = (Endpoint::start_on_own_thread(), Collector::start(Mood::Hangs));
+    let queue = aws.queue("q").create();
+    queue.put_all((0..6000).map(|n| traced(&n.to_string(), "01")));
+    let consumer =
+        consumer(&aws, &collector, &[("RUST_LOG", "warn,consumer=info"), ("SHUTDOWN_GRACE", "5s")]);
+    aws.wait_for(|_| queue.is_empty(), SOON).await;
+    let (code, log, took) = consumer.drain();
+    assert_eq!(code, Some(0));
+    assert!(log.lines().next_back().unwrap().contains("drained received=6000 deleted=6000"));
+    assert!(!collector.requests().is_empty(), "it was asked");
+    // the receive in the air, a second, and two for the last spans
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
