@@ -40,7 +40,7 @@ impl Intake {
     /// Takes one receive's messages; `room` has a permit for each of them, what is left of it is given back.
     pub(crate) fn accept(
         &self,
-        entries: Vec<Received>,
+        mut entries: Vec<Received>,
         mut room: OwnedSemaphorePermit,
         received_at: Instant,
         visibility: Duration,
@@ -50,8 +50,11 @@ impl Intake {
             return;
         }
         self.shared.ledger.receive(u64::try_from(entries.len()).unwrap_or(0));
-        let lease = |entry: &Received| Arc::new(Lease::new(entry.receipt.clone(), received_at, visibility));
-        let leases: Vec<_> = entries.iter().map(lease).collect();
+        // the receipt, of some 300 bytes, is the lease's from now on
+        let lease = |entry: &mut Received| {
+            Arc::new(Lease::new(std::mem::take(&mut entry.receipt), received_at, visibility))
+        };
+        let leases: Vec<_> = entries.iter_mut().map(lease).collect();
         let keys = self.shared.leases.insert(leases.iter().map(Arc::clone));
         for ((entry, lease), key) in entries.into_iter().zip(leases).zip(keys) {
             // SQS never answers with more than was asked for; should it, the message is held without a permit's count

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_sqs::types::{Message as SqsMessage, MessageAttributeValue, MessageSystemAttributeName};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
+use memchr::memmem;
 use serde::Deserialize;
 
 use crate::trace::{TRACEPARENT, TraceContext};
@@ -159,24 +160,44 @@ impl Received {
     pub fn open(mut entry: SqsMessage) -> Option<Self> {
         let receipt = entry.receipt_handle.take()?;
         let sqs_message_id = entry.message_id.take().unwrap_or_default();
-        let mut system = entry.attributes.take().unwrap_or_default();
-        let receive_count = system
-            .get(&MessageSystemAttributeName::ApproximateReceiveCount)
-            .and_then(|count| count.parse().ok())
-            .unwrap_or(1);
-        let group = system.remove(&MessageSystemAttributeName::MessageGroupId);
-        let message = read(entry, &sqs_message_id, receive_count, group.clone(), &system);
+        let system = System::of(entry.attributes.take().unwrap_or_default());
+        let (receive_count, group) = (system.receive_count, system.group.clone());
+        let message = read(entry, &sqs_message_id, system);
         Some(Self { receipt, sqs_message_id, receive_count, group, message })
     }
 }
 
-fn read(
-    entry: SqsMessage,
-    sqs_message_id: &str,
+/// What SQS adds, as far as we ask for it.
+struct System {
     receive_count: u32,
+    sent: Option<SystemTime>,
     group: Option<String>,
-    system: &HashMap<MessageSystemAttributeName, String>,
-) -> Result<Message, Unreadable> {
+    xray: Option<String>,
+}
+
+impl System {
+    fn of(attributes: HashMap<MessageSystemAttributeName, String>) -> Self {
+        let mut system = Self { receive_count: 1, sent: None, group: None, xray: None };
+        // one pass: each look-up would hash a name
+        for (name, value) in attributes {
+            match name {
+                MessageSystemAttributeName::ApproximateReceiveCount => {
+                    system.receive_count = value.parse().unwrap_or(1);
+                }
+                MessageSystemAttributeName::SentTimestamp => {
+                    let sent = value.parse().ok().map(Duration::from_millis);
+                    system.sent = sent.map(|since| SystemTime::UNIX_EPOCH + since);
+                }
+                MessageSystemAttributeName::MessageGroupId => system.group = Some(value),
+                MessageSystemAttributeName::AwsTraceHeader => system.xray = Some(value),
+                _ => {}
+            }
+        }
+        system
+    }
+}
+
+fn read(entry: SqsMessage, sqs_message_id: &str, system: System) -> Result<Message, Unreadable> {
     let body = entry.body.ok_or(Unreadable::NoBody)?;
     let raw_attributes = entry.message_attributes.unwrap_or_default();
     let notification = if raw_attributes.is_empty() { notification(&body) } else { None };
@@ -190,17 +211,15 @@ fn read(
         ),
         None => (sqs_message_id.to_owned(), None, None, raw(raw_attributes), body),
     };
-    let trace = trace_of(&attributes, system.get(&MessageSystemAttributeName::AwsTraceHeader));
-    let sent = system.get(&MessageSystemAttributeName::SentTimestamp).and_then(|ms| ms.parse().ok());
-    let published_at = published_at.or(sent.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms)));
+    let trace = trace_of(&attributes, system.xray.as_ref());
     Ok(Message {
         id,
         sqs_message_id: sqs_message_id.to_owned(),
         body,
         attributes,
-        receive_count,
-        published_at,
-        group,
+        receive_count: system.receive_count,
+        published_at: published_at.or(system.sent),
+        group: system.group,
         topic_arn,
         trace,
     })
@@ -209,7 +228,7 @@ fn read(
 /// The notification in a body, if it is one. Anything else is a raw message, whatever its format.
 fn notification(body: &str) -> Option<Notification<'_>> {
     // most raw bodies are told apart without parsing them
-    if !body.trim_ascii_start().starts_with('{') || !body.contains("\"TopicArn\"") {
+    if !body.trim_ascii_start().starts_with('{') || memmem::find(body.as_bytes(), b"\"TopicArn\"").is_none() {
         return None;
     }
     serde_json::from_str::<Notification<'_>>(body).ok().filter(|n| n.kind == "Notification")
