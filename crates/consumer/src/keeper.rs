@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::shared::{Shared, beating};
 
-/// How often the queue's depth is measured: two calls a minute.
+/// How often the queue's depth is measured: two calls a minute. Not while it stays empty: then nothing was received since it
+/// was, a receive would have brought what came, and every call of an idle queue is paid for.
 const MEASURE: Duration = Duration::from_secs(60);
 
 /// Each of its calls is bounded; so is their sum, whatever number of pages an endpoint may have.
@@ -30,13 +31,19 @@ const REFRESH: Duration = Duration::from_secs(5 * 60);
 pub(crate) async fn run(shared: Arc<Shared>, pulse: Pulse) {
     let mut backoff = Backoff::new(Duration::from_millis(500));
     let mut looked: Option<Instant> = None;
+    // how much had been received when the queue was last found empty
+    let mut empty_at = None;
     while !shared.drained.is_cancelled() {
         pulse.beat();
         let fresh = looked.is_some_and(|at| at.elapsed() < REFRESH) && !shared.spec.provision;
         let known = shared.queue.borrow().clone().filter(|_| fresh);
         let result = match known {
             Some(queue) => {
-                beating(&pulse, measure(&shared, &queue)).await;
+                let received = shared.ledger.account().received;
+                if empty_at != Some(received) {
+                    let empty = beating(&pulse, measure(&shared, &queue)).await;
+                    empty_at = empty.then_some(received);
+                }
                 Ok(())
             }
             None => beating(&pulse, look(&shared)).await,
@@ -123,8 +130,10 @@ fn adopt(shared: &Shared, mut queue: Queue) {
     }
 }
 
-/// Depths for the dashboard. A failure here is not worth a word: the calls that matter have their own.
-async fn measure(shared: &Shared, queue: &Queue) {
+/// Depths for the dashboard; whether the queue is known to be empty. A failure here is not worth a word: the calls that
+/// matter have their own.
+async fn measure(shared: &Shared, queue: &Queue) -> bool {
+    let mut empty = false;
     let names = [
         QueueAttributeName::ApproximateNumberOfMessages,
         QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
@@ -133,8 +142,9 @@ async fn measure(shared: &Shared, queue: &Queue) {
         let of = |name| depth.get(name).and_then(|n| n.parse().ok()).unwrap_or(0);
         shared.metrics.queue_visible.set(of(&names[0]));
         shared.metrics.queue_in_flight.set(of(&names[1]));
+        empty = of(&names[0]) == 0 && of(&names[1]) == 0;
     }
-    let Some(redrive) = &queue.redrive else { return };
+    let Some(redrive) = &queue.redrive else { return empty };
     let name = redrive.dead_letter_arn.rsplit(':').next().unwrap_or_default();
     // a redrive policy names a queue of the same account and region: its URL differs in the last part alone
     let base = queue.url.rsplit_once('/').map_or("", |(base, _)| base);
@@ -142,6 +152,7 @@ async fn measure(shared: &Shared, queue: &Queue) {
     if let Ok(depth) = topology::queue_attributes(&shared.clients, &url, &names[..1]).await {
         shared.metrics.dead_letters.set(depth.get(&names[0]).and_then(|n| n.parse().ok()).unwrap_or(0));
     }
+    empty
 }
 
 fn as_call_error(error: &TopologyError) -> CallError {

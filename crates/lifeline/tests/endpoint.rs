@@ -98,7 +98,10 @@ async fn round_trip(
     assert!(drained.account.deleted >= bodies.len() as u64, "{}", drained.account);
     let seen = seen.lock().unwrap();
     let once = once(&seen);
-    assert!(foreign().is_some() || once.len() == seen.len(), "the embedded queue hands out once what was deleted");
+    assert!(
+        foreign().is_some() || once.len() == seen.len(),
+        "the embedded queue hands out once what was deleted"
+    );
     once
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use consumer::{Context, Message};
+use consumer::{Context, Failure, Message};
 use scripted::{Endpoint, Fault};
 use tokio::time::Instant;
 
@@ -35,6 +35,30 @@ async fn a_hung_receive_leaves_the_worker_up() {
     stays_up(&consumer, 10 * MINUTE).await;
     assert!(consumer.readiness.reasons().iter().any(|(name, _)| *name == "aws"), "but not ready");
     assert_eq!(consumer.drain().await.account.received, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_queue_costs_little_more_than_its_long_polls_and_is_measured_again_when_something_comes() {
+    let aws = Endpoint::start().await;
+    let dead = aws.queue("dead").create();
+    let queue = aws.queue("events").visibility(2 * SECOND).dead_letters("dead", 1).create();
+    let handler = |message: Message, _: Context| async move {
+        if message.body == "poison" { Err(Failure::new("on purpose")) } else { Ok(()) }
+    };
+    let consumer = Consumer::start(&aws, "events", handler).await;
+    queue.put("one");
+    aws.wait_for(|_| queue.deleted() == ["one"], MINUTE).await;
+    tokio::time::sleep(2 * MINUTE).await;
+    let before = (aws.count("ReceiveMessage"), aws.count("GetQueueAttributes"));
+    tokio::time::sleep(20 * MINUTE).await;
+    let receives = aws.count("ReceiveMessage") - before.0;
+    let measures = aws.count("GetQueueAttributes") - before.1;
+    assert!((59..=61).contains(&receives), "one in 20 s, not {receives} in 20 min");
+    assert!(measures <= 12, "the topology every 5 minutes, not {measures} calls in 20 min");
+    queue.put("poison");
+    aws.wait_for(|_| dead.bodies() == ["poison"], MINUTE).await;
+    aws.wait_for(|_| consumer.metric("consumer_dead_letter_messages") == 1.0, 2 * MINUTE).await;
+    assert_eq!(consumer.drain().await.account, account(2, 1, 1, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]
