@@ -14,12 +14,19 @@ pub(crate) struct Crew {
     most: usize,
     wanted: AtomicUsize,
     changed: Notify,
+    /// Held by the poller that gathers room: see `Poller::room`.
+    pub(crate) gathering: tokio::sync::Mutex<()>,
 }
 
 impl Crew {
     /// One poller at first, at most `most`.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most: most.max(1), wanted: AtomicUsize::new(1), changed: Notify::new() }
+        Self {
+            most: most.max(1),
+            wanted: AtomicUsize::new(1),
+            changed: Notify::new(),
+            gathering: tokio::sync::Mutex::new(()),
+        }
     }
 
     pub(crate) fn most(&self) -> usize {

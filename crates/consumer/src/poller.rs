@@ -92,6 +92,8 @@ impl Poller<'_> {
 
     /// Room for one to ten messages.
     async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        // one at a time: what comes free would be dealt out one by one to all that wait, and each would ask for one message
+        let _turn = self.unless_draining(self.shared.crew.gathering.lock()).await?;
         let room = &self.shared.room;
         let mut first = self.unless_draining(Arc::clone(room).acquire_owned()).await?.ok()?;
         let wanted = LARGEST.min(self.shared.options.max_in_flight) - 1;

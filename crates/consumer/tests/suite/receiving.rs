@@ -277,3 +277,18 @@ async fn a_receive_asks_for_what_there_is_room_for() {
     assert!(aws.calls("ReceiveMessage").iter().all(|call| asked(call) <= 3));
     assert_eq!(consumer.drain().await.account, account(30, 30, 0, 0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn pollers_that_wait_for_room_do_not_share_it_out_by_ones() {
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").create();
+    queue.put_all((0..640).map(|n| n.to_string()));
+    let consumer =
+        Consumer::start_with(&aws, existing("events"), |b| b.max_in_flight(64).pollers(16), takes(SECOND))
+            .await;
+    aws.wait_for(|_| queue.deleted().len() == 640, 5 * MINUTE).await;
+    let receives = consumer.metric(r#"consumer_receive_calls_total{outcome="messages"}"#);
+    // 64 at the least; each time round the last of the room is less than ten
+    assert!(receives <= 100.0, "{receives} receives for 640 messages");
+    assert_eq!(consumer.drain().await.account, account(640, 640, 0, 0, 0));
+}
