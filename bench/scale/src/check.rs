@@ -18,7 +18,7 @@ use crate::sim::producer::{self, Input, batch};
 pub(crate) const BOUND: f64 = 0.10;
 
 /// A rate that needs less than this share of this machine's processor time is the wire's doing.
-const SHARE: f64 = 0.35;
+const SHARE: f64 = 0.2;
 
 /// Each run is for about so long, so that all of them take a few minutes.
 const RUN: f64 = 6.0;

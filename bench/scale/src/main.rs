@@ -18,8 +18,9 @@ mod sim;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::figures::Figures;
 use crate::programs::Programs;
@@ -66,7 +67,17 @@ enum What {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    match Asked::parse().what {
+    let mut terminate = signal(SignalKind::terminate())?;
+    // what is dropped with the work takes the programs that it started along
+    tokio::select! {
+        done = work(Asked::parse().what) => done,
+        _ = terminate.recv() => bail!("terminated"),
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+    }
+}
+
+async fn work(what: What) -> Result<()> {
+    match what {
         What::Check { bin, round_trips, only, write } => {
             let round_trips: Vec<_> = round_trips.into_iter().map(Duration::from_millis).collect();
             let programs = Programs::find(bin).await?;

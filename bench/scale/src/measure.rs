@@ -179,15 +179,15 @@ pub(crate) async fn drain(
 pub(crate) async fn publish(programs: &Programs, wire: Wire, input: Input) -> Result<Measured> {
     let bench = Bench::start(programs, wire).await?;
     let file = std::env::temp_dir().join(format!("scale-{}-{}.txt", std::process::id(), input.bytes));
+    let file = Lines(file);
     let line = "x".repeat(input.bytes) + "\n";
-    std::fs::write(&file, line.repeat(usize::try_from(input.messages)?))?;
+    std::fs::write(&file.0, line.repeat(usize::try_from(input.messages)?))?;
     let settings = [
         ("TOPIC_NAME", QUEUE.to_owned()),
         ("PROVISION", "true".to_owned()),
-        ("INPUT", file.display().to_string()),
+        ("INPUT", file.0.display().to_string()),
         ("PUBLISH_RATE", input.rate.unwrap_or(0.0).to_string()),
     ];
-    // started a message short of the end, for a producer that is done is gone
     let producer = programs.service("producer", bench.proxy.address(), &settings).await;
     let measured = match &producer {
         Ok(producer) => {
@@ -196,12 +196,20 @@ pub(crate) async fn publish(programs: &Programs, wire: Wire, input: Input) -> Re
         }
         Err(_) => Err(anyhow::anyhow!("the producer was done before it was looked at")),
     };
-    std::fs::remove_file(&file).ok();
     if let Ok(producer) = producer {
         producer.end().await?;
     }
     bench.endpoint.end().await?;
     measured
+}
+
+/// A file of input; it goes with this.
+struct Lines(std::path::PathBuf);
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
 }
 
 /// Reads the counter until it has come to the end. Time counts from the first call of `action`.

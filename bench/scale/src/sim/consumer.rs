@@ -403,3 +403,41 @@ impl Run {
         self.agenda.at(self.agenda.now + nanos(self.place.call()), Event::DeleteBack { call });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model;
+
+    fn far(round_trip: u64) -> Place {
+        Place {
+            round_trip: Duration::from_millis(round_trip),
+            setup_trips: 1,
+            service: Duration::from_millis(1),
+            message_cost: Duration::from_micros(20),
+            cores: 2,
+        }
+    }
+
+    #[test]
+    fn a_drain_comes_near_to_the_formulas_and_never_past_them() {
+        for (pollers, max_in_flight, handler) in [(4, 64, 0), (16, 500, 0), (64, 2000, 0), (16, 500, 100)] {
+            for round_trip in [20, 80] {
+                let pod = Pod { pollers, max_in_flight, handler: Duration::from_millis(handler) };
+                let model = model::drain(&pod, &far(round_trip)).messages;
+                let drained = run(pod, far(round_trip), Load::Backlog((model * 20.0) as u64));
+                let share = drained.course.steady_rate() / model;
+                assert!((0.85..1.03).contains(&share), "{pod:?} at {round_trip} ms: {share}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_run_and_every_message_is_deleted() {
+        let pod = Pod { pollers: 4, max_in_flight: 64, handler: Duration::from_millis(5) };
+        let load = Load::Arrivals { messages: 5000, rate: 500.0, seed: 7 };
+        let [one, other] = [(); 2].map(|()| run(pod, far(20), load));
+        assert_eq!((one.messages, one.waits.len()), (5000, 5000));
+        assert_eq!((one.receives, one.deletes, one.waits), (other.receives, other.deletes, other.waits));
+    }
+}
