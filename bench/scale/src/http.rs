@@ -29,6 +29,16 @@ impl Http {
         Ok(if answer.is_empty() { serde_json::Value::Null } else { serde_json::from_str(&answer)? })
     }
 
+    /// Asks SNS with a form.
+    pub(crate) async fn sns(&mut self, form: &str) -> Result<String> {
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+             content-length: {}\r\n\r\n",
+            form.len()
+        );
+        self.ask(&[&head, form].concat()).await
+    }
+
     pub(crate) async fn get(&mut self, path: &str) -> Result<String> {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n")).await
     }

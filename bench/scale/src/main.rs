@@ -1,10 +1,16 @@
 //! `scale`: how far one pod goes, how many are needed, and what that costs.
 
+mod autoscale;
+mod aws;
+mod chart;
 mod check;
+mod cluster;
+mod doc;
 mod figures;
 mod http;
 mod measure;
 mod model;
+mod plan;
 mod programs;
 mod rules;
 mod sim;
@@ -12,8 +18,9 @@ mod sim;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::figures::Figures;
 use crate::programs::Programs;
@@ -38,17 +45,52 @@ enum What {
         /// Only rows whose name contains this.
         #[arg(long)]
         only: Option<String>,
+        /// Keeps the table for docs/scale.md.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Fills figures.json from the benchmark's results, or by a short measurement of its own.
+    Figures {
+        /// The benchmark's results.json.
+        results: Option<PathBuf>,
+        /// Where lifeline, consumer and producer are; they are built where this is not said.
+        #[arg(long)]
+        bin: Option<PathBuf>,
+    },
+    /// Makes the tables of docs/scale.md and its charts.
+    Doc {
+        /// Says only whether they are stale.
+        #[arg(long)]
+        check: bool,
     },
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let figures = Figures::read()?;
-    match Asked::parse().what {
-        What::Check { bin, round_trips, only } => {
+    let mut terminate = signal(SignalKind::terminate())?;
+    // what is dropped with the work takes the programs that it started along
+    tokio::select! {
+        done = work(Asked::parse().what) => done,
+        _ = terminate.recv() => bail!("terminated"),
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+    }
+}
+
+async fn work(what: What) -> Result<()> {
+    match what {
+        What::Check { bin, round_trips, only, write } => {
             let round_trips: Vec<_> = round_trips.into_iter().map(Duration::from_millis).collect();
             let programs = Programs::find(bin).await?;
-            check::run(&programs, &figures, &round_trips, only.as_deref()).await
+            let choice = check::Choice { round_trips: &round_trips, only: only.as_deref(), write };
+            check::run(&programs, choice).await
         }
+        What::Figures { results, bin } => {
+            let figures = match results {
+                Some(results) => Figures::of_results(&results)?,
+                None => measure::figures(&Programs::find(bin).await?).await?,
+            };
+            figures.write()
+        }
+        What::Doc { check } => doc::run(check),
     }
 }

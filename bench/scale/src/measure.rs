@@ -9,11 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use wire::{Counts, Proxy, Wire};
 
+use crate::figures::{BODIES, Body, Figures, IN_FLIGHT};
 use crate::http::Http;
-use crate::programs::{Programs, Running};
+use crate::programs::{self, Programs, Running, Spent};
 use crate::sim::Course;
 use crate::sim::consumer::Pod;
-use crate::sim::producer::Input;
+use crate::sim::producer::{Input, batch};
 
 const QUEUE: &str = "scale";
 
@@ -28,6 +29,11 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) struct Measured {
     pub(crate) course: Course,
     pub(crate) counts: Counts,
+    /// Between the looks at which the steady part begins and ends.
+    pub(crate) cpu_us_per_message: f64,
+    /// What a message costs the endpoint and this process, which is the wire.
+    pub(crate) around_us_per_message: f64,
+    pub(crate) peak_mib: f64,
 }
 
 /// The endpoint, and where the wire to it begins.
@@ -44,13 +50,15 @@ impl Bench {
     }
 
     /// Fills the queue past the wire; its URL.
-    async fn fill(&self, messages: u64) -> Result<String> {
+    async fn fill(&self, messages: u64, bytes: usize) -> Result<String> {
         let mut http = Http::connect(self.endpoint.address).await?;
         let made = http.sqs("CreateQueue", &json!({"QueueName": QUEUE})).await?;
         let url = made["QueueUrl"].as_str().context("no QueueUrl")?.to_owned();
-        let body = "x".repeat(200);
-        let entries: Vec<_> = (0..10).map(|id| json!({"Id": id.to_string(), "MessageBody": body})).collect();
-        for _ in 0..messages / 10 {
+        let body = "x".repeat(bytes);
+        let batch = u64::try_from(batch(bytes))?;
+        let entries: Vec<_> =
+            (0..batch).map(|id| json!({"Id": id.to_string(), "MessageBody": body})).collect();
+        for _ in 0..messages / batch {
             http.sqs("SendMessageBatch", &json!({"QueueUrl": url, "Entries": entries})).await?;
         }
         Ok(url)
@@ -65,7 +73,7 @@ fn free() -> SocketAddr {
 pub(crate) async fn service(programs: &Programs, wire: Wire) -> Result<Duration> {
     let bench = Bench::start(programs, wire).await?;
     let calls = 40;
-    let url = bench.fill(calls * 10).await?;
+    let url = bench.fill(calls * 10, 200).await?;
     let mut http = Http::connect(bench.proxy.address()).await?;
     let mut took = Vec::new();
     for call in 0..calls {
@@ -88,10 +96,66 @@ pub(crate) async fn service(programs: &Programs, wire: Wire) -> Result<Duration>
     Ok(took[took.len() / 2].saturating_sub(wire.round_trip))
 }
 
-/// A consumer drains a queue of so many messages.
-pub(crate) async fn drain(programs: &Programs, wire: Wire, pod: Pod, messages: u64) -> Result<Measured> {
+/// The same of a publish that carries so many bytes.
+pub(crate) async fn publish_service(programs: &Programs, wire: Wire, bytes: usize) -> Result<Duration> {
     let bench = Bench::start(programs, wire).await?;
-    let url = bench.fill(messages).await?;
+    let mut http = Http::connect(bench.proxy.address()).await?;
+    http.sns(&format!("Action=CreateTopic&Version=2010-03-31&Name={QUEUE}")).await?;
+    let message = "x".repeat(bytes.min(crate::rules::BATCH_BYTES));
+    let topic = format!("arn%3Aaws%3Asns%3Aus-east-1%3A000000000000%3A{QUEUE}");
+    let mut took = Vec::new();
+    for _ in 0..20 {
+        let begun = Instant::now();
+        http.sns(&format!("Action=Publish&Version=2010-03-31&TopicArn={topic}&Message={message}")).await?;
+        took.push(begun.elapsed());
+    }
+    took.sort_unstable();
+    Ok(took[took.len() / 2].saturating_sub(wire.round_trip))
+}
+
+/// What a message costs, measured here: with [`IN_FLIGHT`] in flight and no wire.
+pub(crate) async fn figures(programs: &Programs) -> Result<Figures> {
+    let wire = Wire { round_trip: Duration::ZERO, setup_trips: 0 };
+    let pod = Pod { pollers: 4, max_in_flight: IN_FLIGHT, handler: Duration::ZERO };
+    let mut bodies = Vec::new();
+    for bytes in BODIES {
+        let messages = (400_000_000 / u64::try_from(bytes)?).clamp(1000, 60_000);
+        let drained = drain(programs, wire, pod, messages, bytes).await?;
+        let published = publish(programs, wire, Input { messages, bytes, rate: None }).await?;
+        bodies.push(Body {
+            bytes,
+            consumer_cpu_us: rounded(drained.cpu_us_per_message),
+            producer_cpu_us: rounded(published.cpu_us_per_message),
+            consumer_peak_mib: rounded(drained.peak_mib),
+            producer_peak_mib: rounded(published.peak_mib),
+        });
+    }
+    // as many as are held for long: each waits 160 ms for its calls
+    let far = Wire { round_trip: Duration::from_millis(80), setup_trips: 0 };
+    let many = Pod { pollers: 200, max_in_flight: 2000, handler: Duration::ZERO };
+    let held = drain(programs, far, many, 100_000, BODIES[0]).await?;
+    let more = held.peak_mib - bodies.first().map_or(0.0, |body| body.consumer_peak_mib);
+    Ok(Figures {
+        source: "`scale figures`, on a shared machine with two cores".to_owned(),
+        consumer_held_kib: rounded(more.max(0.0) * 1024.0 / (many.max_in_flight - IN_FLIGHT) as f64),
+        bodies,
+    })
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+/// A consumer drains a queue of so many messages.
+pub(crate) async fn drain(
+    programs: &Programs,
+    wire: Wire,
+    pod: Pod,
+    messages: u64,
+    bytes: usize,
+) -> Result<Measured> {
+    let bench = Bench::start(programs, wire).await?;
+    let url = bench.fill(messages, bytes).await?;
     let handler = SlowHandler::start(pod.handler).await?;
     let mut settings = vec![
         ("QUEUE_URL", url),
@@ -105,7 +169,7 @@ pub(crate) async fn drain(programs: &Programs, wire: Wire, pod: Pod, messages: u
     }
     let consumer = programs.service("consumer", bench.proxy.address(), &settings).await?;
     let measured =
-        watch(&bench.proxy, &consumer, "consumer_messages_deleted_total", "ReceiveMessage", messages).await;
+        watch(&bench, &consumer, "consumer_messages_deleted_total", "ReceiveMessage", messages).await;
     consumer.end().await?;
     bench.endpoint.end().await?;
     measured
@@ -115,24 +179,23 @@ pub(crate) async fn drain(programs: &Programs, wire: Wire, pod: Pod, messages: u
 pub(crate) async fn publish(programs: &Programs, wire: Wire, input: Input) -> Result<Measured> {
     let bench = Bench::start(programs, wire).await?;
     let file = std::env::temp_dir().join(format!("scale-{}-{}.txt", std::process::id(), input.bytes));
+    let file = Lines(file);
     let line = "x".repeat(input.bytes) + "\n";
-    std::fs::write(&file, line.repeat(usize::try_from(input.messages)?))?;
+    std::fs::write(&file.0, line.repeat(usize::try_from(input.messages)?))?;
     let settings = [
         ("TOPIC_NAME", QUEUE.to_owned()),
         ("PROVISION", "true".to_owned()),
-        ("INPUT", file.display().to_string()),
+        ("INPUT", file.0.display().to_string()),
         ("PUBLISH_RATE", input.rate.unwrap_or(0.0).to_string()),
     ];
-    // started a message short of the end, for a producer that is done is gone
     let producer = programs.service("producer", bench.proxy.address(), &settings).await;
     let measured = match &producer {
         Ok(producer) => {
             let name = "producer_messages_published_total";
-            watch(&bench.proxy, producer, name, "PublishBatch", input.messages).await
+            watch(&bench, producer, name, "PublishBatch", input.messages).await
         }
         Err(_) => Err(anyhow::anyhow!("the producer was done before it was looked at")),
     };
-    std::fs::remove_file(&file).ok();
     if let Ok(producer) = producer {
         producer.end().await?;
     }
@@ -140,9 +203,18 @@ pub(crate) async fn publish(programs: &Programs, wire: Wire, input: Input) -> Re
     measured
 }
 
+/// A file of input; it goes with this.
+struct Lines(std::path::PathBuf);
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
 /// Reads the counter until it has come to the end. Time counts from the first call of `action`.
 async fn watch(
-    proxy: &Proxy,
+    bench: &Bench,
     service: &Running,
     counter: &str,
     action: &str,
@@ -152,9 +224,11 @@ async fn watch(
     let started = Instant::now();
     let mut begun = None;
     let (mut course, mut done) = (Course::default(), 0);
+    let mut spent: Vec<(u64, Spent, Duration)> = Vec::new();
+    let around = || Some(bench.endpoint.spent()?.cpu + programs::own_cpu()?);
     while done < messages {
         ensure!(started.elapsed() < PATIENCE, "{done} of {messages} after {PATIENCE:?}");
-        if begun.is_none() && proxy.counts().of(action) > 0 {
+        if begun.is_none() && bench.proxy.counts().of(action) > 0 {
             begun = Some(Instant::now());
         }
         let at = Instant::now();
@@ -168,11 +242,21 @@ async fn watch(
             && now > done
         {
             course.note(u64::try_from((at - begun).as_nanos())?, now);
+            spent.extend(service.spent().zip(around()).map(|(own, around)| (now, own, around)));
         }
         done = now;
         tokio::time::sleep(LOOK).await;
     }
-    Ok(Measured { course, counts: proxy.counts() })
+    let (first, last) =
+        (spent.first().copied().unwrap_or_default(), spent.last().copied().unwrap_or_default());
+    let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / last.0.saturating_sub(first.0).max(1) as f64;
+    Ok(Measured {
+        course,
+        counts: bench.proxy.counts(),
+        cpu_us_per_message: each(last.1.cpu.saturating_sub(first.1.cpu)),
+        around_us_per_message: each(last.2.saturating_sub(first.2)),
+        peak_mib: last.1.peak_mib,
+    })
 }
 
 /// A service that answers each post after a while: what `HANDLER=http` stands before.

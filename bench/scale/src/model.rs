@@ -3,13 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::rules::{AIR_BYTES, BATCH, IN_AIR};
 use crate::sim::Place;
 use crate::sim::consumer::Pod;
 use crate::sim::producer::batch;
 
 /// What stops a pod first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Bound {
     /// Each poller brings ten messages a round trip.
     Pollers,

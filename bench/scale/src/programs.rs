@@ -23,6 +23,14 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
 }
 
+/// What a process has used.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Spent {
+    /// To a hundredth of a second.
+    pub(crate) cpu: Duration,
+    pub(crate) peak_mib: f64,
+}
+
 impl Programs {
     /// Those of `folder`, or freshly built ones.
     pub(crate) async fn find(folder: Option<PathBuf>) -> Result<Self> {
@@ -117,7 +125,29 @@ impl Running {
         Ok(value.parse::<f64>()? as u64)
     }
 
+    /// What it has used so far; `None` when it is gone.
+    pub(crate) fn spent(&self) -> Option<Spent> {
+        let process = Path::new("/proc").join(self.child.id()?.to_string());
+        let status = std::fs::read_to_string(process.join("status")).ok()?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let peak: f64 = peak.trim().trim_end_matches(" kB").parse().ok()?;
+        Some(Spent { cpu: cpu(&process)?, peak_mib: peak / 1024.0 })
+    }
+
     pub(crate) async fn end(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
     }
+}
+
+/// Processor time of this process so far.
+pub(crate) fn own_cpu() -> Option<Duration> {
+    cpu(Path::new("/proc/self"))
+}
+
+fn cpu(process: &Path) -> Option<Duration> {
+    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+    // the second field is a name in parentheses; utime and stime are the 14th and 15th, in hundredths of a second
+    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11).map(str::parse::<u64>);
+    let ticks = fields.next()?.ok()? + fields.next()?.ok()?;
+    Some(Duration::from_millis(ticks * 10))
 }

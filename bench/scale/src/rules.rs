@@ -11,6 +11,9 @@ pub(crate) const BATCH: usize = 10;
 /// How long a poller with room for one waits for more.
 pub(crate) const ROOM_LINGER: Duration = Duration::from_millis(5);
 
+/// Whether one poller at a time gathers room, or all that wait share what comes free.
+pub(crate) const IN_TURN: bool = false;
+
 /// How long a delete waits for company.
 pub(crate) const DELETE_LINGER: Duration = Duration::from_millis(3);
 
@@ -29,9 +32,6 @@ pub(crate) const AIR_BYTES: usize = 2 << 20;
 /// Bytes in one publish: SNS' default for a topic.
 pub(crate) const BATCH_BYTES: usize = 262_144;
 
-/// A lease is extended when two thirds of it are over; `SQS`' default lease is 30 s.
-pub(crate) const EXTENDED_AFTER: Duration = Duration::from_secs(20);
-
 #[cfg(test)]
 mod tests {
     /// File, what must stand in it, and why.
@@ -39,7 +39,6 @@ mod tests {
         ("consumer/src/batch.rs", "LARGEST: usize = 10;"),
         ("consumer/src/poller.rs", "ROOM_LINGER: Duration = Duration::from_millis(5);"),
         ("consumer/src/deletes.rs", "LINGER: Duration = Duration::from_millis(3);"),
-        ("consumer/src/lease.rs", "visibility * 2 / 3"),
         ("producer/src/queue.rs", "MAX_ENTRIES: usize = 10;"),
         ("producer/src/publisher.rs", "in_air: 16,"),
         ("producer/src/window.rs", "width: widest.min(4.0)"),

@@ -11,7 +11,7 @@ use super::pool::Pool;
 use super::processor::Processor;
 use super::room::Room;
 use super::{Course, Place, Time, nanos, timer};
-use crate::rules::{BATCH, DELETE_LINGER, ROOM_LINGER};
+use crate::rules::{BATCH, DELETE_LINGER, IN_TURN, ROOM_LINGER};
 
 /// A consumer's settings and handler.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,6 +73,7 @@ pub(crate) fn run(pod: Pod, place: Place, load: Load) -> Drained {
 
 enum Event {
     Arrive,
+    Turn { poller: usize },
     RoomLingered { poller: usize, turn: u64 },
     PollConnected,
     ReceiveArrives { poller: usize },
@@ -89,6 +90,8 @@ enum Event {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Doing {
     Home,
+    /// Waits for its turn to gather room.
+    Turn,
     /// Waits for its first permit.
     First,
     /// Has one and waits for the rest.
@@ -115,11 +118,13 @@ struct Run {
     turns: Vec<u64>,
     wanted: usize,
     room: Room,
+    gathering: Option<usize>,
+    line: VecDeque<usize>,
     polls: Pool,
     // the deletes
     inbox: usize,
     batch: u64,
-    gathering: bool,
+    lingering: bool,
     others: Pool,
     calls: Vec<usize>,
     processor: Processor,
@@ -147,10 +152,12 @@ impl Run {
             turns: vec![0; pod.pollers],
             wanted: 1,
             room: Room::new(pod.max_in_flight),
+            gathering: None,
+            line: VecDeque::new(),
             polls: Pool::default(),
             inbox: 0,
             batch: 0,
-            gathering: false,
+            lingering: false,
             others: Pool::default(),
             calls: Vec::new(),
             processor: Processor::new(place.cores),
@@ -167,6 +174,7 @@ impl Run {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Arrive => self.arrive(),
+            Event::Turn { poller } => self.gather(poller),
             Event::RoomLingered { poller, turn } => self.room_lingered(poller, turn),
             Event::PollConnected => {
                 if let Some(poller) = self.polls.free() {
@@ -178,7 +186,7 @@ impl Run {
             Event::Received { poller, arrivals } => self.received(poller, &arrivals),
             Event::Handled { messages } => self.handled(messages),
             Event::FlushDeletes { batch } => {
-                if self.gathering && self.batch == batch {
+                if self.lingering && self.batch == batch {
                     self.send_deletes();
                 }
             }
@@ -254,6 +262,17 @@ impl Run {
             self.doing[poller] = Doing::Home;
             return;
         }
+        if IN_TURN {
+            self.doing[poller] = Doing::Turn;
+            if self.gathering.is_some() {
+                return self.line.push_back(poller);
+            }
+            self.gathering = Some(poller);
+        }
+        self.gather(poller);
+    }
+
+    fn gather(&mut self, poller: usize) {
         self.doing[poller] = Doing::First;
         if self.room.take(poller, 1) {
             self.has_first(poller);
@@ -296,6 +315,12 @@ impl Run {
 
     fn receive(&mut self, poller: usize, asked: usize) {
         self.doing[poller] = Doing::Air(asked);
+        if self.gathering == Some(poller) {
+            self.gathering = self.line.pop_front();
+            if let Some(next) = self.gathering {
+                self.agenda.at(self.agenda.now, Event::Turn { poller: next });
+            }
+        }
         self.out.receives += 1;
         if self.polls.take(poller) {
             self.send_receive(poller);
@@ -355,8 +380,8 @@ impl Run {
         while self.inbox >= BATCH {
             self.send_deletes();
         }
-        if self.inbox > 0 && !self.gathering {
-            self.gathering = true;
+        if self.inbox > 0 && !self.lingering {
+            self.lingering = true;
             let flush = timer(self.agenda.now + nanos(DELETE_LINGER));
             self.agenda.at(flush, Event::FlushDeletes { batch: self.batch });
         }
@@ -366,7 +391,7 @@ impl Run {
         let messages = self.inbox.min(BATCH);
         self.inbox -= messages;
         self.batch += 1;
-        self.gathering = false;
+        self.lingering = false;
         self.out.deletes += 1;
         self.calls.push(messages);
         let call = self.calls.len() - 1;
@@ -376,5 +401,43 @@ impl Run {
 
     fn send_delete(&mut self, call: usize) {
         self.agenda.at(self.agenda.now + nanos(self.place.call()), Event::DeleteBack { call });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model;
+
+    fn far(round_trip: u64) -> Place {
+        Place {
+            round_trip: Duration::from_millis(round_trip),
+            setup_trips: 1,
+            service: Duration::from_millis(1),
+            message_cost: Duration::from_micros(20),
+            cores: 2,
+        }
+    }
+
+    #[test]
+    fn a_drain_comes_near_to_the_formulas_and_never_past_them() {
+        for (pollers, max_in_flight, handler) in [(4, 64, 0), (16, 500, 0), (64, 2000, 0), (16, 500, 100)] {
+            for round_trip in [20, 80] {
+                let pod = Pod { pollers, max_in_flight, handler: Duration::from_millis(handler) };
+                let model = model::drain(&pod, &far(round_trip)).messages;
+                let drained = run(pod, far(round_trip), Load::Backlog((model * 20.0) as u64));
+                let share = drained.course.steady_rate() / model;
+                assert!((0.85..1.03).contains(&share), "{pod:?} at {round_trip} ms: {share}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_run_and_every_message_is_deleted() {
+        let pod = Pod { pollers: 4, max_in_flight: 64, handler: Duration::from_millis(5) };
+        let load = Load::Arrivals { messages: 5000, rate: 500.0, seed: 7 };
+        let [one, other] = [(); 2].map(|()| run(pod, far(20), load));
+        assert_eq!((one.messages, one.waits.len()), (5000, 5000));
+        assert_eq!((one.receives, one.deletes, one.waits), (other.receives, other.deletes, other.waits));
     }
 }

@@ -79,9 +79,4 @@ impl Course {
             _ => 0.0,
         }
     }
-
-    /// Messages a second from the first call to the last answer.
-    pub(crate) fn whole_rate(&self) -> f64 {
-        self.done.last().map_or(0.0, |(at, all)| *all as f64 * 1e9 / (*at).max(1) as f64)
-    }
 }

@@ -165,3 +165,38 @@ impl Run {
 pub(crate) fn batch(bytes: usize) -> usize {
     (BATCH_BYTES / bytes.max(1)).clamp(1, BATCH)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model;
+    use std::time::Duration;
+
+    const FAR: Place = Place {
+        round_trip: Duration::from_millis(80),
+        setup_trips: 1,
+        service: Duration::from_millis(1),
+        message_cost: Duration::from_micros(20),
+        cores: 2,
+    };
+
+    #[test]
+    fn as_fast_as_it_goes_is_as_fast_as_the_formulas_say() {
+        for bytes in [200, 10_000, 100_000, 200_000] {
+            let model = model::publish(bytes, &FAR).messages;
+            let input = Input { messages: (model * 20.0) as u64, bytes, rate: None };
+            let published = run(input, FAR);
+            let share = published.course.steady_rate() / model;
+            assert!((0.95..1.03).contains(&share), "{bytes}: {share}");
+            assert_eq!(published.messages, input.messages);
+        }
+    }
+
+    #[test]
+    fn a_slow_input_goes_in_the_batches_that_its_linger_fills() {
+        let input = Input { messages: 1000, bytes: 200, rate: Some(1000.0) };
+        let near = Place { round_trip: Duration::from_millis(10), ..FAR };
+        let calls = run(input, near).calls;
+        assert!((150..=200).contains(&calls), "{calls} calls: some six messages in 5 ms");
+    }
+}
