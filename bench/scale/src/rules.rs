@@ -12,7 +12,7 @@ pub(crate) const BATCH: usize = 10;
 pub(crate) const ROOM_LINGER: Duration = Duration::from_millis(5);
 
 /// Whether one poller at a time gathers room, or all that wait share what comes free.
-pub(crate) const IN_TURN: bool = false;
+pub(crate) const IN_TURN: bool = true;
 
 /// How long a delete waits for company.
 pub(crate) const DELETE_LINGER: Duration = Duration::from_millis(3);
