@@ -61,7 +61,8 @@ async fn drain(config: &SdkConfig, in_flight: usize) -> Result<()> {
         });
     }
     while let Some(ended) = loops.join_next().await {
-        ended??;
+        let ended: Result<()> = ended?;
+        ended?;
     }
     Ok(())
 }

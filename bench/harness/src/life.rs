@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::contender::{Contender, Job};
-use crate::handled::Ear;
 use crate::lab::Lab;
 use crate::results::{Calls, Idle};
 use crate::stage::{Delivery, Endpoint, Stage, Wire};
@@ -32,10 +31,9 @@ async fn put(lab: &Lab, contender: Contender, count: u64) -> Result<(Endpoint, S
 /// Milliseconds from exec to the first message handled, of a queue that holds one.
 pub async fn first_message(lab: &Lab, contender: Contender, in_flight: usize) -> Result<f64> {
     let (_endpoint, stage) = put(lab, contender, 1).await?;
-    let fifo = lab.fifo("handled")?;
-    let ear = Ear::at(&fifo)?;
+    let ear = lab.ear()?;
     let began = Instant::now();
-    let _running = lab.start(contender, &stage, in_flight, Job::Tell(&fifo))?;
+    let _running = lab.start(contender, &stage, in_flight, Job::Tell(ear.path()))?;
     ear.hear(1, STARTED_WITHIN).await?;
     Ok(began.elapsed().as_secs_f64() * 1e3)
 }

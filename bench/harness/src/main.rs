@@ -206,8 +206,8 @@ impl Growth {
         if self.ten_million {
             backlogs.push(10_000_000);
         }
-        let by_backlog = backlogs.into_iter().map(|backlog| (backlog, 8));
-        let by_pollers = self.pollers.iter().map(|pollers| (60_000, *pollers));
+        let by_backlog = backlogs.into_iter().map(|backlog| (backlog, growth::POLLERS));
+        let by_pollers = self.pollers.iter().map(|pollers| (growth::QUEUE, *pollers));
         let mut grown = Vec::new();
         for (backlog, pollers) in by_backlog.chain(by_pollers) {
             let rounds = if backlog > 1_000_000 { 1 } else { self.rounds };
