@@ -45,12 +45,20 @@ pub async fn compare(lab: &Lab, contenders: &[Contender], effort: Effort, result
     say("idle: all at once");
     let resting: Vec<_> = contenders.iter().copied().filter(|c| *c != Contender::LifelineInfo).collect();
     match idle(lab, &resting, CENTRE.0, effort.idle).await {
-        Ok(idles) => {
-            for (idle, stop) in idles {
-                if let Some(life) = results.lives.iter_mut().find(|life| life.contender == idle.contender) {
-                    life.stop_idle.push(stop);
+        Ok(rests) => {
+            for rest in rests {
+                match rest {
+                    Ok((idle, stop)) => {
+                        let mut lives = results.lives.iter_mut();
+                        if let Some(life) = lives.find(|life| life.contender == idle.contender) {
+                            life.stop_idle.push(stop);
+                        }
+                        results.idles.push(idle);
+                    }
+                    Err((contender, error)) => {
+                        fail(results, &format!("idle: {}", contender.name()), &error);
+                    }
                 }
-                results.idles.push(idle);
             }
         }
         Err(error) => fail(results, "idle", &error),
@@ -88,7 +96,8 @@ async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results
                 continue;
             }
             for (in_flight, body) in cells_of(contender, way, effort.quick) {
-                let plan = Plan { contender, way, in_flight, body, seconds: effort.seconds };
+                let seconds = effort.seconds * contender.warming();
+                let plan = Plan { contender, way, in_flight, body, seconds };
                 planned.push((plan, plan.cell(), true));
             }
         }
@@ -149,8 +158,12 @@ async fn lives(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mu
     for _ in 0..effort.rounds {
         for life in &mut lives {
             let name = life.contender.name();
-            if let Some(millis) =
-                tried(results, &format!("first message: {name}"), first_message(lab, life.contender, CENTRE.0)).await
+            if let Some(millis) = tried(
+                results,
+                &format!("first message: {name}"),
+                first_message(lab, life.contender, CENTRE.0),
+            )
+            .await
             {
                 life.first_message.push(millis);
             }

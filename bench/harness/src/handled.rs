@@ -18,6 +18,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use crate::process::Running;
+
 const DIGITS: usize = 20;
 const STOP: &str = "stop";
 
@@ -52,10 +54,11 @@ impl Ear {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many were handled.
-    pub async fn hear(&self, count: u64, within: Duration) -> Result<()> {
+    /// Waits until so many were handled by it.
+    pub async fn hear(&self, from: &mut Running, count: u64, within: Duration) -> Result<()> {
         let began = Instant::now();
         while self.count() < count {
+            from.must_run()?;
             if began.elapsed() > within {
                 bail!("{} messages of {count} were handled in {within:?}", self.count());
             }

@@ -76,8 +76,7 @@ impl Lab {
     /// A fresh endpoint with a stage on it.
     pub async fn set(&self, delivery: Delivery) -> Result<(Endpoint, Stage)> {
         let program = self.programs.services.join("lifeline");
-        let endpoint =
-            Endpoint::start(&program, &self.pin("0"), self.endpoint.as_deref(), &self.log).await?;
+        let endpoint = Endpoint::start(&program, &self.pin("0"), self.endpoint.as_deref(), &self.log).await?;
         self.named.set(self.named.get() + 1);
         let name = format!("bench-{}-{}", std::process::id(), self.named.get());
         let stage = Stage::set(&endpoint.url, &name, delivery).await.context("setting the stage")?;
@@ -85,7 +84,13 @@ impl Lab {
     }
 
     /// Starts a contender.
-    pub fn start(&self, contender: Contender, stage: &Stage, in_flight: usize, job: Job<'_>) -> Result<Running> {
+    pub fn start(
+        &self,
+        contender: Contender,
+        stage: &Stage,
+        in_flight: usize,
+        job: Job<'_>,
+    ) -> Result<Running> {
         let command = contender.command(&self.programs, stage, in_flight, job);
         self.launch(command)
     }
@@ -101,7 +106,8 @@ impl Lab {
         if let Some((_, path)) = self.inputs.borrow().iter().find(|(of, _)| *of == kind) {
             return Ok(path.clone());
         }
-        let path = self.scratch.path().join(format!("lines-{body}-{count}{}", if tasks { "-tasks" } else { "" }));
+        let path =
+            self.scratch.path().join(format!("lines-{body}-{count}{}", if tasks { "-tasks" } else { "" }));
         if tasks {
             let plain = self.scratch.path().join("plain");
             write_lines(&plain, body, count)?;

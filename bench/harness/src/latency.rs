@@ -32,7 +32,7 @@ const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(20);
 
 /// In the order in which it is dropped: a contender that is killed tells no more.
 struct Set {
-    _running: Running,
+    running: Running,
     ear: Ear,
     stage: Stage,
     form: Form,
@@ -44,10 +44,12 @@ async fn ready(lab: &Lab, contender: Contender, in_flight: usize) -> Result<Set>
     let delivery = if contender.reads_tasks() { Delivery::Raw } else { Delivery::Wrapped };
     let (endpoint, stage) = lab.set(delivery).await?;
     let (ear, form) = (lab.ear()?, lab.form(contender).await?);
-    let running = lab.start(contender, &stage, in_flight, Job::Tell(ear.path()))?;
+    let mut running = lab.start(contender, &stage, in_flight, Job::Tell(ear.path()))?;
     stage.publish(vec![form.message(BODY)]).await?;
-    ear.hear(1, STARTED_WITHIN).await.with_context(|| format!("{} did not start", contender.name()))?;
-    Ok(Set { _running: running, ear, stage, form, _endpoint: endpoint })
+    ear.hear(&mut running, 1, STARTED_WITHIN)
+        .await
+        .with_context(|| format!("{} did not start", contender.name()))?;
+    Ok(Set { running, ear, stage, form, _endpoint: endpoint })
 }
 
 /// Ten a second for so many seconds.
@@ -74,7 +76,7 @@ async fn at_rate(
     rate: f64,
     seconds: f64,
 ) -> Result<Latency> {
-    let set = ready(lab, contender, in_flight).await?;
+    let mut set = ready(lab, contender, in_flight).await?;
     let total = (rate * seconds) as u64;
     let mut calls = JoinSet::new();
     let began = Instant::now();
@@ -97,7 +99,7 @@ async fn at_rate(
     while let Some(ended) = calls.join_next().await {
         ended??;
     }
-    set.ear.hear(total + 1, CAUGHT_UP_WITHIN).await?;
+    set.ear.hear(&mut set.running, total + 1, CAUGHT_UP_WITHIN).await?;
     // the first message waited for the start
     let millis = set.ear.close()?.split_off(1);
     Ok(Latency { contender, in_flight, load, rate, millis })

@@ -164,7 +164,8 @@ impl Common {
         let path = self.output.out.join("results.json");
         let mut results = if more && path.exists() { Results::read(&path)? } else { Results::default() };
         for fact in &self.about {
-            let (name, value) = fact.split_once('=').with_context(|| format!("--about {fact}: NAME=VALUE"))?;
+            let (name, value) =
+                fact.split_once('=').with_context(|| format!("--about {fact}: NAME=VALUE"))?;
             results.about.insert(name.to_owned(), value.to_owned());
         }
         let endpoint = self.endpoint.as_deref().unwrap_or("lifeline aws, fresh for every run");

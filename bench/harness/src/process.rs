@@ -35,11 +35,7 @@ impl Running {
         Self::spawn(command, log, |_| Ok(Stdio::piped()))
     }
 
-    fn spawn(
-        mut command: Command,
-        log: &Path,
-        stdout: impl Fn(&fs::File) -> Result<Stdio>,
-    ) -> Result<Self> {
+    fn spawn(mut command: Command, log: &Path, stdout: impl Fn(&fs::File) -> Result<Stdio>) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let out = fs::File::options().create(true).append(true).open(log)?;
         command.stdin(Stdio::null()).stdout(stdout(&out)?).stderr(out).process_group(0);
@@ -74,7 +70,9 @@ impl Running {
             let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
             for thread in threads.flatten() {
                 let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-                tree.extend(children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw));
+                tree.extend(
+                    children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw),
+                );
             }
         }
         tree

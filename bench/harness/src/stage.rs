@@ -184,6 +184,8 @@ impl Stage {
     pub fn environment(&self, command: &mut Command) {
         command
             .envs(SIGNED_AS.map(|(name, default)| (name, variable(name, default))))
+            // botocore knows the region by this name alone
+            .env("AWS_DEFAULT_REGION", variable(SIGNED_AS[0].0, SIGNED_AS[0].1))
             .env("AWS_ENDPOINT_URL", &self.endpoint)
             .env("TOPIC_ARN", &self.topic_arn)
             .env("QUEUE_URL", &self.queue_url);
@@ -209,7 +211,9 @@ impl Stage {
         let entries: Result<Vec<_>, _> = messages
             .into_iter()
             .enumerate()
-            .map(|(n, message)| PublishBatchRequestEntry::builder().id(n.to_string()).message(message).build())
+            .map(|(n, message)| {
+                PublishBatchRequestEntry::builder().id(n.to_string()).message(message).build()
+            })
             .collect();
         let batch = self.sns.publish_batch().topic_arn(&self.topic_arn);
         let answer = batch.set_publish_batch_request_entries(Some(entries?)).send().await?;
@@ -228,8 +232,12 @@ impl Stage {
 }
 
 async fn arn(sqs: &aws_sdk_sqs::Client, url: &str) -> Result<String> {
-    let asked =
-        sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::QueueArn).send().await?;
+    let asked = sqs
+        .get_queue_attributes()
+        .queue_url(url)
+        .attribute_names(QueueAttributeName::QueueArn)
+        .send()
+        .await?;
     asked.attributes.unwrap_or_default().remove(&QueueAttributeName::QueueArn).context("a queue without ARN")
 }
 

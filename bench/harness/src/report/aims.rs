@@ -26,7 +26,12 @@ pub fn all(results: &Results) -> Vec<Aim> {
     let bare = cpu(drain(Contender::Bare));
     let over = |peer: Contender| ratio(cpu(drain(peer)), ours);
     let mut aims = vec![
-        most("consumer: processor time of a message at most 1.15 × the bare loop's", ratio(ours, bare), 1.15, "×"),
+        most(
+            "consumer: processor time of a message at most 1.15 × the bare loop's",
+            ratio(ours, bare),
+            1.15,
+            "×",
+        ),
         least(
             "consumer: drain rate at least 0.95 × the bare loop's",
             ratio(rate(drain(Contender::Lifeline)), rate(drain(Contender::Bare))),
@@ -44,7 +49,12 @@ pub fn all(results: &Results) -> Vec<Aim> {
         ),
     ];
     let idle = results.idles.iter().find(|idle| idle.contender == Contender::Lifeline);
-    aims.push(most("idle: under 0.2 % of a core", idle.map(|idle| idle.cpu / idle.seconds * 100.0), 0.2, " %"));
+    aims.push(most(
+        "idle: under 0.2 % of a core",
+        idle.map(|idle| idle.cpu / idle.seconds * 100.0),
+        0.2,
+        " %",
+    ));
     aims.push(most(
         "idle: one call in 20 s",
         idle.and_then(|idle| Some(idle.calls? as f64 / (idle.seconds / 20.0).max(1.0))),
@@ -66,7 +76,12 @@ pub fn all(results: &Results) -> Vec<Aim> {
         results.calls.iter().find(of).map(crate::results::Calls::per_message)
     };
     // ten to a call is what SNS allows, and a last call may be short
-    aims.push(most("publisher: as much a call as SNS allows", calls(Contender::Lifeline), 0.105, " calls a message"));
+    aims.push(most(
+        "publisher: as much a call as SNS allows",
+        calls(Contender::Lifeline),
+        0.105,
+        " calls a message",
+    ));
     aims.push(flat(results, "cost of a message flat from 1,000 messages in the queue to the most", |run| {
         run.span.cpu_micros()
     }));
@@ -97,7 +112,8 @@ fn flat(results: &Results, asks: &'static str, of: impl Fn(&crate::results::Grow
     backlogs.dedup();
     let median = |backlog| {
         let runs = results.growth.iter().filter(|run| {
-            (run.contender, run.backlog, run.pollers) == (Contender::Lifeline, backlog, crate::growth::POLLERS)
+            (run.contender, run.backlog, run.pollers)
+                == (Contender::Lifeline, backlog, crate::growth::POLLERS)
         });
         spread(runs.map(&of)).map(|all| all.median)
     };

@@ -73,7 +73,8 @@ pub fn bars(title: &str, bars: &[Bar], number: impl Fn(f64) -> String) -> String
                 x(most)
             );
         }
-        let _ = writeln!(out, r#"<text x="{:.1}" y="{:.1}">{}</text>"#, label + 6.0, y + 11.0, number(bar.value));
+        let _ =
+            writeln!(out, r#"<text x="{:.1}" y="{:.1}">{}</text>"#, label + 6.0, y + 11.0, number(bar.value));
     }
     out.push_str("</svg>\n");
     out
@@ -83,7 +84,12 @@ pub fn bars(title: &str, bars: &[Bar], number: impl Fn(f64) -> String) -> String
 pub type Line = (String, Vec<(f64, f64)>);
 
 /// Lines over a logarithmic axis, from nothing upwards.
-pub fn lines(title: &str, lines: &[Line], across: impl Fn(f64) -> String, up: impl Fn(f64) -> String) -> String {
+pub fn lines(
+    title: &str,
+    lines: &[Line],
+    across: impl Fn(f64) -> String,
+    up: impl Fn(f64) -> String,
+) -> String {
     let (left, bottom, body) = (70.0, 36.0, 260.0);
     let height = body + 16.0;
     let mut out = card(title, height);

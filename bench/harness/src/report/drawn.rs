@@ -19,9 +19,19 @@ pub fn all(results: &Results) -> Vec<(&'static str, String)> {
     let drained = |figure: fn(&Cell) -> Option<Spread>| of(&results.drains, figure);
     let published = |figure: fn(&Cell) -> Option<Spread>| of(&results.publishes, figure);
     keep("drain-rate.svg", format!("Drained, messages a second ({centre})"), drained(Cell::rate), short);
-    keep("drain-processor-time.svg", format!("Draining, processor µs a message ({centre})"), drained(Cell::cpu), short);
+    keep(
+        "drain-processor-time.svg",
+        format!("Draining, processor µs a message ({centre})"),
+        drained(Cell::cpu),
+        short,
+    );
     keep("drain-memory.svg", format!("Draining, peak memory in MB ({centre})"), drained(Cell::peak), short);
-    keep("publish-rate.svg", format!("Published, messages a second ({centre})"), published(Cell::rate), short);
+    keep(
+        "publish-rate.svg",
+        format!("Published, messages a second ({centre})"),
+        published(Cell::rate),
+        short,
+    );
     let title = format!("Publishing, processor µs a message ({centre})");
     keep("publish-processor-time.svg", title, published(Cell::cpu), short);
     keep("latency.svg", "Published to handled, p99 in ms at 10 a second".to_owned(), latency(results), short);
@@ -92,7 +102,10 @@ fn grown(runs: &[Grown]) -> Vec<(&'static str, String)> {
             ),
         ),
         ("growth-pollers.svg", lines("Messages a second, by pollers", &rates, short, short)),
-        ("growth-endpoint.svg", lines("The endpoint's use in % of one core, by pollers", &cores, short, short)),
+        (
+            "growth-endpoint.svg",
+            lines("The endpoint's use in % of one core, by pollers", &cores, short, short),
+        ),
     ]
 }
 

@@ -77,7 +77,8 @@ fn centre(page: &mut String, results: &Results) {
              message | endpoint, of one core |\n| --- | --- | --- | --- | --- | --- | --- |"
         );
         for cell in here {
-            let to_ours = cell.cpu().zip(ours).map_or(String::new(), |(c, o)| format!("{:.2} ×", c.median / o.median));
+            let to_ours =
+                cell.cpu().zip(ours).map_or(String::new(), |(c, o)| format!("{:.2} ×", c.median / o.median));
             let calls = results.calls.iter().find(|calls| {
                 (calls.contender, calls.drained, calls.in_flight, calls.body)
                     == (cell.contender, way == "Draining", cell.in_flight, cell.body)
@@ -142,7 +143,8 @@ fn latencies(page: &mut String, results: &Results) {
          --- | --- | --- |"
     );
     let bare = |of: &Latency| {
-        let own = |l: &&Latency| (l.contender, l.in_flight, l.load) == (Contender::Bare, of.in_flight, of.load);
+        let own =
+            |l: &&Latency| (l.contender, l.in_flight, l.load) == (Contender::Bare, of.in_flight, of.load);
         percentile(&results.latencies.iter().find(own)?.millis, 99.0)
     };
     let mut sorted: Vec<_> = results.latencies.iter().collect();
@@ -175,7 +177,11 @@ fn lives(page: &mut String, lives: &[Life]) {
         "| | exec to the first message handled | SIGTERM to exit, busy | SIGTERM to exit, idle |\n| --- | --- | --- | --- |"
     );
     for life in lives {
-        let of = |all: &[f64]| tenths(spread(all.iter().copied()));
+        let most = crate::life::STOPPED_WITHIN.as_secs_f64() * 1e3;
+        let of = |all: &[f64]| match spread(all.iter().copied()) {
+            Some(times) if times.median >= most => format!("over {}", thousands(most)),
+            times => tenths(times),
+        };
         let _ = writeln!(
             page,
             "| {} | {} | {} | {} |",
@@ -236,7 +242,8 @@ fn growth(page: &mut String, growth: &[Grown]) {
             whole(of(|run| run.span.rate())),
             tenths(of(|run| run.span.cpu_micros())),
             tenths(of(|run| run.span.endpoint_micros())),
-            of(|run| run.span.endpoint_cores()).map_or("-".to_owned(), |c| format!("{:.0} %", c.median * 100.0)),
+            of(|run| run.span.endpoint_cores())
+                .map_or("-".to_owned(), |c| format!("{:.0} %", c.median * 100.0)),
             tenths(of(|run| run.peak_kb as f64 * 1024.0 / 1e6)),
         );
     }
