@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 /// How often an end is looked for.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// A running process; dropped, its group is killed.
+/// A running process; dropped, it is killed with its group and its children.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -113,8 +113,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // its children may outlive it, in its group
+        // its children may outlive it, and may have left its group
+        let tree = self.tree();
         killpg(self.pid(), Signal::SIGKILL).ok();
+        tree.into_iter().skip(1).for_each(|child| drop(kill(child, Signal::SIGKILL)));
         self.child.wait().ok();
     }
 }
