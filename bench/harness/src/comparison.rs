@@ -76,16 +76,21 @@ pub fn say(what: &str) {
     eprintln!("{what}");
 }
 
-fn cells_of(contender: Contender, way: Way, quick: bool) -> Vec<(usize, usize)> {
+fn cells_of(contender: Contender, quick: bool) -> Vec<(usize, usize)> {
     if quick || contender == Contender::LifelineInfo {
         return vec![CENTRE];
     }
     if contender.is_principal() {
         return BODIES.into_iter().flat_map(|body| IN_FLIGHT.map(|in_flight| (in_flight, body))).collect();
     }
-    // one in flight and single deletes of 200 kB say nothing that the others do not
-    let all = DIAGONAL.into_iter();
-    all.filter(|cell| way == Way::Publish || contender != Contender::Boto3Single || *cell == CENTRE).collect()
+    let says_more = |&(_, body): &(usize, usize)| match contender {
+        // one by one is the same at every size
+        Contender::Boto3Single => body == CENTRE.1,
+        // base64 in base64 is larger than a message may be
+        Contender::Celery => body < 100_000,
+        _ => true,
+    };
+    DIAGONAL.into_iter().filter(says_more).collect()
 }
 
 async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
@@ -95,7 +100,7 @@ async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results
             if way == Way::Publish && !contender.publishes() {
                 continue;
             }
-            for (in_flight, body) in cells_of(contender, way, effort.quick) {
+            for (in_flight, body) in cells_of(contender, effort.quick) {
                 let seconds = effort.seconds * contender.warming();
                 let plan = Plan { contender, way, in_flight, body, seconds };
                 planned.push((plan, plan.cell(), true));
@@ -249,7 +254,7 @@ async fn all_calls(lab: &Lab, contenders: &[Contender], effort: Effort, results:
             if !drained && !contender.publishes() {
                 continue;
             }
-            for (in_flight, body) in cells_of(contender, Way::Drain, effort.quick) {
+            for (in_flight, body) in cells_of(contender, effort.quick) {
                 let messages = match body {
                     ..1_000 => 4000,
                     1_000..100_000 => 2000,

@@ -116,7 +116,9 @@ impl Drop for Running {
         // its children may outlive it, and may have left its group
         let tree = self.tree();
         killpg(self.pid(), Signal::SIGKILL).ok();
-        tree.into_iter().skip(1).for_each(|child| drop(kill(child, Signal::SIGKILL)));
+        for child in tree.into_iter().skip(1) {
+            kill(child, Signal::SIGKILL).ok();
+        }
         self.child.wait().ok();
     }
 }

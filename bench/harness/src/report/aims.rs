@@ -3,7 +3,7 @@
 use crate::comparison::CENTRE;
 use crate::contender::Contender;
 use crate::results::{Cell, Latency, Load, Results};
-use crate::span::{percentile, spread};
+use crate::span::{Spread, percentile, spread};
 
 /// One aim.
 #[derive(Debug)]
@@ -48,6 +48,10 @@ pub fn all(results: &Results) -> Vec<Aim> {
             " MB",
         ),
     ];
+    let asks = "the same in the worst cell of the matrix: consumer's processor time";
+    aims.push(worst(&results.drains, asks, Cell::cpu, 1.15, false));
+    let asks = "the same in the worst cell of the matrix: consumer's drain rate";
+    aims.push(worst(&results.drains, asks, Cell::rate, 0.95, true));
     let idle = results.idles.iter().find(|idle| idle.contender == Contender::Lifeline);
     aims.push(most(
         "idle: under 0.2 % of a core",
@@ -69,6 +73,8 @@ pub fn all(results: &Results) -> Vec<Aim> {
     aims.push(most("latency p99 at 10 a second under 10 ms over the endpoint's own", late, 10.0, " ms"));
     let publishing = ratio(cpu(publish(Contender::Lifeline)), cpu(publish(Contender::Bare)));
     aims.push(most("publisher: processor time at most 1.15 × the bare loop's", publishing, 1.15, "×"));
+    let asks = "the same in the worst cell of the matrix: publisher's processor time";
+    aims.push(worst(&results.publishes, asks, Cell::cpu, 1.15, false));
     let calls = |contender| {
         let of = |c: &&crate::results::Calls| {
             (c.contender, c.drained, c.in_flight, c.body) == (contender, false, CENTRE.0, CENTRE.1)
@@ -87,6 +93,26 @@ pub fn all(results: &Results) -> Vec<Aim> {
     }));
     aims.push(flat(results, "memory independent of the backlog", |run| run.peak_kb as f64));
     aims
+}
+
+type Figure = fn(&Cell) -> Option<Spread>;
+
+/// Ours to the bare loop's, where that is worst. `at_least` says whether more is better.
+fn worst(cells: &[Cell], asks: &'static str, of: Figure, bound: f64, at_least: bool) -> Aim {
+    let value = |cell: &Cell| of(cell).map(|figure| figure.median);
+    let ratios = cells.iter().filter(|cell| cell.contender == Contender::Lifeline).filter_map(|cell| {
+        let same = |other: &&Cell| {
+            (other.contender, other.in_flight, other.body) == (Contender::Bare, cell.in_flight, cell.body)
+        };
+        Some((ratio(value(cell), cells.iter().find(same).and_then(value))?, cell))
+    });
+    let found = ratios.max_by(|a, b| if at_least { b.0.total_cmp(&a.0) } else { a.0.total_cmp(&b.0) });
+    let Some((found, cell)) = found else { return most(asks, None, bound, "×") };
+    Aim {
+        asks,
+        found: format!("{found:.2}× ({} in flight, {} B)", cell.in_flight, cell.body),
+        met: Some(if at_least { found >= bound } else { found <= bound }),
+    }
 }
 
 fn ratio(of: Option<f64>, to: Option<f64>) -> Option<f64> {
