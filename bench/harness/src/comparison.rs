@@ -9,6 +9,7 @@ use crate::lab::Lab;
 use crate::latency::{heavy, light, most};
 use crate::life::{calls, first_message, idle, stop_busy};
 use crate::results::{Cell, Latency, Life, Load, Results};
+use crate::span::{percentile, thinned};
 use crate::throughput::{Plan, Way};
 
 /// In flight and bytes of a body: all of it for us and the bare loop.
@@ -228,11 +229,12 @@ async fn latencies(lab: &Lab, contenders: &[Contender], effort: Effort, results:
 }
 
 fn keep(results: &mut Results, what: &str, measured: anyhow::Result<Latency>) {
-    let latency = match measured {
+    let mut latency = match measured {
         Ok(latency) => latency,
         Err(error) => return fail(results, what, &error),
     };
-    let of = |p| crate::span::percentile(&latency.millis, p).unwrap_or(f64::NAN);
+    latency.millis = thinned(&latency.millis, 1000);
+    let of = |p| percentile(&latency.millis, p).unwrap_or(f64::NAN);
     say(&format!("{what}: p50 {:.2} ms, p99 {:.2} ms at {:.0}/s", of(50.0), of(99.0), latency.rate));
     let known = results.latencies.iter_mut().find(|known| {
         (known.contender, known.in_flight, known.load) == (latency.contender, latency.in_flight, latency.load)
