@@ -49,7 +49,8 @@ fn batches(in_flight: usize) -> impl Iterator<Item = usize> {
 async fn drain(config: &SdkConfig, in_flight: usize) -> Result<()> {
     let sqs = aws_sdk_sqs::Client::new(config);
     let url = variable("QUEUE_URL")?;
-    let handled = std::env::var_os("HANDLED").map(|path| File::options().append(true).open(path)).transpose()?;
+    let handled =
+        std::env::var_os("HANDLED").map(|path| File::options().append(true).open(path)).transpose()?;
     let handled = Arc::new(handled);
     let mut loops = tokio::task::JoinSet::new();
     for size in batches(in_flight) {
@@ -61,7 +62,8 @@ async fn drain(config: &SdkConfig, in_flight: usize) -> Result<()> {
         });
     }
     while let Some(ended) = loops.join_next().await {
-        ended??;
+        let ended: Result<()> = ended?;
+        ended?;
     }
     Ok(())
 }

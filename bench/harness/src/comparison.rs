@@ -9,6 +9,7 @@ use crate::lab::Lab;
 use crate::latency::{heavy, light, most};
 use crate::life::{calls, first_message, idle, stop_busy};
 use crate::results::{Cell, Latency, Life, Load, Results};
+use crate::span::{percentile, thinned};
 use crate::throughput::{Plan, Way};
 
 /// In flight and bytes of a body: all of it for us and the bare loop.
@@ -45,12 +46,20 @@ pub async fn compare(lab: &Lab, contenders: &[Contender], effort: Effort, result
     say("idle: all at once");
     let resting: Vec<_> = contenders.iter().copied().filter(|c| *c != Contender::LifelineInfo).collect();
     match idle(lab, &resting, CENTRE.0, effort.idle).await {
-        Ok(idles) => {
-            for (idle, stop) in idles {
-                if let Some(life) = results.lives.iter_mut().find(|life| life.contender == idle.contender) {
-                    life.stop_idle.push(stop);
+        Ok(rests) => {
+            for rest in rests {
+                match rest {
+                    Ok((idle, stop)) => {
+                        let mut lives = results.lives.iter_mut();
+                        if let Some(life) = lives.find(|life| life.contender == idle.contender) {
+                            life.stop_idle.push(stop);
+                        }
+                        results.idles.push(idle);
+                    }
+                    Err((contender, error)) => {
+                        fail(results, &format!("idle: {}", contender.name()), &error);
+                    }
                 }
-                results.idles.push(idle);
             }
         }
         Err(error) => fail(results, "idle", &error),
@@ -68,16 +77,21 @@ pub fn say(what: &str) {
     eprintln!("{what}");
 }
 
-fn cells_of(contender: Contender, way: Way, quick: bool) -> Vec<(usize, usize)> {
+fn cells_of(contender: Contender, quick: bool) -> Vec<(usize, usize)> {
     if quick || contender == Contender::LifelineInfo {
         return vec![CENTRE];
     }
     if contender.is_principal() {
         return BODIES.into_iter().flat_map(|body| IN_FLIGHT.map(|in_flight| (in_flight, body))).collect();
     }
-    // one in flight and single deletes of 200 kB say nothing that the others do not
-    let all = DIAGONAL.into_iter();
-    all.filter(|cell| way == Way::Publish || contender != Contender::Boto3Single || *cell == CENTRE).collect()
+    let says_more = |&(_, body): &(usize, usize)| match contender {
+        // one by one is the same at every size
+        Contender::Boto3Single => body == CENTRE.1,
+        // base64 in base64 is larger than a message may be
+        Contender::Celery => body < 100_000,
+        _ => true,
+    };
+    DIAGONAL.into_iter().filter(says_more).collect()
 }
 
 async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
@@ -87,8 +101,9 @@ async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results
             if way == Way::Publish && !contender.publishes() {
                 continue;
             }
-            for (in_flight, body) in cells_of(contender, way, effort.quick) {
-                let plan = Plan { contender, way, in_flight, body, seconds: effort.seconds };
+            for (in_flight, body) in cells_of(contender, effort.quick) {
+                let seconds = effort.seconds * contender.warming();
+                let plan = Plan { contender, way, in_flight, body, seconds };
                 planned.push((plan, plan.cell(), true));
             }
         }
@@ -149,8 +164,12 @@ async fn lives(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mu
     for _ in 0..effort.rounds {
         for life in &mut lives {
             let name = life.contender.name();
-            if let Some(millis) =
-                tried(results, &format!("first message: {name}"), first_message(lab, life.contender, CENTRE.0)).await
+            if let Some(millis) = tried(
+                results,
+                &format!("first message: {name}"),
+                first_message(lab, life.contender, CENTRE.0),
+            )
+            .await
             {
                 life.first_message.push(millis);
             }
@@ -210,11 +229,12 @@ async fn latencies(lab: &Lab, contenders: &[Contender], effort: Effort, results:
 }
 
 fn keep(results: &mut Results, what: &str, measured: anyhow::Result<Latency>) {
-    let latency = match measured {
+    let mut latency = match measured {
         Ok(latency) => latency,
         Err(error) => return fail(results, what, &error),
     };
-    let of = |p| crate::span::percentile(&latency.millis, p).unwrap_or(f64::NAN);
+    latency.millis = thinned(&latency.millis, 1000);
+    let of = |p| percentile(&latency.millis, p).unwrap_or(f64::NAN);
     say(&format!("{what}: p50 {:.2} ms, p99 {:.2} ms at {:.0}/s", of(50.0), of(99.0), latency.rate));
     let known = results.latencies.iter_mut().find(|known| {
         (known.contender, known.in_flight, known.load) == (latency.contender, latency.in_flight, latency.load)
@@ -236,7 +256,7 @@ async fn all_calls(lab: &Lab, contenders: &[Contender], effort: Effort, results:
             if !drained && !contender.publishes() {
                 continue;
             }
-            for (in_flight, body) in cells_of(contender, Way::Drain, effort.quick) {
+            for (in_flight, body) in cells_of(contender, effort.quick) {
                 let messages = match body {
                     ..1_000 => 4000,
                     1_000..100_000 => 2000,

@@ -20,6 +20,12 @@ const WATCHED: u64 = 40_000;
 /// Lines of the input that is published again and again to fill a large queue.
 const LINES: u64 = 100_000;
 
+/// Pollers, when the backlog is what grows.
+pub const POLLERS: usize = 8;
+
+/// Messages in the queue, when the pollers are what grows.
+pub const QUEUE: u64 = 60_000;
+
 /// One run.
 pub async fn run(lab: &Lab, contender: Contender, backlog: u64, pollers: usize) -> Result<Grown> {
     let (endpoint, stage) = lab.set(Delivery::Wrapped).await?;
@@ -34,7 +40,8 @@ pub async fn run(lab: &Lab, contender: Contender, backlog: u64, pollers: usize) 
     command.env("POLLERS", pollers.to_string());
     let running = lab.launch(command)?;
     let watched = backlog.min(WATCHED);
-    let run = watch(&endpoint, &stage, running, watched, |left| (backlog - left.min(backlog)).min(watched)).await?;
+    let run =
+        watch(&endpoint, &stage, running, watched, |left| (backlog - left.min(backlog)).min(watched)).await?;
     stage.strike().await;
     Ok(Grown { contender, backlog, pollers, span: run.span, peak_kb: run.peak_kb })
 }

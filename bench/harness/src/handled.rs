@@ -1,17 +1,24 @@
 //! The FIFO that contenders tell of handled messages, and the clock in the messages.
 //!
 //! A message begins with the time at which it was handed to the publish call, in nanoseconds of the machine's clock; the
-//! time between that and its line is the latency. A thread of its own reads, so that nothing else delays the stamp.
+//! time between that and its line is the latency. A thread of its own reads, so that nothing else delays the stamp. To
+//! Celery a message is a task, and the time begins its argument.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use crate::process::Running;
 
 const DIGITS: usize = 20;
 const STOP: &str = "stop";
@@ -22,17 +29,24 @@ pub struct Ear {
     count: Arc<AtomicU64>,
     reader: Option<JoinHandle<Vec<f64>>>,
     fifo: File,
+    path: PathBuf,
 }
 
 impl Ear {
-    /// Listens at a FIFO.
-    pub fn at(fifo: &Path) -> Result<Self> {
+    /// Listens at a new FIFO.
+    pub fn at(path: PathBuf) -> Result<Self> {
+        mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
         // reading and writing: no end of file while contenders come and go
-        let file = File::options().read(true).write(true).open(fifo)?;
+        let fifo = File::options().read(true).write(true).open(&path)?;
         let count = Arc::new(AtomicU64::new(0));
-        let (counted, lines) = (Arc::clone(&count), BufReader::new(file.try_clone()?));
+        let (counted, lines) = (Arc::clone(&count), BufReader::new(fifo.try_clone()?));
         let reader = std::thread::spawn(move || hear(lines, &counted));
-        Ok(Self { count, reader: Some(reader), fifo: file })
+        Ok(Self { count, reader: Some(reader), fifo, path })
+    }
+
+    /// What contenders are told.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// How many were handled.
@@ -40,10 +54,11 @@ impl Ear {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many were handled.
-    pub async fn hear(&self, count: u64, within: Duration) -> Result<()> {
+    /// Waits until so many were handled by it.
+    pub async fn hear(&self, from: &mut Running, count: u64, within: Duration) -> Result<()> {
         let began = Instant::now();
         while self.count() < count {
+            from.must_run()?;
             if began.elapsed() > within {
                 bail!("{} messages of {count} were handled in {within:?}", self.count());
             }
@@ -54,16 +69,25 @@ impl Ear {
 
     /// The latencies in milliseconds, in the order of handling.
     pub fn close(mut self) -> Result<Vec<f64>> {
-        writeln!(self.fifo, "{STOP}")?;
-        let reader = self.reader.take().map(JoinHandle::join);
-        Ok(reader.and_then(Result::ok).unwrap_or_default())
+        let reader = self.stop()?;
+        Ok(reader.and_then(|reader| reader.join().ok()).unwrap_or_default())
+    }
+
+    fn stop(&mut self) -> Result<Option<JoinHandle<Vec<f64>>>> {
+        let reader = self.reader.take();
+        if reader.is_some() {
+            // a contender that was killed may have left half a line
+            write!(self.fifo, "\n{STOP}\n")?;
+        }
+        Ok(reader)
     }
 }
 
 impl Drop for Ear {
     fn drop(&mut self) {
         // the thread would read for ever
-        writeln!(self.fifo, "{STOP}").ok();
+        self.stop().ok();
+        std::fs::remove_file(&self.path).ok();
     }
 }
 
@@ -72,6 +96,10 @@ fn hear(mut lines: impl BufRead, count: &AtomicU64) -> Vec<f64> {
     let mut line = String::new();
     while lines.read_line(&mut line).is_ok_and(|read| read > 0) && line.trim_end() != STOP {
         let heard = now();
+        if line.trim_end().is_empty() {
+            line.clear();
+            continue;
+        }
         if let Some(sent) = line.get(..DIGITS).and_then(|digits| digits.parse::<u64>().ok()) {
             millis.push(heard.saturating_sub(sent) as f64 / 1e6);
         }
@@ -81,11 +109,51 @@ fn hear(mut lines: impl BufRead, count: &AtomicU64) -> Vec<f64> {
     millis
 }
 
-/// A message of now, with `body` bytes.
-pub fn message(body: usize) -> String {
-    let mut text = format!("{:0DIGITS$} ", now());
-    text.extend(std::iter::repeat_n('x', body.saturating_sub(text.len())));
-    text
+/// The form of the messages.
+#[derive(Debug, Clone)]
+pub enum Form {
+    /// As it is.
+    Plain,
+    /// Celery's.
+    Task(Arc<Task>),
+}
+
+/// A task for Celery with places to fill: base64 of JSON, in which the body is base64 of JSON again.
+#[derive(Debug)]
+pub struct Task {
+    envelope: serde_json::Value,
+    body: String,
+}
+
+impl Task {
+    /// What stands for the argument in the pattern.
+    pub const PLACE: &str = "PLACE";
+
+    /// By a task that Celery made with [`Task::PLACE`] for its argument.
+    pub fn like(pattern: &str) -> Result<Self> {
+        let mut envelope: serde_json::Value = serde_json::from_slice(&BASE64.decode(pattern.trim())?)?;
+        let body = envelope["body"].take();
+        let body = BASE64.decode(body.as_str().unwrap_or_default())?;
+        Ok(Self { envelope, body: String::from_utf8(body)? })
+    }
+
+    fn with(&self, argument: &str) -> String {
+        let mut envelope = self.envelope.clone();
+        envelope["body"] = BASE64.encode(self.body.replace(Self::PLACE, argument)).into();
+        BASE64.encode(envelope.to_string())
+    }
+}
+
+impl Form {
+    /// A message of now, with `body` bytes.
+    pub fn message(&self, body: usize) -> String {
+        let mut text = format!("{:0DIGITS$} ", now());
+        text.extend(std::iter::repeat_n('x', body.saturating_sub(text.len())));
+        match self {
+            Self::Plain => text,
+            Self::Task(task) => task.with(&text),
+        }
+    }
 }
 
 fn now() -> u64 {
@@ -99,10 +167,21 @@ mod tests {
 
     #[test]
     fn a_line_is_a_message_and_its_latency() {
-        let input = format!("{}\nno clock\nstop\nnever read\n", message(64));
+        let input = format!("{}\n\nno clock\nstop\nnever read\n", Form::Plain.message(64));
         let count = AtomicU64::new(0);
         let millis = hear(input.as_bytes(), &count);
         assert_eq!((millis.len(), count.into_inner()), (1, 2));
         assert!((0.0..10_000.0).contains(&millis[0]));
+    }
+
+    #[test]
+    fn a_task_carries_the_message_as_celery_wrote_it() {
+        let body = BASE64.encode(r#"[["PLACE"], {}, {}]"#);
+        let pattern = BASE64.encode(format!(r#"{{"body":"{body}","headers":{{"task":"handle"}}}}"#));
+        let task = Task::like(&pattern).unwrap().with("now");
+        let envelope: serde_json::Value = serde_json::from_slice(&BASE64.decode(task).unwrap()).unwrap();
+        assert_eq!(envelope["headers"]["task"], "handle");
+        let body = BASE64.decode(envelope["body"].as_str().unwrap()).unwrap();
+        assert_eq!(body, br#"[["now"], {}, {}]"#);
     }
 }

@@ -6,11 +6,13 @@ use std::fs;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::contender::{Contender, Job, Programs};
+use crate::handled::{Ear, Form, Task};
 use crate::process::Running;
 use crate::stage::{Delivery, Endpoint, Stage, pinned};
 
@@ -74,8 +76,7 @@ impl Lab {
     /// A fresh endpoint with a stage on it.
     pub async fn set(&self, delivery: Delivery) -> Result<(Endpoint, Stage)> {
         let program = self.programs.services.join("lifeline");
-        let endpoint =
-            Endpoint::start(&program, &self.pin("0"), self.endpoint.as_deref(), &self.log).await?;
+        let endpoint = Endpoint::start(&program, &self.pin("0"), self.endpoint.as_deref(), &self.log).await?;
         self.named.set(self.named.get() + 1);
         let name = format!("bench-{}-{}", std::process::id(), self.named.get());
         let stage = Stage::set(&endpoint.url, &name, delivery).await.context("setting the stage")?;
@@ -83,7 +84,13 @@ impl Lab {
     }
 
     /// Starts a contender.
-    pub fn start(&self, contender: Contender, stage: &Stage, in_flight: usize, job: Job<'_>) -> Result<Running> {
+    pub fn start(
+        &self,
+        contender: Contender,
+        stage: &Stage,
+        in_flight: usize,
+        job: Job<'_>,
+    ) -> Result<Running> {
         let command = contender.command(&self.programs, stage, in_flight, job);
         self.launch(command)
     }
@@ -99,16 +106,12 @@ impl Lab {
         if let Some((_, path)) = self.inputs.borrow().iter().find(|(of, _)| *of == kind) {
             return Ok(path.clone());
         }
-        let path = self.scratch.path().join(format!("lines-{body}-{count}{}", if tasks { "-tasks" } else { "" }));
+        let path =
+            self.scratch.path().join(format!("lines-{body}-{count}{}", if tasks { "-tasks" } else { "" }));
         if tasks {
             let plain = self.scratch.path().join("plain");
             write_lines(&plain, body, count)?;
-            let mut command = Command::new(&self.programs.python);
-            command.arg(self.programs.scripts.join("celery_lines.py")).arg(plain).arg(&path);
-            let status = Running::start(command, &self.log)?.end_within(FILLED_WITHIN).await?;
-            if !status.success() {
-                bail!("celery_lines.py ended with {status}");
-            }
+            self.tasks(&plain, &path).await?;
         } else {
             write_lines(&path, body, count)?;
         }
@@ -146,13 +149,33 @@ impl Lab {
         Ok(())
     }
 
-    /// A FIFO for handled messages.
-    pub fn fifo(&self, name: &str) -> Result<PathBuf> {
-        let path = self.scratch.path().join(name);
-        if !path.exists() {
-            nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR)?;
+    /// Where handled messages are told, a new place each time.
+    pub fn ear(&self) -> Result<Ear> {
+        self.named.set(self.named.get() + 1);
+        Ear::at(self.scratch.path().join(format!("handled-{}", self.named.get())))
+    }
+
+    /// The form of the messages that a contender handles.
+    pub async fn form(&self, contender: Contender) -> Result<Form> {
+        if !contender.reads_tasks() {
+            return Ok(Form::Plain);
         }
-        Ok(path)
+        let (plain, made) = (self.scratch.path().join("place"), self.scratch.path().join("pattern"));
+        fs::write(&plain, format!("{}\n", Task::PLACE))?;
+        self.tasks(&plain, &made).await?;
+        Ok(Form::Task(Arc::new(Task::like(&fs::read_to_string(made)?)?)))
+    }
+
+    /// Makes tasks for Celery of the lines of a file.
+    async fn tasks(&self, plain: &Path, made: &Path) -> Result<()> {
+        let mut command = Command::new(&self.programs.python);
+        command.arg(self.programs.scripts.join("celery_lines.py")).arg(plain).arg(made);
+        let mut making = Running::start(command, &self.log)?;
+        let status = making.end_within(FILLED_WITHIN).await?;
+        if !status.success() {
+            bail!("celery_lines.py ended with {status}");
+        }
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 
 use crate::contender::{Contender, Job};
-use crate::handled::{Ear, message};
+use crate::handled::{Ear, Form};
 use crate::lab::Lab;
 use crate::process::Running;
 use crate::results::{Latency, Load};
@@ -30,23 +30,26 @@ const AHEAD: u64 = 640;
 /// What may be behind when the sending is over.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(20);
 
+/// In the order in which it is dropped: a contender that is killed tells no more.
 struct Set {
-    stage: Stage,
+    running: Running,
     ear: Ear,
-    // dropped last
-    _running: Running,
+    stage: Stage,
+    form: Form,
     _endpoint: Endpoint,
 }
 
 /// A contender that has handled its first message.
 async fn ready(lab: &Lab, contender: Contender, in_flight: usize) -> Result<Set> {
-    let (endpoint, stage) = lab.set(Delivery::Wrapped).await?;
-    let fifo = lab.fifo("handled")?;
-    let ear = Ear::at(&fifo)?;
-    let running = lab.start(contender, &stage, in_flight, Job::Tell(&fifo))?;
-    stage.publish(vec![message(BODY)]).await?;
-    ear.hear(1, STARTED_WITHIN).await.with_context(|| format!("{} did not start", contender.name()))?;
-    Ok(Set { stage, ear, _running: running, _endpoint: endpoint })
+    let delivery = if contender.reads_tasks() { Delivery::Raw } else { Delivery::Wrapped };
+    let (endpoint, stage) = lab.set(delivery).await?;
+    let (ear, form) = (lab.ear()?, lab.form(contender).await?);
+    let mut running = lab.start(contender, &stage, in_flight, Job::Tell(ear.path()))?;
+    stage.publish(vec![form.message(BODY)]).await?;
+    ear.hear(&mut running, 1, STARTED_WITHIN)
+        .await
+        .with_context(|| format!("{} did not start", contender.name()))?;
+    Ok(Set { running, ear, stage, form, _endpoint: endpoint })
 }
 
 /// Ten a second for so many seconds.
@@ -73,7 +76,7 @@ async fn at_rate(
     rate: f64,
     seconds: f64,
 ) -> Result<Latency> {
-    let set = ready(lab, contender, in_flight).await?;
+    let mut set = ready(lab, contender, in_flight).await?;
     let total = (rate * seconds) as u64;
     let mut calls = JoinSet::new();
     let began = Instant::now();
@@ -84,7 +87,7 @@ async fn at_rate(
             let size = (due - sent).min(10);
             sent += size;
             let stage = set.stage.clone();
-            let messages = (0..size).map(|_| message(BODY)).collect();
+            let messages = (0..size).map(|_| set.form.message(BODY)).collect();
             calls.spawn(async move { stage.publish(messages).await });
             if calls.len() >= CALLS {
                 calls.join_next().await.transpose()?.transpose()?;
@@ -96,7 +99,7 @@ async fn at_rate(
     while let Some(ended) = calls.join_next().await {
         ended??;
     }
-    set.ear.hear(total + 1, CAUGHT_UP_WITHIN).await?;
+    set.ear.hear(&mut set.running, total + 1, CAUGHT_UP_WITHIN).await?;
     // the first message waited for the start
     let millis = set.ear.close()?.split_off(1);
     Ok(Latency { contender, in_flight, load, rate, millis })
@@ -111,7 +114,8 @@ pub async fn most(lab: &Lab, contender: Contender, in_flight: usize, seconds: f6
         while calls.len() < CALLS && sent < set.ear.count() + AHEAD {
             sent += 10;
             let stage = set.stage.clone();
-            calls.spawn(async move { stage.publish((0..10).map(|_| message(BODY)).collect()).await });
+            let messages = (0..10).map(|_| set.form.message(BODY)).collect();
+            calls.spawn(async move { stage.publish(messages).await });
         }
         if steady.is_none() && began.elapsed().as_secs_f64() > seconds * 0.3 {
             steady = Some((Instant::now(), set.ear.count()));

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::contender::{Contender, Job};
-use crate::handled::Ear;
 use crate::lab::Lab;
+use crate::process::Running;
 use crate::results::{Calls, Idle};
 use crate::stage::{Delivery, Endpoint, Stage, Wire};
 
 const STARTED_WITHIN: Duration = Duration::from_secs(30);
 
-/// A receive of 20 s in the air, and then some.
-const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+/// A receive of 20 s in the air, and then some: who has not stopped then is waited for no longer.
+pub const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
 /// An idle contender has settled by then.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -32,15 +32,14 @@ async fn put(lab: &Lab, contender: Contender, count: u64) -> Result<(Endpoint, S
 /// Milliseconds from exec to the first message handled, of a queue that holds one.
 pub async fn first_message(lab: &Lab, contender: Contender, in_flight: usize) -> Result<f64> {
     let (_endpoint, stage) = put(lab, contender, 1).await?;
-    let fifo = lab.fifo("handled")?;
-    let ear = Ear::at(&fifo)?;
+    let ear = lab.ear()?;
     let began = Instant::now();
-    let _running = lab.start(contender, &stage, in_flight, Job::Tell(&fifo))?;
-    ear.hear(1, STARTED_WITHIN).await?;
+    let mut running = lab.start(contender, &stage, in_flight, Job::Tell(ear.path()))?;
+    ear.hear(&mut running, 1, STARTED_WITHIN).await?;
     Ok(began.elapsed().as_secs_f64() * 1e3)
 }
 
-/// Milliseconds from SIGTERM to exit, with a queue that holds `count` messages and is being drained.
+/// Milliseconds from SIGTERM to exit, [`STOPPED_WITHIN`] at most, with a queue that holds `count` messages and is being drained.
 pub async fn stop_busy(lab: &Lab, contender: Contender, in_flight: usize, count: u64) -> Result<f64> {
     let (_endpoint, stage) = put(lab, contender, count).await?;
     let mut running = lab.start(contender, &stage, in_flight, Job::Drain)?;
@@ -52,60 +51,76 @@ pub async fn stop_busy(lab: &Lab, contender: Contender, in_flight: usize, count:
     }
     let asked = Instant::now();
     running.terminate()?;
-    running.end_within(STOPPED_WITHIN).await?;
-    Ok(asked.elapsed().as_secs_f64() * 1e3)
+    // one that does not end is a finding too
+    running.end_within(STOPPED_WITHIN).await.ok();
+    Ok(asked.elapsed().min(STOPPED_WITHIN).as_secs_f64() * 1e3)
 }
 
-/// Watches contenders on empty queues, all at once, since none disturbs another; then stops them and says how long each
-/// took, in milliseconds.
+/// A contender on an empty queue, behind a wire of its own.
+struct Rest {
+    contender: Contender,
+    running: Running,
+    wire: Wire,
+    stopped: Option<Duration>,
+    _endpoint: Endpoint,
+}
+
+/// One that was watched, and the milliseconds from SIGTERM to its exit.
+pub type Rested = Result<(Idle, f64), (Contender, anyhow::Error)>;
+
+/// Watches contenders on empty queues, all at once, since none disturbs another; then stops them.
 pub async fn idle(
     lab: &Lab,
     contenders: &[Contender],
     in_flight: usize,
     watched: Duration,
-) -> Result<Vec<(Idle, f64)>> {
-    let mut sets = Vec::new();
-    for contender in contenders {
+) -> Result<Vec<Rested>> {
+    let mut rests = Vec::new();
+    for &contender in contenders {
         let (endpoint, stage) = lab.set(Delivery::Wrapped).await?;
         let wire = Wire::start(&lab.programs.tools.join("wire"), &endpoint.url, &lab.log)?;
-        let stage = stage.behind(&wire);
-        let running = lab.start(*contender, &stage, in_flight, Job::Drain)?;
-        sets.push((*contender, running, wire, endpoint));
+        let running = lab.start(contender, &stage.behind(&wire), in_flight, Job::Drain)?;
+        rests.push(Rest { contender, running, wire, stopped: None, _endpoint: endpoint });
     }
     tokio::time::sleep(SETTLED).await;
     let mut before = Vec::new();
-    for (_, running, wire, _) in &mut sets {
-        running.must_run()?;
-        wire.take().await?;
-        before.push((running.cpu(), Instant::now()));
+    for rest in &rests {
+        rest.wire.take().await?;
+        before.push((rest.running.cpu(), Instant::now()));
     }
     tokio::time::sleep(watched).await;
     let mut idles = Vec::new();
-    for ((contender, running, wire, _), (cpu, since)) in sets.iter().zip(before) {
+    for (rest, (cpu, since)) in rests.iter_mut().zip(before) {
         let seconds = since.elapsed().as_secs_f64();
-        idles.push(Idle {
-            contender: *contender,
+        let idle = Idle {
+            contender: rest.contender,
             seconds,
-            cpu: running.cpu() - cpu,
-            memory_kb: running.memory("VmRSS"),
-            calls: Some(wire.take().await?.values().sum()),
-        });
+            cpu: rest.running.cpu() - cpu,
+            memory_kb: rest.running.memory("VmRSS"),
+            calls: Some(rest.wire.take().await?.values().sum()),
+        };
+        idles.push(rest.running.must_run().map(|()| idle).map_err(|error| (rest.contender, error)));
     }
-    let mut stops = vec![None; sets.len()];
-    for (_, running, _, _) in &sets {
-        running.terminate()?;
+    stop_all(&mut rests).await?;
+    let millis = |rest: &Rest| rest.stopped.unwrap_or(STOPPED_WITHIN).as_secs_f64() * 1e3;
+    Ok(idles.into_iter().zip(&rests).map(|(idle, rest)| idle.map(|idle| (idle, millis(rest)))).collect())
+}
+
+async fn stop_all(rests: &mut [Rest]) -> Result<()> {
+    for rest in &*rests {
+        // one that failed has ended before
+        rest.running.terminate().ok();
     }
     let asked = Instant::now();
-    while stops.iter().any(Option::is_none) && asked.elapsed() < STOPPED_WITHIN {
-        for ((_, running, _, _), stop) in sets.iter_mut().zip(&mut stops) {
-            if stop.is_none() && running.ended()?.is_some() {
-                *stop = Some(asked.elapsed().as_secs_f64() * 1e3);
+    while rests.iter().any(|rest| rest.stopped.is_none()) && asked.elapsed() < STOPPED_WITHIN {
+        for rest in rests.iter_mut().filter(|rest| rest.stopped.is_none()) {
+            if rest.running.ended()?.is_some() {
+                rest.stopped = Some(asked.elapsed());
             }
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let most = STOPPED_WITHIN.as_secs_f64() * 1e3;
-    Ok(idles.into_iter().zip(stops.into_iter().map(|stop| stop.unwrap_or(most))).collect())
+    Ok(())
 }
 
 /// The calls of one run, by action.
@@ -137,4 +152,3 @@ pub async fn calls(
     }
     Ok(Calls { contender, drained, in_flight, body, messages, by_action: wire.take().await? })
 }
-

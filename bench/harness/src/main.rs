@@ -164,7 +164,8 @@ impl Common {
         let path = self.output.out.join("results.json");
         let mut results = if more && path.exists() { Results::read(&path)? } else { Results::default() };
         for fact in &self.about {
-            let (name, value) = fact.split_once('=').with_context(|| format!("--about {fact}: NAME=VALUE"))?;
+            let (name, value) =
+                fact.split_once('=').with_context(|| format!("--about {fact}: NAME=VALUE"))?;
             results.about.insert(name.to_owned(), value.to_owned());
         }
         let endpoint = self.endpoint.as_deref().unwrap_or("lifeline aws, fresh for every run");
@@ -206,8 +207,8 @@ impl Growth {
         if self.ten_million {
             backlogs.push(10_000_000);
         }
-        let by_backlog = backlogs.into_iter().map(|backlog| (backlog, 8));
-        let by_pollers = self.pollers.iter().map(|pollers| (60_000, *pollers));
+        let by_backlog = backlogs.into_iter().map(|backlog| (backlog, growth::POLLERS));
+        let by_pollers = self.pollers.iter().map(|pollers| (growth::QUEUE, *pollers));
         let mut grown = Vec::new();
         for (backlog, pollers) in by_backlog.chain(by_pollers) {
             let rounds = if backlog > 1_000_000 { 1 } else { self.rounds };

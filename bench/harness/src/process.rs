@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 /// How often an end is looked for.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// A running process; dropped, its group is killed.
+/// A running process; dropped, it is killed with its group and its children.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -35,11 +35,7 @@ impl Running {
         Self::spawn(command, log, |_| Ok(Stdio::piped()))
     }
 
-    fn spawn(
-        mut command: Command,
-        log: &Path,
-        stdout: impl Fn(&fs::File) -> Result<Stdio>,
-    ) -> Result<Self> {
+    fn spawn(mut command: Command, log: &Path, stdout: impl Fn(&fs::File) -> Result<Stdio>) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let out = fs::File::options().create(true).append(true).open(log)?;
         command.stdin(Stdio::null()).stdout(stdout(&out)?).stderr(out).process_group(0);
@@ -74,7 +70,9 @@ impl Running {
             let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
             for thread in threads.flatten() {
                 let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-                tree.extend(children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw));
+                tree.extend(
+                    children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw),
+                );
             }
         }
         tree
@@ -115,8 +113,12 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // its children may outlive it, in its group
+        // its children may outlive it, and may have left its group
+        let tree = self.tree();
         killpg(self.pid(), Signal::SIGKILL).ok();
+        for child in tree.into_iter().skip(1) {
+            kill(child, Signal::SIGKILL).ok();
+        }
         self.child.wait().ok();
     }
 }

@@ -67,7 +67,8 @@ pub struct Latency {
     pub load: Load,
     /// Messages a second that were sent.
     pub rate: f64,
-    /// Milliseconds from just before the publish call to the handled line, of every message of every run.
+    /// Milliseconds from just before the publish call to the handled line: of each run every message, or a thousand evenly
+    /// of all.
     pub millis: Vec<f64>,
 }
 
@@ -182,9 +183,23 @@ impl Results {
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Writes them.
+    /// Writes them, an entry of a list on each line.
     pub fn write(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, format!("{}\n", serde_json::to_string_pretty(self)?))
+        let serde_json::Value::Object(sections) = serde_json::to_value(self)? else {
+            unreachable!("a struct is an object")
+        };
+        let sections = sections.into_iter().map(|(name, section)| {
+            let section = match section {
+                serde_json::Value::Array(entries) if !entries.is_empty() => {
+                    let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
+                    format!("[\n{}\n]", entries.join(",\n"))
+                }
+                other => other.to_string(),
+            };
+            format!("\"{name}\": {section}")
+        });
+        let sections: Vec<String> = sections.collect();
+        std::fs::write(path, format!("{{\n{}\n}}\n", sections.join(",\n")))
             .with_context(|| format!("writing {}", path.display()))
     }
 

@@ -1,6 +1,7 @@
 //! Where a contender plays: an endpoint of its own, and on it a topic, a queue with its dead-letter queue, and the
 //! subscription, as our consumer provisions them.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Command;
@@ -12,6 +13,7 @@ use aws_sdk_sqs::config::Credentials;
 use aws_sdk_sqs::types::QueueAttributeName;
 
 use aws_smithy_http_client::tls;
+use serde::Deserialize;
 
 use crate::process::Running;
 
@@ -57,11 +59,6 @@ impl Endpoint {
     pub fn cpu(&self) -> f64 {
         self.running.as_ref().map_or(0.0, Running::cpu)
     }
-
-    /// Its memory in kB.
-    pub fn memory(&self) -> u64 {
-        self.running.as_ref().map_or(0, |running| running.memory("VmRSS"))
-    }
 }
 
 /// Puts a command behind another, like `taskset -c 0`.
@@ -102,7 +99,7 @@ impl Wire {
     }
 
     /// The calls by action since it was last asked.
-    pub async fn take(&self) -> Result<std::collections::BTreeMap<String, u64>> {
+    pub async fn take(&self) -> Result<BTreeMap<String, u64>> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let address = self.url.trim_start_matches("http://");
         let mut stream = tokio::net::TcpStream::connect(address).await?;
@@ -111,8 +108,16 @@ impl Wire {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         let (_, body) = answer.split_once("\r\n\r\n").context("the wire's answer")?;
-        serde_json::from_str(body).with_context(|| format!("the wire's counts: {body}"))
+        let counts: Counts =
+            serde_json::from_str(body).with_context(|| format!("the wire's counts: {body}"))?;
+        Ok(counts.calls)
     }
+}
+
+/// Of what a wire says, what is used.
+#[derive(Deserialize)]
+struct Counts {
+    calls: BTreeMap<String, u64>,
 }
 
 /// Topic, queue and subscription.
@@ -135,7 +140,7 @@ impl Stage {
         let (sqs, sns) = (aws_sdk_sqs::Client::new(&config), aws_sdk_sns::Client::new(&config));
         let dead = sqs.create_queue().queue_name(format!("{name}-dlq")).send().await?;
         let dead = arn(&sqs, dead.queue_url().context("no URL")?).await?;
-        let redrive = serde_json::json!({"deadLetterTargetArn": dead, "maxReceiveCount": "5"}).to_string();
+        let redrive = serde_json::json!({"deadLetterTargetArn": dead, "maxReceiveCount": 5}).to_string();
         let queue = sqs
             .create_queue()
             .queue_name(name)
@@ -179,6 +184,8 @@ impl Stage {
     pub fn environment(&self, command: &mut Command) {
         command
             .envs(SIGNED_AS.map(|(name, default)| (name, variable(name, default))))
+            // botocore knows the region by this name alone
+            .env("AWS_DEFAULT_REGION", variable(SIGNED_AS[0].0, SIGNED_AS[0].1))
             .env("AWS_ENDPOINT_URL", &self.endpoint)
             .env("TOPIC_ARN", &self.topic_arn)
             .env("QUEUE_URL", &self.queue_url);
@@ -204,7 +211,9 @@ impl Stage {
         let entries: Result<Vec<_>, _> = messages
             .into_iter()
             .enumerate()
-            .map(|(n, message)| PublishBatchRequestEntry::builder().id(n.to_string()).message(message).build())
+            .map(|(n, message)| {
+                PublishBatchRequestEntry::builder().id(n.to_string()).message(message).build()
+            })
             .collect();
         let batch = self.sns.publish_batch().topic_arn(&self.topic_arn);
         let answer = batch.set_publish_batch_request_entries(Some(entries?)).send().await?;
@@ -223,8 +232,12 @@ impl Stage {
 }
 
 async fn arn(sqs: &aws_sdk_sqs::Client, url: &str) -> Result<String> {
-    let asked =
-        sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::QueueArn).send().await?;
+    let asked = sqs
+        .get_queue_attributes()
+        .queue_url(url)
+        .attribute_names(QueueAttributeName::QueueArn)
+        .send()
+        .await?;
     asked.attributes.unwrap_or_default().remove(&QueueAttributeName::QueueArn).context("a queue without ARN")
 }
 

@@ -12,9 +12,11 @@ import celery
 QUEUE = "tasks"
 URL = os.environ.get("QUEUE_URL", "http://127.0.0.1:1/queue")
 HANDLED = os.open(os.environ["HANDLED"], os.O_WRONLY | os.O_APPEND) if "HANDLED" in os.environ else None
+IN_FLIGHT = int(os.environ.get("IN_FLIGHT", "1"))
+PROCESSES = min(IN_FLIGHT, os.cpu_count() or 1)
 ENDPOINT = urllib.parse.urlsplit(os.environ.get("AWS_ENDPOINT_URL", "http://127.0.0.1:1"))
 
-app = celery.Celery("celery_app", broker=f"sqs://test:test@{ENDPOINT.netloc}//")
+app = celery.Celery("celery_app", broker=f"sqs://{ENDPOINT.netloc}//")
 app.conf.update(
     broker_transport_options={
         "is_secure": ENDPOINT.scheme == "https",
@@ -28,8 +30,9 @@ app.conf.update(
     task_ignore_result=True,
     worker_enable_remote_control=False,
     worker_hijack_root_logger=False,
-    # in flight is held by the prefetch: one process of the worker handles what was fetched
-    worker_prefetch_multiplier=int(os.environ.get("IN_FLIGHT", "10")),
+    # a process for each core; what is in flight is prefetched
+    worker_concurrency=PROCESSES,
+    worker_prefetch_multiplier=IN_FLIGHT // PROCESSES,
     # after the task, as all contenders delete
     task_acks_late=True,
 )
