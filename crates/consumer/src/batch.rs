@@ -1,10 +1,11 @@
-//! Batches of up to ten: by count, or when the first of them has waited long enough.
+//! Batches of up to ten: by count, when the first of them has waited long enough, or when no other can come.
 
+use std::future::Future;
 use std::time::Duration;
 
 use health::Pulse;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::shared::Shared;
@@ -12,7 +13,7 @@ use crate::shared::Shared;
 /// What SQS takes in one batch.
 pub(crate) const LARGEST: usize = 10;
 
-/// The next batch, of 1 to 10; `None` when `over`, or when all senders are gone. Beats while there is nothing to do.
+/// The next batch, of 1 to 10, which lingers no longer when `alone` completes; `None` when `over`, or when all senders are gone. Beats while there is nothing to do.
 ///
 /// # Cancel safety
 /// Not safe: what was gathered would be lost.
@@ -21,6 +22,7 @@ pub(crate) async fn next<T>(
     linger: Duration,
     pulse: &Pulse,
     over: &CancellationToken,
+    alone: impl Future<Output = ()>,
 ) -> Option<Vec<T>> {
     let mut batch = Vec::with_capacity(LARGEST);
     loop {
@@ -36,12 +38,14 @@ pub(crate) async fn next<T>(
         }
     }
     let flush_at = Instant::now() + linger;
+    tokio::pin!(alone);
     while batch.len() < LARGEST {
         let room = LARGEST - batch.len();
-        let more = inbox.recv_many(&mut batch, room);
-        match timeout_at(flush_at, more).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => {}
+        tokio::select! {
+            biased;
+            more = inbox.recv_many(&mut batch, room) => if more == 0 { break },
+            () = &mut alone => break,
+            () = tokio::time::sleep_until(flush_at) => break,
         }
     }
     pulse.beat();
@@ -50,6 +54,8 @@ pub(crate) async fn next<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
     use super::*;
     use tokio::sync::mpsc;
 
@@ -60,13 +66,33 @@ mod tests {
         let (sender, mut inbox) = mpsc::unbounded_channel();
         sender.send(0).unwrap();
         let begun = Instant::now();
-        assert_eq!(next(&mut inbox, Duration::from_millis(3), &pulse, &over).await, Some(vec![0]));
+        assert_eq!(next(&mut inbox, Duration::from_millis(3), &pulse, &over, pending()).await, Some(vec![0]));
         assert_eq!(begun.elapsed(), Duration::from_millis(3));
         (0..15).for_each(|i| sender.send(i).unwrap());
-        assert_eq!(next(&mut inbox, Duration::from_millis(3), &pulse, &over).await, Some((0..10).collect()));
+        assert_eq!(
+            next(&mut inbox, Duration::from_millis(3), &pulse, &over, pending()).await,
+            Some((0..10).collect())
+        );
         assert_eq!(begun.elapsed(), Duration::from_millis(3));
+        sender.send(15).unwrap();
+        assert_eq!(
+            next(&mut inbox, Duration::from_secs(3), &pulse, &over, ready(())).await,
+            Some((10..16).collect())
+        );
+        assert_eq!(
+            begun.elapsed(),
+            Duration::from_millis(3),
+            "alone, it takes what is there and does not wait"
+        );
+        (10..15).for_each(|i| sender.send(i).unwrap());
         drop(sender);
-        assert_eq!(next(&mut inbox, Duration::from_millis(3), &pulse, &over).await, Some((10..15).collect()));
-        assert_eq!(next(&mut inbox, Duration::from_millis(3), &pulse, &over).await, None::<Vec<i32>>);
+        assert_eq!(
+            next(&mut inbox, Duration::from_millis(3), &pulse, &over, pending()).await,
+            Some((10..15).collect())
+        );
+        assert_eq!(
+            next(&mut inbox, Duration::from_millis(3), &pulse, &over, pending()).await,
+            None::<Vec<i32>>
+        );
     }
 }

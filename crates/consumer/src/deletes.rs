@@ -26,7 +26,11 @@ const RETRY_CAP: Duration = Duration::from_secs(2);
 
 /// Runs until the worker has drained.
 pub(crate) async fn run(shared: Arc<Shared>, inbox: &mut UnboundedReceiver<Held>, pulse: Pulse) {
-    while let Some(batch) = batch::next(inbox, LINGER, &pulse, &shared.drained).await {
+    let fifo = shared.spec.queue.is_fifo();
+    loop {
+        let alone = shared.company.none(fifo);
+        let next = batch::next(inbox, LINGER, &pulse, &shared.drained, alone).await;
+        let Some(batch) = next else { return };
         // each in a task of its own: a call that hangs must not hold up the next batch. Their number is bounded by
         // the room, for every message in them holds a permit
         tokio::spawn(delete(Arc::clone(&shared), batch));

@@ -73,9 +73,7 @@ impl Intake {
             let job = Job { held, message: entry.message };
             match group.filter(|_| self.shared.spec.queue.is_fifo()) {
                 Some(group) => self.queue_in_group(group, job),
-                None => {
-                    tokio::spawn(job.run(Arc::clone(&self.work), Arc::clone(&self.shared)));
-                }
+                None => job.start(&self.work, &self.shared),
             }
         }
     }
@@ -109,7 +107,7 @@ impl Intake {
             }
             let outcome = job.held.tell();
             let receive_count = job.held.receive_count;
-            tokio::spawn(job.run(Arc::clone(&self.work), Arc::clone(&self.shared)));
+            job.start(&self.work, &self.shared);
             let told = outcome.await.ok();
             let outcome = told.map(|told| told.outcome);
             self.note_trouble(&group, outcome == Some(Outcome::Retried), receive_count);

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -58,7 +58,18 @@ enum End {
 }
 
 impl Job {
-    pub(crate) async fn run(self, work: Arc<dyn Work>, shared: Arc<Shared>) {
+    /// Runs it in a task of its own.
+    pub(crate) fn start(self, work: &Arc<dyn Work>, shared: &Arc<Shared>) {
+        let under_way = shared.company.handler();
+        let run = self.run(Arc::clone(work), Arc::clone(shared));
+        tokio::spawn(async move {
+            run.await;
+            // after its delete was asked for, so that a batch waits for it until then
+            drop(under_way);
+        });
+    }
+
+    async fn run(self, work: Arc<dyn Work>, shared: Arc<Shared>) {
         let Self { held, message } = self;
         let end = match message {
             // it waited for its group, and was lost meanwhile: another may have begun with it
@@ -67,9 +78,7 @@ impl Job {
                 message.trace = held.span.context().or(message.trace);
                 log_received(&message, shared.options.body_limit);
                 let begun = Instant::now();
-                let running = Running::count(&shared.running);
                 let end = attempt(&*work, message, &held, &shared.options).await;
-                drop(running);
                 shared.metrics.handle_seconds.observe(begun.elapsed().as_secs_f64());
                 end
             }
@@ -89,22 +98,6 @@ impl Job {
                 drop(shared.changes.send(Change::release(held)));
             }
         }
-    }
-}
-
-/// Counts a handler while it runs.
-struct Running<'a>(&'a AtomicU64);
-
-impl<'a> Running<'a> {
-    fn count(running: &'a AtomicU64) -> Self {
-        running.fetch_add(1, Ordering::Relaxed);
-        Self(running)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

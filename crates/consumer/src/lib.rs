@@ -40,6 +40,7 @@
 
 mod account;
 mod batch;
+mod company;
 mod crew;
 mod deletes;
 mod extender;

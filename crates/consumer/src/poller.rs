@@ -44,6 +44,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, intake: &Intake, number: usize, pu
         let Some(room) = poller.room().await else { return };
         let asked = if intake.is_troubled() { 1 } else { room.num_permits() };
         let asked_at = Instant::now();
+        let under_way = shared.company.receive();
         match poller.receive(&queue, asked).await {
             Ok(entries) => {
                 let received_at = Instant::now();
@@ -55,6 +56,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, intake: &Intake, number: usize, pu
                 poller.backoff.reset();
                 let waited = !entries.is_empty() || received_at - asked_at >= IDLE_PAUSE_CAP;
                 intake.accept(entries, room, received_at, queue.visibility);
+                drop(under_way);
                 if waited {
                     idle = 0;
                     continue;
@@ -64,7 +66,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, intake: &Intake, number: usize, pu
                 poller.unless_draining(tokio::time::sleep(pause)).await;
             }
             Err(error) => {
-                drop(room);
+                drop((room, under_way));
                 shared.crew.failed();
                 let wait = poller.backoff.next(error.fault.backoff_cap());
                 poller.unless_draining(tokio::time::sleep(wait)).await;

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Ledger;
+use crate::company::Company;
 use crate::crew::Crew;
 use crate::held::Held;
 use crate::lease::Leases;
@@ -42,8 +43,7 @@ pub(crate) struct Shared {
     pub(crate) draining: CancellationToken,
     /// All is settled: the tasks may end.
     pub(crate) drained: CancellationToken,
-    /// Handlers that run now.
-    pub(crate) running: AtomicU64,
+    pub(crate) company: Company,
     /// Handlers cancelled at the end of the grace.
     pub(crate) cancelled: AtomicU64,
     pub(crate) vitals: Vitals,

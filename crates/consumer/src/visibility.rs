@@ -3,6 +3,7 @@
 //! If SQS cannot be reached the message comes back anyway, when its lease ends; so a change is tried a few
 //! times and then left to that.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ impl Change {
 
 /// Runs until the worker has drained.
 pub(crate) async fn run(shared: Arc<Shared>, inbox: &mut UnboundedReceiver<Change>, pulse: Pulse) {
-    while let Some(batch) = batch::next(inbox, LINGER, &pulse, &shared.drained).await {
+    while let Some(batch) = batch::next(inbox, LINGER, &pulse, &shared.drained, pending()).await {
         tokio::spawn(change(Arc::clone(&shared), batch));
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::account::{Account, Ledger};
+use crate::company::Company;
 use crate::crew::Crew;
 use crate::handler::Handler;
 use crate::intake::Intake;
@@ -142,7 +143,7 @@ impl Worker {
             changes,
             draining: CancellationToken::new(),
             drained: CancellationToken::new(),
-            running: AtomicU64::new(0),
+            company: Company::default(),
             cancelled: AtomicU64::new(0),
             vitals,
             outages: Outages {
@@ -271,7 +272,7 @@ impl Running {
         // whatever is still held by a task that hangs loses its lease with the process
         shared.leases.lose_all();
         // a handler that blocks its thread cannot be dropped; the end of the process is what cancels it
-        let cancelled = shared.cancelled.load(Ordering::Relaxed) + shared.running.load(Ordering::Relaxed);
+        let cancelled = shared.cancelled.load(Ordering::Relaxed) + shared.company.handlers();
         Drained { account: shared.ledger.close(), cancelled }
     }
 }

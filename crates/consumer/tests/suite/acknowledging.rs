@@ -140,3 +140,20 @@ async fn a_delete_that_stays_impossible_ends_with_its_lease() {
     aws.wait_for(|_| queue.is_empty(), SOON).await;
     assert_eq!(consumer.drain().await.account, account(2, 1, 0, 0, 1));
 }
+
+/// Each of these would linger for 3 ms: nobody can join it, for there is no room to receive.
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_nothing_can_join_does_not_linger() {
+    for in_flight in [1, 8] {
+        let aws = Endpoint::start().await;
+        let queue = aws.queue("events").create();
+        queue.put_all((0..400).map(|n| n.to_string()));
+        let begun = Instant::now();
+        let consumer =
+            Consumer::start_with(&aws, existing("events"), |b| b.max_in_flight(in_flight), succeed).await;
+        aws.wait_for(|_| queue.is_empty(), MINUTE).await;
+        let lingering = Duration::from_millis(3) * (400 / in_flight) as u32;
+        assert!(begun.elapsed() < lingering / 2, "{in_flight}: {:?}", begun.elapsed());
+        assert_eq!(consumer.drain().await.account, account(400, 400, 0, 0, 0));
+    }
+}

@@ -117,7 +117,8 @@ async fn poison_holds_its_group_until_it_is_dead_lettered_alone() {
     aws.wait_for(|_| queue.is_empty(), MINUTE).await;
     assert_eq!(queue.deleted(), ["b0", "b1", "b2", "a1", "a2"]);
     assert_eq!(dead.bodies(), ["a0"]);
-    assert!(queue.history("a1").deleted > queue.history("a0").dead_lettered);
+    // the paused clock may stand still between the two: nothing lingers where no other can come
+    assert!(queue.history("a1").deleted >= queue.history("a0").dead_lettered);
     let account = consumer.drain().await.account;
     assert_eq!((account.deleted, account.retried, account.lost_lease), (5, 3, 0));
 }
