@@ -8,6 +8,9 @@ use consumer::settings::{PROGRAM, Settings};
 use health::Vitals;
 use messaging::telemetry::ACCOUNT;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[allow(clippy::print_stderr, reason = "bad settings are told before there is a log")]
 fn main() -> ExitCode {
     let asked = PROGRAM.invocation();

@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 const BAD_SETTINGS: u8 = 2;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let asked = PROGRAM.invocation();
     let ended = match asked.subcommand {

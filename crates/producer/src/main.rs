@@ -11,6 +11,9 @@ use producer::{Account, Service, Settings, settings};
 
 const BAD_SETTINGS: u8 = 2;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let asked = settings::PROGRAM.invocation();
     if asked.subcommand == Some("health") {
