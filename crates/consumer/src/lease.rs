@@ -98,6 +98,16 @@ impl Lease {
         self.state.load(Ordering::Acquire) == LOST
     }
 
+    /// Nothing more is to be done for it: it is lost, or it ran out after its handler was told to stop for another reason,
+    /// which stands.
+    fn is_over(&self) -> bool {
+        match self.state.load(Ordering::Acquire) {
+            HELD => false,
+            LOST => true,
+            _ => Instant::now() >= self.expires_at(),
+        }
+    }
+
     /// An extension is in the air.
     pub(crate) fn extension_began(&self) {
         self.extending.fetch_add(1, Ordering::AcqRel);
@@ -235,7 +245,7 @@ impl Leases {
     /// When the extender has something to do, if ever.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let mut table = self.table();
-        let held = table.slots.iter().filter(|(_, l)| !l.is_told_lost());
+        let held = table.slots.iter().filter(|(_, l)| !l.is_over());
         table.next = held.map(|(_, l)| l.extend_at().min(l.expires_at())).min();
         table.next
     }
@@ -245,7 +255,7 @@ impl Leases {
         let table = self.table();
         let mut due = Vec::new();
         for (_, lease) in &table.slots {
-            if lease.is_told_lost() {
+            if lease.is_over() {
                 continue;
             }
             if now >= lease.expires_at() {
@@ -276,6 +286,21 @@ mod tests {
 
     fn lease(visibility: u64) -> Arc<Lease> {
         Arc::new(Lease::new("r".to_owned(), Instant::now(), Duration::from_secs(visibility)))
+    }
+
+    /// The extender sleeps until what this says: a time that is over for good would keep it awake.
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_runs_out_after_its_handler_was_told_to_stop_is_never_due_again() {
+        let leases = Leases::default();
+        let held = lease(30);
+        let _key = leases.insert(std::iter::once(Arc::clone(&held)));
+        leases.shut_down();
+        assert!(leases.next_due().is_some(), "it is extended while its handler winds down");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(leases.due(Instant::now(), Duration::ZERO).is_empty());
+        assert_eq!(leases.next_due(), None);
+        assert_eq!(held.is_cancelled(), Some(Cancelled::Shutdown), "the first reason stands");
+        assert!(held.is_lost());
     }
 
     #[tokio::test(start_paused = true)]
