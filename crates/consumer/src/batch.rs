@@ -13,7 +13,8 @@ use crate::shared::Shared;
 /// What SQS takes in one batch.
 pub(crate) const LARGEST: usize = 10;
 
-/// The next batch, of 1 to 10, which lingers no longer when `alone` completes; `None` when `over`, or when all senders are gone. Beats while there is nothing to do.
+/// The next batch, of 1 to 10, which lingers no longer when `alone` completes; `None` when `over`, or when all senders are
+/// gone. Beats while there is nothing to do.
 ///
 /// # Cancel safety
 /// Not safe: what was gathered would be lost.
