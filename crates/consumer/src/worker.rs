@@ -265,7 +265,10 @@ impl Running {
             timeout_at(end, shared.room.acquire_many(all)).await.ok();
         }
         shared.drained.cancel();
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        let ended = async {
+            while self.pollers.join_next().await.is_some() {}
+            while self.tasks.join_next().await.is_some() {}
+        };
         if timeout(Duration::from_secs(1), ended).await.is_err() {
             self.tasks.shutdown().await;
         }

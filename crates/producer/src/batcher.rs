@@ -141,8 +141,11 @@ impl Run {
                 () = sleep_until(wake) => {}
             }
         }
-        if let Some(finding) = &self.finding {
+        // awaited too: what outlives its publisher tells of a failure when the runtime ends under it, after the account
+        self.air.shutdown().await;
+        if let Some(finding) = self.finding.take() {
             finding.abort();
+            finding.await.ok();
         }
         self.from.pulse.retire();
     }
