@@ -3,7 +3,8 @@
 //! `bare drain` receives up to ten and deletes them in one batch, in `IN_FLIGHT`/10 loops at once, until it is killed;
 //! `bare publish` sends the lines of `INPUT` in batches as large as SNS takes, `IN_FLIGHT`/10 at once, and ends. No leases, no
 //! retries beyond the SDK's, no metrics, no log: what is lost here is lost. With `HANDLED` set to a FIFO, the first 64 bytes
-//! of each message, taken out of SNS' envelope, are written to it as a line: the latency mode of all contenders.
+//! of each message, taken out of SNS' envelope, are written to it as a line: the latency mode of all contenders. With
+//! `TRACEPARENT` set, each published message carries it as an attribute, as ours do.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_sdk_sns::types::PublishBatchRequestEntry;
+use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
 use aws_smithy_http_client::tls;
 
@@ -111,6 +112,7 @@ fn tell(mut handled: &File, body: &str) -> Result<()> {
 async fn publish(config: &SdkConfig, in_flight: usize) -> Result<()> {
     let sns = aws_sdk_sns::Client::new(config);
     let topic = variable("TOPIC_ARN")?;
+    let trace = std::env::var("TRACEPARENT").ok();
     let input = std::fs::read_to_string(variable("INPUT")?)?;
     let lines: Vec<String> = input.lines().map(str::to_owned).collect();
     let (lines, next) = (Arc::new(lines), Arc::new(AtomicUsize::new(0)));
@@ -119,6 +121,7 @@ async fn publish(config: &SdkConfig, in_flight: usize) -> Result<()> {
     let mut loops = tokio::task::JoinSet::new();
     for size in batches(in_flight) {
         let (sns, topic, lines, next) = (sns.clone(), topic.clone(), Arc::clone(&lines), Arc::clone(&next));
+        let trace = trace.clone();
         let size = size.min(fitting);
         loops.spawn(async move {
             loop {
@@ -129,9 +132,13 @@ async fn publish(config: &SdkConfig, in_flight: usize) -> Result<()> {
                 }
                 let mut entries = Vec::with_capacity(batch.len());
                 for (position, line) in batch.iter().enumerate() {
-                    entries.push(
-                        PublishBatchRequestEntry::builder().id(position.to_string()).message(line).build()?,
-                    );
+                    let mut entry =
+                        PublishBatchRequestEntry::builder().id(position.to_string()).message(line);
+                    if let Some(trace) = &trace {
+                        let value = MessageAttributeValue::builder().data_type("String").string_value(trace);
+                        entry = entry.message_attributes("traceparent", value.build()?);
+                    }
+                    entries.push(entry.build()?);
                 }
                 sns.publish_batch()
                     .topic_arn(&topic)

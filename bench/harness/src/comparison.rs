@@ -44,7 +44,7 @@ pub async fn compare(lab: &Lab, contenders: &[Contender], effort: Effort, result
     latencies(lab, contenders, effort, results).await;
     all_calls(lab, contenders, effort, results).await;
     say("idle: all at once");
-    let resting: Vec<_> = contenders.iter().copied().filter(|c| *c != Contender::LifelineInfo).collect();
+    let resting: Vec<_> = contenders.iter().copied().filter(|c| !c.is_variant()).collect();
     match idle(lab, &resting, CENTRE.0, effort.idle).await {
         Ok(rests) => {
             for rest in rests {
@@ -98,7 +98,11 @@ async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results
     for way in [Way::Drain, Way::Publish] {
         let mut planned: Vec<(Plan, Cell, bool)> = Vec::new();
         for &contender in contenders {
-            if way == Way::Publish && !contender.publishes() {
+            let takes_part = match way {
+                Way::Drain => contender != Contender::BareTraced,
+                Way::Publish => contender.publishes(),
+            };
+            if !takes_part {
                 continue;
             }
             for (in_flight, body) in cells_of(contender, effort.quick) {
@@ -152,7 +156,7 @@ fn say_run(what: &str, cell: &Cell) {
 }
 
 async fn lives(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
-    let alive = contenders.iter().filter(|c| **c != Contender::LifelineInfo);
+    let alive = contenders.iter().filter(|c| !c.is_variant());
     let mut lives: Vec<Life> = alive
         .map(|&contender| Life {
             contender,
@@ -208,7 +212,7 @@ async fn tried(
 async fn latencies(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
     let rounds = if effort.quick { 1 } else { 3 };
     for _ in 0..rounds {
-        for &contender in contenders.iter().filter(|c| **c != Contender::LifelineInfo) {
+        for &contender in contenders.iter().filter(|c| !c.is_variant()) {
             let rooms = if contender.is_principal() && !effort.quick { &IN_FLIGHT[..] } else { &[CENTRE.0] };
             for &in_flight in rooms {
                 let what = format!("latency at 10 a second: {}, {in_flight} in flight", contender.name());
@@ -251,7 +255,7 @@ fn keep(results: &mut Results, what: &str, measured: anyhow::Result<Latency>) {
 }
 
 async fn all_calls(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
-    for &contender in contenders.iter().filter(|c| **c != Contender::LifelineInfo) {
+    for &contender in contenders.iter().filter(|c| !c.is_variant()) {
         for drained in [true, false] {
             if !drained && !contender.publishes() {
                 continue;

@@ -18,6 +18,8 @@ pub enum Contender {
     LifelineInfo,
     /// The AWS SDK alone.
     Bare,
+    /// The same, with the attribute that our producer adds to each message.
+    BareTraced,
     /// bbc/sqs-consumer, and @aws-sdk/client-sns to publish.
     SqsConsumer,
     /// A boto3 loop that deletes in batches.
@@ -70,6 +72,7 @@ impl Contender {
             Self::Lifeline => "Lifeline",
             Self::LifelineInfo => "Lifeline, log at info",
             Self::Bare => "bare SDK loop",
+            Self::BareTraced => "bare SDK loop, traceparent",
             Self::SqsConsumer => "sqs-consumer",
             Self::Boto3Batch => "boto3, batch deletes",
             Self::Boto3Single => "boto3, single deletes",
@@ -81,12 +84,17 @@ impl Contender {
 
     /// Ours, and what it is measured against: in every cell of the matrix.
     pub fn is_principal(self) -> bool {
-        matches!(self, Self::Lifeline | Self::Bare)
+        matches!(self, Self::Lifeline | Self::Bare | Self::BareTraced)
     }
 
     /// Whether it can publish to SNS with batches.
     pub fn publishes(self) -> bool {
-        matches!(self, Self::Lifeline | Self::Bare | Self::SqsConsumer | Self::Boto3Batch)
+        matches!(self, Self::Lifeline | Self::Bare | Self::BareTraced | Self::SqsConsumer | Self::Boto3Batch)
+    }
+
+    /// Another's form, for one figure: not started, stopped and watched once more.
+    pub fn is_variant(self) -> bool {
+        matches!(self, Self::LifelineInfo | Self::BareTraced)
     }
 
     /// Whether it needs messages of its own kind.
@@ -97,7 +105,7 @@ impl Contender {
     /// Messages a second that a first run is planned for: 64 in flight, small bodies.
     pub fn guess(self) -> f64 {
         match self {
-            Self::Lifeline | Self::LifelineInfo | Self::Bare => 25_000.0,
+            Self::Lifeline | Self::LifelineInfo | Self::Bare | Self::BareTraced => 25_000.0,
             Self::Omniqueue | Self::Ruststream => 6_000.0,
             Self::SqsConsumer => 4_000.0,
             Self::Boto3Batch => 3_000.0,
@@ -117,8 +125,10 @@ impl Contender {
                 Command::new(programs.services.join("producer"))
             }
             (Self::Lifeline | Self::LifelineInfo, _) => Command::new(programs.services.join("consumer")),
-            (Self::Bare, Job::Publish(_)) => with(&programs.tools.join("bare"), &["publish"]),
-            (Self::Bare, _) => with(&programs.tools.join("bare"), &["drain"]),
+            (Self::Bare | Self::BareTraced, Job::Publish(_)) => {
+                with(&programs.tools.join("bare"), &["publish"])
+            }
+            (Self::Bare | Self::BareTraced, _) => with(&programs.tools.join("bare"), &["drain"]),
             (Self::Omniqueue, _) => Command::new(programs.tools.join("omniqueue-drain")),
             (Self::Ruststream, _) => Command::new(programs.tools.join("ruststream-drain")),
             (Self::SqsConsumer, job) => {
@@ -146,9 +156,15 @@ impl Contender {
             Self::Lifeline | Self::LifelineInfo => service(&mut command, self, in_flight, job),
             _ => peer(&mut command, job),
         }
+        if self == Self::BareTraced {
+            command.env("TRACEPARENT", TRACEPARENT);
+        }
         command
     }
 }
+
+/// W3C's own example.
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// With processes, Celery's default: with threads, and with none, it drained a third and a tenth of it.
 const CELERY: [&str; 11] = [

@@ -37,19 +37,15 @@ pub(crate) async fn run(shared: Arc<Shared>, pulse: Pulse) {
         pulse.beat();
         let fresh = looked.is_some_and(|at| at.elapsed() < REFRESH) && !shared.spec.provision;
         let known = shared.queue.borrow().clone().filter(|_| fresh);
+        let received = shared.ledger.account().received;
         let result = match known {
-            Some(queue) => {
-                let received = shared.ledger.account().received;
-                if empty_at != Some(received) {
-                    let empty = beating(&pulse, measure(&shared, &queue)).await;
-                    empty_at = empty.then_some(received);
-                }
-                Ok(())
-            }
+            Some(_) if empty_at == Some(received) => Ok(true),
+            Some(queue) => Ok(beating(&pulse, measure(&shared, &queue)).await),
             None => beating(&pulse, look(&shared)).await,
         };
+        empty_at = matches!(result, Ok(true)).then_some(received);
         let pause = match &result {
-            Ok(()) => {
+            Ok(_) => {
                 looked = looked.filter(|_| fresh).or(Some(Instant::now()));
                 backoff.reset();
                 MEASURE
@@ -73,7 +69,8 @@ pub(crate) async fn run(shared: Arc<Shared>, pulse: Pulse) {
     }
 }
 
-async fn look(shared: &Arc<Shared>) -> Result<(), TopologyError> {
+/// Finds the queue and measures it: whether it is known to be empty.
+async fn look(shared: &Arc<Shared>) -> Result<bool, TopologyError> {
     let found = timeout(LOOK, topology::queue(&shared.clients, &shared.spec)).await;
     let found = found.unwrap_or_else(|_| {
         Err(TopologyError::Nonsense {
@@ -81,7 +78,7 @@ async fn look(shared: &Arc<Shared>) -> Result<(), TopologyError> {
             detail: format!("looking for it did not end within {LOOK:?}"),
         })
     });
-    match &found {
+    match found {
         Ok(queue) => {
             shared.outages.topology.succeeded();
             shared.vitals.topology.met();
@@ -90,14 +87,14 @@ async fn look(shared: &Arc<Shared>) -> Result<(), TopologyError> {
                 shared.vitals.aws.met();
             }
             adopt(shared, queue.clone());
-            measure(shared, queue).await;
+            Ok(measure(shared, &queue).await)
         }
         Err(error) => {
             shared.vitals.topology.unmet(error.to_string());
-            shared.outages.topology.failed(&as_call_error(error));
+            shared.outages.topology.failed(&as_call_error(&error));
+            Err(error)
         }
     }
-    found.map(drop)
 }
 
 /// Publishes the queue if it is new or changed. A queue without visibility timeout gets 30 s, SQS's own default: a lease

@@ -46,6 +46,10 @@ async fn an_idle_queue_costs_little_more_than_its_long_polls_and_is_measured_aga
         if message.body == "poison" { Err(Failure::new("on purpose")) } else { Ok(()) }
     };
     let consumer = Consumer::start(&aws, "events", handler).await;
+    aws.wait_for(|_| aws.count("ReceiveMessage") == 2, MINUTE).await;
+    let at_start = aws.count("GetQueueAttributes");
+    tokio::time::sleep(4 * MINUTE).await;
+    assert_eq!(aws.count("GetQueueAttributes"), at_start, "it was empty at the start, and nothing came");
     queue.put("one");
     aws.wait_for(|_| queue.deleted() == ["one"], MINUTE).await;
     tokio::time::sleep(2 * MINUTE).await;
