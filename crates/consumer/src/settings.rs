@@ -30,6 +30,12 @@ const OWN: &[Setting] = &[
         help: "most receives in the air at once; one when the queue is idle",
     },
     Setting { name: "MAX_IN_FLIGHT", default: Some("64"), help: "messages held at most, over all pollers" },
+    // one: to wake another costs a message more than what the other takes off it (bench/README.md)
+    Setting {
+        name: "THREADS",
+        default: Some("1"),
+        help: "threads that work, 1 to 256: more are faster for large messages, and cost more processor time",
+    },
     Setting { name: "WAIT_TIME", default: Some("20s"), help: "long poll, 0 to 20 s, whole seconds" },
     Setting {
         name: "HANDLER",
@@ -106,6 +112,8 @@ pub struct Settings {
     pub pollers: usize,
     /// `MAX_IN_FLIGHT`.
     pub max_in_flight: usize,
+    /// `THREADS`, for who builds the runtime.
+    pub threads: usize,
     /// `WAIT_TIME`.
     pub wait_time: Duration,
     /// `HANDLER` and what belongs to it.
@@ -137,6 +145,7 @@ impl Settings {
                 .read("SHUTDOWN_GRACE", duration(Duration::from_secs(1)..=Duration::from_secs(3600))),
             pollers: count(reader.read("POLLERS", integer(1..=256))),
             max_in_flight: count(reader.read("MAX_IN_FLIGHT", integer(1..=100_000))),
+            threads: count(reader.read("THREADS", integer(1..=256))),
             wait_time: reader.read("WAIT_TIME", wait_time()),
             handler: handler(&mut reader),
             handler_timeout: reader
@@ -217,6 +226,7 @@ mod tests {
         let bad = [
             ("HEALTH_ADDR", "5000"),
             ("POLLERS", "0"),
+            ("THREADS", "0"),
             ("WAIT_TIME", "1500ms"),
             ("HANDLER", "http"),
             ("QUEUE_NAME", "no spaces"),

@@ -46,7 +46,7 @@ pub const PROGRAM: Program = Program {
     ],
     settings: &[OWN, telemetry::SETTINGS],
     embeds: &[&producer::settings::PROGRAM, &consumer::settings::PROGRAM],
-    decides: &["HEALTH_ADDR"],
+    decides: &["HEALTH_ADDR", "THREADS"],
 };
 
 /// What all subcommands need.

@@ -83,6 +83,13 @@ impl Process {
         Duration::from_millis(ticks * 10)
     }
 
+    /// Threads of its runtime.
+    fn workers(&self) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.trim() == "tokio-rt-worker").count()
+    }
+
     /// The most memory it ever had, in MiB.
     fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -159,6 +166,18 @@ async fn a_sigterm_drains_and_the_last_line_is_the_account() {
         assert!(lines.last().unwrap().ends_with(&account), "{lines:#?}");
         assert_eq!(lines.iter().filter(|line| line.contains("received message_id=")).count(), handled);
         assert_eq!(lines.iter().filter(|line| line.contains("deleted message_id=")).count(), handled);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_works_on_one_thread_unless_told_to_use_more() {
+    for (settings, workers) in [(&[][..], 1), (&[("THREADS", "3")], 3)] {
+        let aws = Endpoint::start().await;
+        let queue = aws.queue("events").create();
+        queue.put("one");
+        let process = Process::start(&aws, settings);
+        aws.wait_for(|_| queue.is_empty(), SOON).await;
+        assert_eq!(process.workers(), workers);
     }
 }
 
