@@ -99,6 +99,7 @@ impl Service {
         let publisher = Publisher::builder(clients, settings.topic.clone())
             .linger(settings.linger)
             .buffer(settings.buffer)
+            .in_air(settings.in_air)
             .deadline(None)
             .provision(settings.provision)
             .vitals(&vitals)

@@ -47,6 +47,11 @@ const OWN: &[Setting] = &[
         help: "messages held at most; input is not read past it",
     },
     Setting {
+        name: "IN_AIR",
+        default: Some("16"),
+        help: "batches of ten in the air at most, 1 to 256: more where AWS is far away and the quota is large",
+    },
+    Setting {
         name: "MESSAGE_GROUP",
         default: None,
         help: "FIFO: a JSON pointer into each message, like /customer/id, or a constant",
@@ -96,6 +101,8 @@ pub struct Settings {
     pub linger: Duration,
     /// `BUFFER`: 1 or more.
     pub buffer: usize,
+    /// `IN_AIR`: 1 or more.
+    pub in_air: usize,
     /// `MESSAGE_GROUP`.
     pub group: Option<Group>,
     /// `HEALTH_ADDR`.
@@ -129,6 +136,7 @@ impl Settings {
             count: reader.optional("PUBLISH_COUNT", integer(1..=u64::MAX)),
             linger: reader.read("LINGER", duration(Duration::ZERO..=Duration::from_secs(10))),
             buffer: usize::try_from(reader.read("BUFFER", integer(1..=1_000_000))).unwrap_or(1000),
+            in_air: usize::try_from(reader.read("IN_AIR", integer(1..=256))).unwrap_or(16),
             group: reader.optional("MESSAGE_GROUP", group()),
             health: read_health(&mut reader),
             access_log: log.access_log(&mut reader),
@@ -197,6 +205,7 @@ mod tests {
         assert_eq!((settings.input, settings.from, settings.count), (Input::Generate, 1, None));
         assert!(settings.rate.total_cmp(&1.0).is_eq());
         assert_eq!((settings.linger, settings.buffer), (Duration::from_millis(5), 1000));
+        assert_eq!(settings.in_air, 16);
         assert_eq!(settings.health, "0.0.0.0:5000".parse().unwrap());
         assert_eq!(settings.grace, Duration::from_secs(25));
         assert!(!settings.provision && !settings.access_log.silence_healthy && settings.group.is_none());
@@ -211,6 +220,7 @@ mod tests {
             "--publish-count=x",
             "--linger=1h",
             "--buffer=0",
+            "--in-air=0",
             "--message-group=",
             "--health-addr=5000",
             "--seed=-1",
@@ -225,6 +235,7 @@ mod tests {
             "PUBLISH_COUNT",
             "LINGER",
             "BUFFER",
+            "IN_AIR",
             "MESSAGE_GROUP",
             "HEALTH_ADDR",
             "SEED",
@@ -233,7 +244,7 @@ mod tests {
             let about: Vec<_> = said.lines().filter(|line| line.starts_with(&format!("{name}="))).collect();
             assert_eq!(about.len(), 1, "{name} in {said}");
         }
-        assert_eq!(said.lines().count(), 10, "{said}");
+        assert_eq!(said.lines().count(), 11, "{said}");
     }
 
     #[test]

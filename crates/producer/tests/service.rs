@@ -358,6 +358,22 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
+fn so_many_batches_are_in_the_air_and_no_more() {
+    for in_air in [1, 3] {
+        let (aws, _topic, _queue) = endpoint();
+        aws.on("PublishBatch").hang();
+        let most = in_air.to_string();
+        // the grace ends before a call does, so that none follows those that hang
+        let arguments = ["--publish-rate", "0", "--in-air", &most, "--shutdown-grace", "500ms"];
+        let mut producer = Producer::start(&aws, &arguments);
+        until(|| aws.open("PublishBatch") == in_air);
+        producer.signal("TERM");
+        producer.status();
+        assert_eq!(aws.count("PublishBatch"), in_air);
+    }
+}
+
+#[test]
 fn input_is_not_read_past_the_buffer() {
     let (aws, _topic, _queue) = endpoint();
     aws.on("PublishBatch").hang();
