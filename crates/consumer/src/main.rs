@@ -35,8 +35,7 @@ fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     settings.log.clone().install();
     let (grace, exporting) = (settings.grace, settings.export.clone().install("consumer")?);
     let asked_to_stop = messaging::shutdown::on_signals(settings.grace)?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(settings.threads).enable_all().build()?;
+    let runtime = settings.threads.runtime()?;
     let drained = runtime.block_on(service::run(
         settings,
         Vitals::new(env!("CARGO_PKG_VERSION")),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use messaging::aws::{self, Access};
+use messaging::runtime::{self, Threads};
 use messaging::settings::{
     Accept, Problems, Program, Reader, Setting, Values, address, choice, duration, integer, text, url,
 };
@@ -30,12 +31,6 @@ const OWN: &[Setting] = &[
         help: "most receives in the air at once; one when the queue is idle",
     },
     Setting { name: "MAX_IN_FLIGHT", default: Some("64"), help: "messages held at most, over all pollers" },
-    // one: to wake another costs a message more than what the other takes off it (bench/README.md)
-    Setting {
-        name: "THREADS",
-        default: Some("1"),
-        help: "threads that work, 1 to 256: more are faster for large messages, and cost more processor time",
-    },
     Setting { name: "WAIT_TIME", default: Some("20s"), help: "long poll, 0 to 20 s, whole seconds" },
     Setting {
         name: "HANDLER",
@@ -74,6 +69,7 @@ pub const PROGRAM: Program = Program {
     )],
     settings: &[
         aws::SETTINGS,
+        runtime::SETTINGS,
         topology::SETTINGS,
         topology::QUEUE_SETTINGS,
         OWN,
@@ -113,7 +109,7 @@ pub struct Settings {
     /// `MAX_IN_FLIGHT`.
     pub max_in_flight: usize,
     /// `THREADS`, for who builds the runtime.
-    pub threads: usize,
+    pub threads: Threads,
     /// `WAIT_TIME`.
     pub wait_time: Duration,
     /// `HANDLER` and what belongs to it.
@@ -145,7 +141,7 @@ impl Settings {
                 .read("SHUTDOWN_GRACE", duration(Duration::from_secs(1)..=Duration::from_secs(3600))),
             pollers: count(reader.read("POLLERS", integer(1..=256))),
             max_in_flight: count(reader.read("MAX_IN_FLIGHT", integer(1..=100_000))),
-            threads: count(reader.read("THREADS", integer(1..=256))),
+            threads: Threads::read(&mut reader),
             wait_time: reader.read("WAIT_TIME", wait_time()),
             handler: handler(&mut reader),
             handler_timeout: reader

@@ -12,6 +12,7 @@ pub mod envelope;
 pub mod escape;
 pub mod outage;
 pub mod pulse;
+pub mod runtime;
 pub mod settings;
 pub mod shutdown;
 pub mod span;

@@ -45,7 +45,7 @@ fn run(settings: Settings) -> anyhow::Result<Account> {
     let watchdog = systemd.watch(&vitals.pulses).context("starting the watchdog")?;
     systemd.ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), health = %server.local_addr(), topic = settings.topic.name(), "producer");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = settings.threads.runtime()?;
     let account = runtime.block_on(async {
         let clients = Clients::connect(&settings.access).await?;
         let service = Service::new(settings, clients, vitals);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use health::AccessLog;
 use messaging::aws::Access;
+use messaging::runtime::{self, Threads};
 use messaging::settings::{
     self as accept, Accept, Problems, Program, Reader, Setting, Values, duration, integer, number,
 };
@@ -73,7 +74,14 @@ pub const PROGRAM: Program = Program {
     name: "producer",
     about: "Publishes generated events, or the lines of a file, a FIFO or standard input, to an SNS topic.",
     subcommands: &[("health", "asks the running producer at HEALTH_ADDR; exit code 0 if it is up")],
-    settings: &[OWN, topology::SETTINGS, aws::SETTINGS, telemetry::SETTINGS, span::SETTINGS],
+    settings: &[
+        OWN,
+        topology::SETTINGS,
+        aws::SETTINGS,
+        runtime::SETTINGS,
+        telemetry::SETTINGS,
+        span::SETTINGS,
+    ],
     embeds: &[],
     decides: &[],
 };
@@ -103,6 +111,8 @@ pub struct Settings {
     pub buffer: usize,
     /// `IN_AIR`: 1 or more.
     pub in_air: usize,
+    /// `THREADS`, for who builds the runtime.
+    pub threads: Threads,
     /// `MESSAGE_GROUP`.
     pub group: Option<Group>,
     /// `HEALTH_ADDR`.
@@ -137,6 +147,7 @@ impl Settings {
             linger: reader.read("LINGER", duration(Duration::ZERO..=Duration::from_secs(10))),
             buffer: usize::try_from(reader.read("BUFFER", integer(1..=1_000_000))).unwrap_or(1000),
             in_air: usize::try_from(reader.read("IN_AIR", integer(1..=256))).unwrap_or(16),
+            threads: Threads::read(&mut reader),
             group: reader.optional("MESSAGE_GROUP", group()),
             health: read_health(&mut reader),
             access_log: log.access_log(&mut reader),
@@ -221,6 +232,7 @@ mod tests {
             "--linger=1h",
             "--buffer=0",
             "--in-air=0",
+            "--threads=257",
             "--message-group=",
             "--health-addr=5000",
             "--seed=-1",
@@ -236,6 +248,7 @@ mod tests {
             "LINGER",
             "BUFFER",
             "IN_AIR",
+            "THREADS",
             "MESSAGE_GROUP",
             "HEALTH_ADDR",
             "SEED",
@@ -244,7 +257,7 @@ mod tests {
             let about: Vec<_> = said.lines().filter(|line| line.starts_with(&format!("{name}="))).collect();
             assert_eq!(about.len(), 1, "{name} in {said}");
         }
-        assert_eq!(said.lines().count(), 11, "{said}");
+        assert_eq!(said.lines().count(), 12, "{said}");
     }
 
     #[test]

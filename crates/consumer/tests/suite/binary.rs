@@ -83,7 +83,7 @@ impl Process {
         Duration::from_millis(ticks * 10)
     }
 
-    /// Threads of its runtime.
+    /// Threads of its runtime besides the main one.
     fn workers(&self) -> usize {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
@@ -171,7 +171,7 @@ async fn a_sigterm_drains_and_the_last_line_is_the_account() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_works_on_one_thread_unless_told_to_use_more() {
-    for (settings, workers) in [(&[][..], 1), (&[("THREADS", "3")], 3)] {
+    for (settings, workers) in [(&[][..], 0), (&[("THREADS", "3")], 3)] {
         let aws = Endpoint::start().await;
         let queue = aws.queue("events").create();
         queue.put("one");
