@@ -10,6 +10,7 @@ use health::{Metrics, Pulses, Readiness, Vitals};
 use messaging::aws::{Access, Clients};
 use messaging::topology::TopicRef;
 use producer::{Message, Publisher};
+use scripted::Endpoint;
 use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -38,6 +39,35 @@ async fn aws_being_down_is_up() {
         assert_eq!(vitals.pulses.stale(), Vec::<String>::new());
     }
     assert!(vitals.readiness.reasons().iter().any(|(name, _)| *name == "topology"), "and not ready");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_throttles_or_refuses_is_up_but_not_ready_and_ready_again_after_it() {
+    let aws = Endpoint::start().await;
+    let topic = aws.topic("t");
+    let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
+    let vitals = vitals();
+    let publisher = Publisher::builder(clients, TopicRef::Arn(topic.arn().to_owned()))
+        .vitals(&vitals)
+        .deadline(None)
+        .start();
+    publisher.publish(Message::new("before")).await.unwrap();
+    assert_eq!(vitals.readiness.reasons(), []);
+    for (status, code) in [(400, "ThrottlingException"), (403, "AuthorizationError"), (500, "InternalError")]
+    {
+        let refusal = aws.on("*").status(status, code);
+        let pending = publisher.enqueue(Message::new(code)).await.unwrap();
+        for minute in 1..=15 {
+            tokio::time::sleep(LONG / 10).await;
+            assert_eq!(vitals.pulses.stale(), Vec::<String>::new(), "{code}, minute {minute}");
+            let reasons = vitals.readiness.reasons();
+            assert!(reasons.iter().any(|(name, _)| *name == "aws"), "{code}, minute {minute}: {reasons:?}");
+        }
+        refusal.remove();
+        pending.await.unwrap();
+        assert_eq!(vitals.readiness.reasons(), [], "after {code}");
+    }
+    assert_eq!(topic.messages().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,6 +46,28 @@ async fn an_outage_is_up_but_not_ready_and_ready_again_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_endpoint_that_throttles_or_refuses_is_up_but_not_ready_and_ready_again_after_it() {
+    let aws = Endpoint::start().await;
+    let _queue = aws.queue("events").create();
+    let consumer = Consumer::start(&aws, "events", succeed).await;
+    aws.wait_for(|_| consumer.readiness.reasons().is_empty(), SOON).await;
+    for (status, code) in
+        [(400, "ThrottlingException"), (403, "AccessDeniedException"), (500, "InternalError")]
+    {
+        let refusal = aws.on("*").status(status, code);
+        aws.wait_for(|_| !consumer.readiness.reasons().is_empty(), MINUTE).await;
+        stays_up(&consumer, 15 * MINUTE).await;
+        assert!(
+            consumer.readiness.reasons().iter().any(|(name, _)| *name == "aws"),
+            "{code}: still not ready"
+        );
+        refusal.remove();
+        aws.wait_for(|_| consumer.readiness.reasons().is_empty(), MINUTE).await;
+    }
+    assert_eq!(consumer.drain().await.account.received, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_received_before_the_queue_is_known() {
     let aws = Endpoint::start().await;
     aws.down();
