@@ -143,7 +143,9 @@ impl Lab {
             bail!("filling ended with {status}");
         }
         let left = stage.left().await?;
-        if left != count {
+        // more is no mistake: a call whose answer did not come is made again. With eight million messages in it the embedded
+        // endpoint moves them all for longer than a call may take
+        if left < count {
             bail!("the queue holds {left} messages of {count}");
         }
         Ok(())

@@ -23,7 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use comparison::{Effort, say};
 use contender::{Contender, Programs};
 use lab::Lab;
-use results::Results;
+use results::{Grown, Results};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -231,6 +231,10 @@ impl Growth {
                 }
             }
         }
-        results.growth = grown;
+        // what was measured before of other queues stays: the largest takes minutes and may be added alone
+        let again =
+            |old: &Grown| grown.iter().any(|new| (new.backlog, new.pollers) == (old.backlog, old.pollers));
+        results.growth.retain(|old| !again(old));
+        results.growth.append(&mut grown);
     }
 }
