@@ -160,15 +160,18 @@ fn a_collector_that_is_away_hangs_or_refuses_holds_up_nothing_and_is_told_of_onc
     let busy = Collector::start(Mood::Refuses(503));
     // a port where nobody listens, and which nobody is given
     let away = "http://127.0.0.1:9";
-    for collector in [away, hangs.url(), refuses.url(), busy.url()] {
+    // twice what the queue of spans holds; and as many as it holds, where they are lost by being refused and not by
+    // coming faster than that
+    let (many, all) = (9000, 4000);
+    for (collector, count) in [(away, many), (hangs.url(), many), (refuses.url(), all), (busy.url(), many)] {
         let (aws, _topic) = endpoint();
         let begun = Instant::now();
-        // twice what the queue of spans holds
-        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector), ("PUBLISH_COUNT", "9000")];
-        let log = published(&producer(&aws, &variables).env("BUFFER", "10000").output().unwrap(), 9000);
+        let said = count.to_string();
+        let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector), ("PUBLISH_COUNT", &*said)];
+        let log = published(&producer(&aws, &variables).env("BUFFER", "10000").output().unwrap(), count);
         let (last, told) = (begun.elapsed(), log.matches("exporting spans is failing").count());
         assert!(told <= 1, "{collector}: {told}");
-        assert!(log.contains("spans were") == (collector != refuses.url()), "{collector}: {}", tail(&log));
+        assert!(log.contains("spans were") == (count == many), "{collector}: {}", tail(&log));
         // the timeout of an export, 10 s, is not waited for
         assert!(last < Duration::from_secs(10), "{collector}: {last:?}");
     }
