@@ -7,7 +7,7 @@ use std::time::Duration;
 use messaging::aws::{self, Access};
 use messaging::runtime::{self, Threads};
 use messaging::settings::{
-    Accept, Problems, Program, Reader, Setting, Values, address, choice, duration, integer, text, url,
+    Accept, Problems, Program, Reader, Setting, Values, address, choice, count, duration, text, url,
 };
 use messaging::span::{self, Export};
 use messaging::telemetry::{self, Log};
@@ -139,8 +139,8 @@ impl Settings {
             access_log: log.access_log(&mut reader),
             grace: reader
                 .read("SHUTDOWN_GRACE", duration(Duration::from_secs(1)..=Duration::from_secs(3600))),
-            pollers: count(reader.read("POLLERS", integer(1..=256))),
-            max_in_flight: count(reader.read("MAX_IN_FLIGHT", integer(1..=100_000))),
+            pollers: reader.read("POLLERS", count(1..=256)),
+            max_in_flight: reader.read("MAX_IN_FLIGHT", count(1..=100_000)),
             threads: Threads::read(&mut reader),
             wait_time: reader.read("WAIT_TIME", wait_time()),
             handler: handler(&mut reader),
@@ -153,10 +153,6 @@ impl Settings {
         reader.finish()?;
         Ok(settings)
     }
-}
-
-fn count(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// SQS counts the wait in whole seconds: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>.

@@ -8,7 +8,7 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::settings::{Reader, Setting, integer};
+use crate::settings::{Reader, Setting, count};
 
 /// The row of the table.
 pub const SETTINGS: &[Setting] = &[Setting {
@@ -24,7 +24,7 @@ pub struct Threads(usize);
 impl Threads {
     /// Reads `THREADS`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
-        Self(usize::try_from(reader.read("THREADS", integer(1..=256))).unwrap_or(1))
+        Self(reader.read("THREADS", count(1..=256)))
     }
 
     /// A runtime of so many: of one, that which calls `block_on`.

@@ -303,6 +303,12 @@ pub fn integer(range: RangeInclusive<u64>) -> Accept<u64> {
     Accept::new(says, move |text| text.parse().ok().filter(|n| range.contains(n)))
 }
 
+/// So many things, within bounds.
+pub fn count(range: RangeInclusive<usize>) -> Accept<usize> {
+    let says = format!("a whole number from {} to {}", range.start(), range.end());
+    Accept::new(says, move |text| text.parse().ok().filter(|n| range.contains(n)))
+}
+
 /// A number within bounds.
 pub fn number(range: RangeInclusive<f64>) -> Accept<f64> {
     let says = format!("a number from {} to {}", range.start(), range.end());

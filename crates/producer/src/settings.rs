@@ -8,7 +8,7 @@ use health::AccessLog;
 use messaging::aws::Access;
 use messaging::runtime::{self, Threads};
 use messaging::settings::{
-    self as accept, Accept, Problems, Program, Reader, Setting, Values, duration, integer, number,
+    self as accept, Accept, Problems, Program, Reader, Setting, Values, count, duration, integer, number,
 };
 use messaging::span::{self, Export};
 use messaging::telemetry::Log;
@@ -145,8 +145,8 @@ impl Settings {
             rate: reader.read("PUBLISH_RATE", number(0.0..=1e6)),
             count: reader.optional("PUBLISH_COUNT", integer(1..=u64::MAX)),
             linger: reader.read("LINGER", duration(Duration::ZERO..=Duration::from_secs(10))),
-            buffer: usize::try_from(reader.read("BUFFER", integer(1..=1_000_000))).unwrap_or(1000),
-            in_air: usize::try_from(reader.read("IN_AIR", integer(1..=256))).unwrap_or(16),
+            buffer: reader.read("BUFFER", count(1..=1_000_000)),
+            in_air: reader.read("IN_AIR", count(1..=256)),
             threads: Threads::read(&mut reader),
             group: reader.optional("MESSAGE_GROUP", group()),
             health: read_health(&mut reader),
