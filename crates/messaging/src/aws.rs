@@ -19,6 +19,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedHttpClient};
 use aws_smithy_http_client::tls;
 
+use crate::answer::ReadInOnePass;
 use crate::settings::{self, Reader, Setting};
 
 /// The rows of the AWS settings, for a program's table.
@@ -145,18 +146,21 @@ impl Clients {
             sns: aws_sdk_sns::Client::from_conf(
                 aws_sdk_sns::config::Builder::from(&config).timeout_config(timeouts.clone()).build(),
             ),
-            sqs: sqs(&config, http, timeouts),
-            // the attempt's timeout is set per receive, for it depends on the wait
-            polls: sqs(&config, http_client(), connect_timeout(access.call_timeout)),
+            sqs: aws_sdk_sqs::Client::from_conf(sqs(&config, http, timeouts).build()),
+            polls: aws_sdk_sqs::Client::from_conf(
+                // the attempt's timeout is set per receive, for it depends on the wait
+                sqs(&config, http_client(), connect_timeout(access.call_timeout))
+                    .interceptor(ReadInOnePass)
+                    .build(),
+            ),
             call_timeout: access.call_timeout,
             region,
         })
     }
 }
 
-fn sqs(config: &SdkConfig, http: SharedHttpClient, timeouts: TimeoutConfig) -> aws_sdk_sqs::Client {
-    let builder = aws_sdk_sqs::config::Builder::from(config).http_client(http).timeout_config(timeouts);
-    aws_sdk_sqs::Client::from_conf(builder.build())
+fn sqs(config: &SdkConfig, http: SharedHttpClient, timeouts: TimeoutConfig) -> aws_sdk_sqs::config::Builder {
+    aws_sdk_sqs::config::Builder::from(config).http_client(http).timeout_config(timeouts)
 }
 
 fn timeouts(call: Duration) -> TimeoutConfig {

@@ -5,6 +5,7 @@
 //! Nothing here decides *when* a message is published, received or deleted: that is the business of the
 //! `producer` and `consumer` crates.
 
+mod answer;
 pub mod aws;
 pub mod backoff;
 pub mod call;
