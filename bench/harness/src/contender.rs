@@ -65,6 +65,13 @@ pub struct Programs {
     pub scripts: PathBuf,
 }
 
+impl Programs {
+    /// Those of ours and the bare loop alone.
+    pub fn ours(services: PathBuf, tools: PathBuf) -> Self {
+        Self { services, tools, node: PathBuf::new(), python: PathBuf::new(), scripts: PathBuf::new() }
+    }
+}
+
 impl Contender {
     /// Its name in tables and charts.
     pub fn name(self) -> &'static str {

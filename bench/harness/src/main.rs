@@ -13,6 +13,7 @@ mod results;
 mod span;
 mod stage;
 mod throughput;
+mod versus;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use contender::{Contender, Programs};
 use lab::Lab;
 use results::{Grown, Results};
 use tokio::signal::unix::{SignalKind, signal};
+use versus::{Build, Measured};
 
 #[derive(Parser)]
 struct Asked {
@@ -38,6 +40,8 @@ enum Task {
     Compare(Compare),
     /// Measures cost and memory against the backlog and the number of pollers.
     Growth(Growth),
+    /// Measures builds of ours beside each other, and prints a table.
+    Versus(Versus),
     /// Writes table and charts of results that are there.
     Report(Output),
 }
@@ -108,6 +112,31 @@ struct Growth {
     rounds: usize,
 }
 
+#[derive(Args)]
+struct Versus {
+    /// Directories that hold `lifeline`, `consumer` and `producer` each; each with its own endpoint.
+    #[arg(required = true)]
+    builds: Vec<PathBuf>,
+    /// Holds `bare`, for the bare loop beside them.
+    #[arg(long)]
+    tools: Option<PathBuf>,
+    /// What is measured: drain or publish, messages in flight, bytes of a body.
+    #[arg(long, value_delimiter = ',', default_value = "drain:64:200,publish:64:200")]
+    measure: Vec<Measured>,
+    /// Runs of each.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of the steady part of a run.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// The client on one core, the endpoint on another.
+    #[arg(long)]
+    pin: bool,
+    /// For input files and logs.
+    #[arg(long)]
+    scratch: PathBuf,
+}
+
 fn main() -> ExitCode {
     let asked = Asked::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -135,6 +164,11 @@ async fn perform(task: Task) -> Result<ExitCode> {
 
 async fn measure(task: Task) -> Result<ExitCode> {
     let (output, results) = match task {
+        Task::Versus(asked) => {
+            let table = versus::run(&asked.builds()?, &asked.measure, asked.rounds, asked.seconds).await?;
+            println!("{table}");
+            return Ok(ExitCode::SUCCESS);
+        }
         Task::Report(output) => {
             let results = Results::read(&output.out.join("results.json"))?;
             (output, results)
@@ -198,6 +232,21 @@ impl Compare {
             idle: Duration::from_secs(if quick { 10 } else { 60 }),
             quick,
         }
+    }
+}
+
+impl Versus {
+    fn builds(&self) -> Result<Vec<Build>> {
+        let lab = |services: &PathBuf| {
+            let programs = Programs::ours(services.clone(), self.tools.clone().unwrap_or_default());
+            Lab::open(programs, None, self.pin, &self.scratch)
+        };
+        let mut builds =
+            self.builds.iter().map(|dir| lab(dir).map(Build::ours)).collect::<Result<Vec<_>>>()?;
+        if self.tools.is_some() {
+            builds.push(Build::bare(lab(&self.builds[0])?));
+        }
+        Ok(builds)
     }
 }
 

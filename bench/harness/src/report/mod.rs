@@ -11,6 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::results::Results;
+pub use table::{tenths, whole};
 
 const BEGIN: &str = "<!-- results: written by bench/run, not by hand -->";
 const END: &str = "<!-- end of results -->";

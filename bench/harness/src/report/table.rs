@@ -250,11 +250,11 @@ fn growth(page: &mut String, growth: &[Grown]) {
     page.push('\n');
 }
 
-fn whole(figure: Option<Spread>) -> String {
+pub fn whole(figure: Option<Spread>) -> String {
     written(figure, thousands)
 }
 
-fn tenths(figure: Option<Spread>) -> String {
+pub fn tenths(figure: Option<Spread>) -> String {
     written(figure, |value| if value >= 1000.0 { thousands(value) } else { format!("{value:.1}") })
 }
 

@@ -1,0 +1,99 @@
+//! Builds of ours side by side: is a change faster?
+//!
+//! The same cell of each build after the other, round after round, and each round begins with another build: what the
+//! machine does to one it does to all.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use anyhow::Result;
+
+use crate::comparison::say;
+use crate::contender::Contender;
+use crate::lab::Lab;
+use crate::report::{tenths, whole};
+use crate::results::Cell;
+use crate::throughput::{Plan, Way};
+
+const HEAD: &str = "\
+| | messages a second | processor µs a message | peak memory, MB |
+| --- | --- | --- | --- |
+";
+
+/// What is measured of each build, like `drain:64:200`: the way, the messages in flight, and the bytes of a body.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    way: Way,
+    in_flight: usize,
+    body: usize,
+}
+
+impl FromStr for Measured {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad =
+            || format!("{text}: say drain or publish, messages in flight, and bytes, like drain:64:200");
+        let [way, in_flight, body] = text.split(':').collect::<Vec<_>>()[..] else { return Err(bad()) };
+        let way = match way {
+            "drain" => Way::Drain,
+            "publish" => Way::Publish,
+            _ => return Err(bad()),
+        };
+        let number = |text: &str| text.parse().ok().filter(|number| *number > 0).ok_or_else(bad);
+        Ok(Self { way, in_flight: number(in_flight)?, body: number(body)? })
+    }
+}
+
+/// One of those that are compared.
+pub struct Build {
+    /// What it is called in the table.
+    pub name: String,
+    /// Where it runs.
+    pub lab: Lab,
+    /// Ours, or the bare loop.
+    pub contender: Contender,
+}
+
+impl Build {
+    /// Ours of a directory, which names it.
+    pub fn ours(lab: Lab) -> Self {
+        let name = lab.programs.services.display().to_string();
+        Self { name, lab, contender: Contender::Lifeline }
+    }
+
+    /// The bare loop.
+    pub fn bare(lab: Lab) -> Self {
+        Self { name: Contender::Bare.name().to_owned(), lab, contender: Contender::Bare }
+    }
+}
+
+/// Measures, and makes a table.
+pub async fn run(builds: &[Build], measured: &[Measured], rounds: usize, seconds: f64) -> Result<String> {
+    let mut table = String::new();
+    for &Measured { way, in_flight, body } in measured {
+        let plans: Vec<Plan> = builds
+            .iter()
+            .map(|build| Plan { contender: build.contender, way, in_flight, body, seconds })
+            .collect();
+        let mut cells: Vec<Cell> = plans.iter().map(Plan::cell).collect();
+        for round in 1..=rounds {
+            for at in 0..builds.len() {
+                let at = (at + round) % builds.len();
+                let (build, cell) = (&builds[at], &mut cells[at]);
+                plans[at].run_into(&build.lab, cell).await?;
+                let micros = cell.runs.last().map_or(0.0, |run| run.span.cpu_micros());
+                say(&format!(
+                    "{way:?} {in_flight} in flight, {body} B, round {round}: {}, {micros:.1} us",
+                    build.name
+                ));
+            }
+        }
+        write!(table, "\n{way:?}, {in_flight} in flight, {body} B, {rounds} rounds\n\n{HEAD}")?;
+        for (build, cell) in builds.iter().zip(&cells) {
+            let (rate, cpu, peak) = (whole(cell.rate()), tenths(cell.cpu()), tenths(cell.peak()));
+            writeln!(table, "| {} | {rate} | {cpu} | {peak} |", build.name)?;
+        }
+    }
+    Ok(table)
+}
