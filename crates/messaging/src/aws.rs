@@ -4,8 +4,7 @@
 //! - The SDK's own retries are off: they would repeat whole batches, count against leases unseen and hide throttling
 //!   from the code that adapts to it. Each caller retries what it knows to be safe.
 //! - Receives have a connection pool of their own, so that long polls and deletes never wait for each other.
-//! - Idle connections are dropped after 15 s, before the NATs and balancers on the way forget them
-//!   (awslabs/aws-sdk-rust#1417).
+//! - Connections are [`crate::http`]'s: made within a bound, and dropped when idle.
 
 use std::time::Duration;
 
@@ -17,9 +16,9 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedHttpClient};
-use aws_smithy_http_client::tls;
 
 use crate::answer::ReadInOnePass;
+use crate::connector;
 use crate::settings::{self, Reader, Setting};
 
 /// The rows of the AWS settings, for a program's table.
@@ -107,7 +106,7 @@ impl Clients {
     /// # Errors
     /// [`NoRegion`].
     pub async fn connect(access: &Access) -> Result<Self, NoRegion> {
-        Self::connect_over(access, http_client).await
+        Self::connect_over(access, || connector::client(connect_limit(access.call_timeout))).await
     }
 
     /// [`connect`](Self::connect) with other HTTP than ours: a recording, a measurement. `http` is asked for two clients:
@@ -117,9 +116,9 @@ impl Clients {
     /// [`NoRegion`].
     pub async fn connect_over(
         access: &Access,
-        http_client: impl Fn() -> SharedHttpClient,
+        http: impl Fn() -> SharedHttpClient,
     ) -> Result<Self, NoRegion> {
-        let http = http_client();
+        let (polled, http) = (http(), http());
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http.clone())
             .retry_config(RetryConfig::disabled())
@@ -141,7 +140,7 @@ impl Clients {
         }
         let config = loader.load().await;
         let region = config.region().ok_or(NoRegion)?.to_string();
-        let timeouts = timeouts(access.call_timeout);
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(access.call_timeout).build();
         Ok(Self {
             sns: aws_sdk_sns::Client::from_conf(
                 aws_sdk_sns::config::Builder::from(&config).timeout_config(timeouts.clone()).build(),
@@ -149,9 +148,7 @@ impl Clients {
             sqs: aws_sdk_sqs::Client::from_conf(sqs(&config, http, timeouts).build()),
             polls: aws_sdk_sqs::Client::from_conf(
                 // the attempt's timeout is set per receive, for it depends on the wait
-                sqs(&config, http_client(), connect_timeout(access.call_timeout))
-                    .interceptor(ReadInOnePass)
-                    .build(),
+                sqs(&config, polled, TimeoutConfig::disabled()).interceptor(ReadInOnePass).build(),
             ),
             call_timeout: access.call_timeout,
             region,
@@ -163,18 +160,7 @@ fn sqs(config: &SdkConfig, http: SharedHttpClient, timeouts: TimeoutConfig) -> a
     aws_sdk_sqs::config::Builder::from(config).http_client(http).timeout_config(timeouts)
 }
 
-fn timeouts(call: Duration) -> TimeoutConfig {
-    connect_timeout(call).to_builder().operation_attempt_timeout(call).build()
-}
-
 /// A SYN that is lost is sent again after 1 s and 3 s: 3.1 s leaves room for two.
-fn connect_timeout(call: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder().connect_timeout(call.min(Duration::from_millis(3100))).build()
-}
-
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .pool_idle_timeout(Duration::from_secs(15))
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-        .build_https()
+fn connect_limit(call: Duration) -> Duration {
+    call.min(Duration::from_millis(3100))
 }

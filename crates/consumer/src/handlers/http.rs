@@ -17,11 +17,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use messaging::envelope::{Attribute, Message};
+use messaging::http;
 use messaging::span::onward;
 use messaging::trace::TRACEPARENT;
 
@@ -29,6 +26,9 @@ use crate::handler::Failure;
 
 /// The longest delay that an answer may ask for.
 const LONGEST_DELAY: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// How long the service may take to accept a connection: it stands beside us, or not far away.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// How much of an answer's body is read, and for how long, to keep its connection.
 const ANSWER_MAX: usize = 64 * 1024;
@@ -38,7 +38,7 @@ const ANSWER_WAIT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Post {
     url: Uri,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: http::Client<Full<Bytes>>,
 }
 
 impl Post {
@@ -47,14 +47,8 @@ impl Post {
             io::Error::new(io::ErrorKind::InvalidInput, format!("HANDLER_URL={url}: not an address: {e}"))
         };
         let parsed: Uri = url.parse().map_err(|e: hyper::http::uri::InvalidUri| bad(&e))?;
-        let tls = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(15))
-            .pool_max_idle_per_host(connections)
-            .build(tls.https_or_http().enable_http1().build());
-        Ok(Self { url: parsed, client })
+        http::trust(&parsed)?;
+        Ok(Self { url: parsed, client: http::client(CONNECT, connections) })
     }
 
     pub(crate) async fn send(&self, message: Message) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use scripted::Endpoint;
 use crate::support::*;
 
 /// A `consumer` process, its standard output as it comes, and where its health is.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<std::thread::JoinHandle<()>>,
@@ -35,7 +35,7 @@ fn command(aws: &Endpoint, settings: &[(&str, &str)]) -> Command {
 }
 
 impl Process {
-    fn start(aws: &Endpoint, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(aws: &Endpoint, settings: &[(&str, &str)]) -> Self {
         Self::spawn(command(aws, settings))
     }
 
@@ -71,7 +71,7 @@ impl Process {
         (status.code().unwrap(), self.lines.lock().unwrap().clone())
     }
 
-    fn has_said(&self, words: &str) -> bool {
+    pub(crate) fn has_said(&self, words: &str) -> bool {
         self.lines.lock().unwrap().iter().any(|line| line.contains(words))
     }
 
@@ -97,7 +97,7 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
-    fn ask(&self, path: &str) -> Option<health::Answer> {
+    pub(crate) fn ask(&self, path: &str) -> Option<health::Answer> {
         health::ask(self.health, path, Duration::from_secs(2)).ok()
     }
 }

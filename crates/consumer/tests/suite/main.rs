@@ -19,4 +19,5 @@ mod liveness;
 mod receiving;
 mod state_machine;
 mod supervision;
+mod tls;
 mod topology;

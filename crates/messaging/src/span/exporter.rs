@@ -5,25 +5,19 @@
 //! the collector may take later is tried again while the queue fills; then spans are dropped, counted and told.
 
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
-use hyper::http::uri::Scheme;
 use hyper::{Request, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -33,8 +27,8 @@ use super::recorded::Ended;
 use crate::backoff::Backoff;
 use crate::call::{CallError, Fault, chain};
 use crate::outage::Outage;
-use crate::shutdown;
 use crate::trace::TraceContext;
+use crate::{http, shutdown};
 
 /// Spans that wait, at most; each holds half a kilobyte.
 const QUEUE: usize = 4096;
@@ -94,8 +88,9 @@ impl Exporter {
         let threshold = (ratio * (1_u64 << 56) as f64) as u64;
         let exporter = Self { queue, dropped: AtomicU64::new(0), threshold };
         let endpoint = plan.endpoint.clone();
+        http::trust(&endpoint)?;
         let worker = Worker {
-            client: client(&endpoint)?,
+            client: http::client(plan.timeout, 1),
             plan,
             inbox,
             closing: closing.clone(),
@@ -159,31 +154,9 @@ impl Exporting {
     }
 }
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
-/// The system's certificates are read for an `https` endpoint alone: a machine may have none.
-fn client(endpoint: &Uri) -> io::Result<HttpClient> {
-    let provider = rustls::crypto::ring::default_provider();
-    let tls = if endpoint.scheme() == Some(&Scheme::HTTPS) {
-        HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?
-    } else {
-        let nothing_trusted = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth();
-        HttpsConnectorBuilder::new().with_tls_config(nothing_trusted)
-    };
-    let client = Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(15))
-        .build(tls.https_or_http().enable_http1().build());
-    Ok(client)
-}
-
 /// What the thread runs.
 struct Worker {
-    client: HttpClient,
+    client: http::Client<Full<Bytes>>,
     plan: Plan,
     inbox: mpsc::Receiver<Ended>,
     closing: CancellationToken,
