@@ -1,7 +1,8 @@
 //! What one message costs in instructions: the programs that `bench/guard/run` counts under valgrind.
 //!
 //! `guard consume N`, `guard publish N` put N messages through our worker and our publisher; `guard bare-consume N` and
-//! `guard bare-publish N` do the same calls with the SDK alone. One thread, an endpoint in memory, and a clock that stands
+//! `guard bare-publish N` do the same calls with the SDK alone, `guard calls-consume N` with the SDK as we set it up. A third
+//! argument is the bytes of a body, 200 where there is none. One thread, an endpoint in memory, and a clock that stands
 //! still but for jumps to the next timer: the same build counts the same. The difference of two sizes is the cost of
 //! the messages between them.
 
@@ -18,8 +19,8 @@ use messaging::topology::{QueueRef, QueueSpec, TopicRef};
 use producer::Publisher;
 use tracing_subscriber::filter::LevelFilter;
 
-/// Of the bodies.
-const BYTES: usize = 200;
+/// What bodies are made of: spaces and quotes are escaped on the way, as in what people send.
+const PROSE: &str = "the \"quick\" brown fox jumps over the lazy dog, ";
 
 /// What SNS and SQS take in one call.
 const BATCH: usize = 10;
@@ -28,19 +29,21 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let what = arguments.next().unwrap_or_default();
     let messages: usize = arguments.next().unwrap_or_default().parse().context("how many messages?")?;
+    let bytes: usize = arguments.next().map_or(Ok(200), |bytes| bytes.parse()).context("how many bytes?")?;
     // as in a service that is told to log warnings: every line is asked for, and not written
     let level = if what == "consume-logged" { LevelFilter::INFO } else { LevelFilter::WARN };
     tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(std::io::sink).init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
-    let body = "x".repeat(BYTES);
+    let body: String = PROSE.chars().cycle().take(bytes).collect();
     let canned = Canned::new(messages, &body);
     runtime.block_on(async {
         match &*what {
             "consume" | "consume-logged" => consume(&canned, messages).await,
-            "bare-consume" => bare_consume(&canned, messages).await,
+            "bare-consume" => bare_consume(&aws_sdk_sqs::Client::new(&bare(&canned).await), messages).await,
+            "calls-consume" => bare_consume(&clients(&canned).await?.polls, messages).await,
             "publish" => publish(&canned, messages, &body).await,
             "bare-publish" => bare_publish(&canned, messages, &body).await,
-            _ => bail!("usage: guard consume|consume-logged|bare-consume|publish|bare-publish MESSAGES"),
+            _ => bail!("usage: guard consume|consume-logged|calls-consume|bare-consume|publish|bare-publish MESSAGES [BYTES]"),
         }
     })?;
     println!("{} calls", canned.calls());
@@ -76,8 +79,7 @@ async fn bare(canned: &Canned) -> aws_config::SdkConfig {
         .await
 }
 
-async fn bare_consume(canned: &Canned, messages: usize) -> Result<()> {
-    let sqs = aws_sdk_sqs::Client::new(&bare(canned).await);
+async fn bare_consume(sqs: &aws_sdk_sqs::Client, messages: usize) -> Result<()> {
     let mut deleted = 0;
     while deleted < messages {
         let receive =

@@ -97,3 +97,18 @@ pub async fn run(builds: &[Build], measured: &[Measured], rounds: usize, seconds
     }
     Ok(table)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_measured_is_said_in_three_words() {
+        let said: Measured = "publish:8:10000".parse().unwrap();
+        assert_eq!((said.way, said.in_flight, said.body), (Way::Publish, 8, 10_000));
+        for bad in ["drain", "drain:8", "drain:0:200", "drain:8:x", "pull:8:200", "drain:8:200:1"] {
+            let error = bad.parse::<Measured>().unwrap_err();
+            assert!(error.starts_with(bad) && error.contains("drain:64:200"), "{error}");
+        }
+    }
+}
