@@ -19,6 +19,7 @@ use aws_sdk_sqs::config::{Credentials, SharedHttpClient};
 
 use crate::answer::ReadInOnePass;
 use crate::connector;
+use crate::form::WriteInOnePass;
 use crate::settings::{self, Reader, Setting};
 
 /// The rows of the AWS settings, for a program's table.
@@ -143,7 +144,10 @@ impl Clients {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(access.call_timeout).build();
         Ok(Self {
             sns: aws_sdk_sns::Client::from_conf(
-                aws_sdk_sns::config::Builder::from(&config).timeout_config(timeouts.clone()).build(),
+                aws_sdk_sns::config::Builder::from(&config)
+                    .timeout_config(timeouts.clone())
+                    .interceptor(WriteInOnePass)
+                    .build(),
             ),
             sqs: aws_sdk_sqs::Client::from_conf(sqs(&config, http, timeouts).build()),
             polls: aws_sdk_sqs::Client::from_conf(

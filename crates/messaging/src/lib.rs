@@ -12,6 +12,7 @@ pub mod call;
 mod connector;
 pub mod envelope;
 pub mod escape;
+mod form;
 pub mod http;
 pub mod outage;
 pub mod pulse;
