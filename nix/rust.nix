@@ -29,8 +29,6 @@ let
       # ring's few C and assembler files
       TARGET_CC = cc;
       TARGET_AR = "${static.cc.bintools}/bin/${static.cc.targetPrefix}ar";
-      # Building a TLS client reads the roots, and the sandbox has none.
-      SSL_CERT_FILE = "${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt";
     };
   };
   # Only the shipped crates are named, so that what the tests need does not switch features on in what ships.

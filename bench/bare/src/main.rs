@@ -1,4 +1,4 @@
-//! The limit: what the AWS SDK costs with nothing around it.
+//! What the AWS SDK costs as it comes, with nothing around it.
 //!
 //! `bare drain` receives up to ten and deletes them in one batch, in `IN_FLIGHT`/10 loops at once, until it is killed;
 //! `bare publish` sends the lines of `INPUT` in batches as large as SNS takes, `IN_FLIGHT`/10 at once, and ends. No leases, no
