@@ -196,7 +196,7 @@ fn producer_name(bytes: usize) -> String {
 async fn drained(programs: &Programs, wire: Wire, pod: Pod, place: Place) -> Result<Row> {
     let model = model::drain(&pod, &place);
     let messages = runs_for(model.messages, 2000);
-    let simulated = lifeline_consumer::run(pod, place, Load::Backlog(messages));
+    let simulated = consumer::run(pod, place, Load::Backlog(messages));
     let measured = measure::drain(programs, wire, pod, messages, 200).await?;
     let calls = measured.counts.of("ReceiveMessage") + measured.counts.of("DeleteMessageBatch");
     Ok(Row {
@@ -217,7 +217,7 @@ async fn published(programs: &Programs, wire: Wire, bytes: usize, place: Place) 
     let most = 400_000_000 / bytes as u64;
     let messages = runs_for(model.messages, 200).min(most);
     let input = Input { messages, bytes, rate: None };
-    let simulated = lifeline_producer::run(input, place);
+    let simulated = producer::run(input, place);
     let measured = measure::publish(programs, wire, input).await?;
     Ok(Row {
         name: producer_name(bytes),

@@ -267,7 +267,7 @@ fn partial(planner: &Planner) -> String {
             let (pod, place) = standard(planner, Duration::from_millis(5));
             let pod = Pod { pollers, ..pod };
             let messages = (rate * 30.0) as u64;
-            let drained = lifeline_consumer::run(pod, place, Load::Arrivals { messages, rate, seed: 9 });
+            let drained = consumer::run(pod, place, Load::Arrivals { messages, rate, seed: 9 });
             let requests = drained.calls_per_message() * rate * 730.0 * 3600.0;
             out += &format!(
                 "| {} | {pollers} | {:.2} | {} | {} | {} |\n",
