@@ -41,6 +41,7 @@ def test_overlays_probe_both_services(name, service):
         "periodSeconds": 10,
         "timeoutSeconds": 2,
         "failureThreshold": 3,
+        "terminationGracePeriodSeconds": 30,
     }
     assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "health"}
     # Not /ready: the kubelet would restart what waits for AWS.
