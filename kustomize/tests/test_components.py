@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 
 import pytest
@@ -63,6 +64,21 @@ def test_monitoring_adds_what_watches():
         ("ConfigMap", "lifeline-dashboard"),
         ("PodMonitor", "lifeline"),
     ]
+
+
+def test_flux_leaves_the_dollars_of_dashboard_and_alerts_alone():
+    for name in ("lifeline-dashboard", "lifeline-alerts"):
+        item = rendering.combination(["monitoring"]).one("ConfigMap", name)
+        assert item["metadata"]["annotations"] == {"kustomize.toolkit.fluxcd.io/substitute": "disabled"}
+        assert "$" in "".join(item["data"].values())
+
+
+def test_the_alerts_know_the_names_that_the_manifests_give():
+    objects = rendering.combination(["monitoring", "autoscaling"])
+    alerts = objects.one("ConfigMap", "lifeline-alerts")["data"]["lifeline.rules.yaml"]
+    assert 'kube_configmap_info{configmap="lifeline-alerts"}' in alerts
+    for label, name in re.findall(r'\b(deployment|scaledObject)="(\w+)"', alerts):
+        objects.one({"deployment": "Deployment", "scaledObject": "ScaledObject"}[label], name)
 
 
 def test_monitoring_watches_a_port_that_both_services_declare():
