@@ -66,13 +66,6 @@ def test_monitoring_adds_what_watches():
     ]
 
 
-def test_flux_leaves_the_dollars_of_dashboard_and_alerts_alone():
-    for name in ("lifeline-dashboard", "lifeline-alerts"):
-        item = rendering.combination(["monitoring"]).one("ConfigMap", name)
-        assert item["metadata"]["annotations"] == {"kustomize.toolkit.fluxcd.io/substitute": "disabled"}
-        assert "$" in "".join(item["data"].values())
-
-
 def test_the_alerts_know_the_names_that_the_manifests_give():
     objects = rendering.combination(["monitoring", "autoscaling"])
     alerts = objects.one("ConfigMap", "lifeline-alerts")["data"]["lifeline.rules.yaml"]
