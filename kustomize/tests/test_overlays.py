@@ -158,7 +158,7 @@ def test_eks_denies_all_traffic_and_then_opens_what_is_needed():
     assert {("UDP", 53), ("TCP", 53), ("TCP", 443), ("TCP", 80)} <= opened
     # The only plain HTTP goes to the Pod Identity agent.
     (agent,) = [rule for rule in egress if {"port": 80} in rule["ports"]]
-    assert agent["to"] == [{"ipBlock": {"cidr": "169.254.170.23/32"}}]
+    assert agent["to"] == [{"ipBlock": {"cidr": cidr}} for cidr in ("169.254.170.23/32", "fd00:ec2::23/128")]
 
 
 def test_eks_follows_the_account_and_the_region(tmp_path):
