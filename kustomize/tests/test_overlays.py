@@ -134,6 +134,15 @@ def test_eks_scales_on_the_queue_that_the_consumer_reads():
     assert authentication["spec"] == {"podIdentity": {"provider": "aws", "identityOwner": "keda"}}
 
 
+def test_eks_keeps_consuming_while_keda_cannot_read_the_queue():
+    scaled = rendering.overlay("eks").one("ScaledObject", "consumer")["spec"]
+    fallback = scaled["fallback"]
+    assert fallback["behavior"] == "currentReplicasIfHigher"
+    assert max(1, scaled["minReplicaCount"]) <= fallback["replicas"] <= scaled["maxReplicaCount"]
+    # Before LifelineScalerFails speaks, which waits for ten minutes.
+    assert fallback["failureThreshold"] * scaled["pollingInterval"] < 600
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_eks_spreads_over_zones_and_keeps_a_budget(service):
     eks = rendering.overlay("eks")
