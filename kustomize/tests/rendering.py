@@ -102,6 +102,11 @@ def text_of(folder, kubectl=NEWEST):
     return result.stdout
 
 
+def relative(part, folder):
+    """The way from a folder to a part of the tree: kustomize takes no absolute paths."""
+    return os.path.relpath(TREE / part, os.path.realpath(folder))
+
+
 def overlay(name, kubectl=NEWEST):
     return parse(text_of(TREE / "overlays" / name, kubectl))
 
