@@ -20,6 +20,9 @@ def closed(schema):
         if "properties" in schema and "additionalProperties" not in schema:
             if not schema.get("x-kubernetes-preserve-unknown-fields"):
                 schema["additionalProperties"] = False
+        # Go takes a flag anywhere in a pattern, Python at its beginning.
+        if isinstance(schema.get("pattern"), str):
+            schema["pattern"] = schema["pattern"].replace("^(?i)", "(?i)^", 1)
         for value in schema.values():
             closed(value)
     elif isinstance(schema, list):
