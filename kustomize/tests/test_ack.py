@@ -29,18 +29,18 @@ def objects(tmp_path_factory):
 
 
 def render(folder, values):
-    annotations = {"config.kubernetes.io/local-config": "true"}
-    (folder / "values.yaml").write_text(yaml.safe_dump({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "lifeline-values", "annotations": annotations},
-        "data": values,
-    }))
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump({
+    rendering.write(folder, {
         "resources": ["values.yaml"],
         "components": [rendering.relative("components/ack", folder)],
-    }))
+    }, values={**rendering.VALUES, "data": values})
     return rendering.parse(rendering.text_of(folder))
+
+
+def test_the_names_in_the_overlay_are_those_that_the_services_use():
+    objects = rendering.combination(["ack", "aws-resources"])
+    topic, queue = (objects.one(kind, name)["spec"] for kind, name in (("Topic", "events"), ("Queue", "events-consumer")))
+    assert objects.settings("producer")["TOPIC_ARN"].endswith(f":{topic['name']}")
+    assert objects.settings("consumer")["QUEUE_URL"].endswith(f"/{queue['queueName']}")
 
 
 def named(objects, kind, name):

@@ -108,7 +108,7 @@ def test_an_aws_endpoint_is_a_service_a_pod_and_the_settings(component):
     assert objects.names("Deployment") == sorted([*SERVICES, component])
     for name in SERVICES:
         gained = objects.settings(name).keys() - base.settings(name).keys()
-        assert gained == {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+        assert gained == {"AWS_ENDPOINT_HOST", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
 @pytest.mark.parametrize("component", ["liveness-probes", "readiness-and-startup-probes", "localstack"])

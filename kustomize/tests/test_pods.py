@@ -102,6 +102,19 @@ def test_each_service_has_its_own_account_port_and_settings(rendered, name):
 
 
 @pytest.mark.parametrize("name", ["producer", "consumer"])
+def test_names_with_three_dots_are_looked_up_as_they_are(rendered, name):
+    # Kubernetes' 5 asks for `sqs.eu-west-1.amazonaws.com` under each search domain first, and musl gives up if one fails.
+    pod = rendered.one("Deployment", name)["spec"]["template"]["spec"]
+    assert pod["dnsConfig"] == {"options": [{"name": "ndots", "value": "3"}]}
+
+
+@pytest.mark.parametrize("name", ["producer", "consumer"])
+def test_kubectl_means_the_service_and_no_sidecar(rendered, name):
+    annotations = rendered.one("Deployment", name)["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {"kubectl.kubernetes.io/default-container": "app"}
+
+
+@pytest.mark.parametrize("name", ["producer", "consumer"])
 def test_the_number_of_pods_is_left_to_who_scales(rendered, name):
     assert "replicas" not in rendered.one("Deployment", name)["spec"]
 

@@ -13,10 +13,10 @@ use aws_config::BehaviorVersion;
 use aws_sdk_sns::types::PublishBatchRequestEntry;
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
 use canned::{Canned, QUEUE_URL, TOPIC_ARN};
-use consumer::{Failure, Worker};
-use messaging::aws::{Access, Clients};
-use messaging::topology::{QueueRef, QueueSpec, TopicRef};
-use producer::Publisher;
+use lifeline_consumer::{Failure, Worker};
+use lifeline_messaging::client::{Access, Clients};
+use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
+use lifeline_producer::Publisher;
 use tracing_subscriber::filter::LevelFilter;
 
 /// What bodies are made of: spaces and quotes are escaped on the way, as in what people send.
@@ -62,7 +62,7 @@ async fn consume(canned: &Canned, messages: usize) -> Result<()> {
         max_receives: 5,
         raw_delivery: false,
     };
-    let handler = |_: consumer::Message, _: consumer::Context| async { Ok::<(), Failure>(()) };
+    let handler = |_: lifeline_consumer::Message, _: lifeline_consumer::Context| async { Ok::<(), Failure>(()) };
     let drained = Worker::builder(clients(canned).await?, spec).run(handler, canned.clone().emptied()).await;
     let deleted = usize::try_from(drained.account.deleted)?;
     anyhow::ensure!(deleted == messages, "{}", drained.account);
@@ -103,7 +103,7 @@ async fn publish(canned: &Canned, messages: usize, body: &str) -> Result<()> {
         outcome.expect("the canned endpoint takes every message");
     });
     for at in 0..messages {
-        sink.send(at as u64, producer::Message::new(body)).await?;
+        sink.send(at as u64, lifeline_producer::Message::new(body)).await?;
     }
     publisher.close().await;
     Ok(())

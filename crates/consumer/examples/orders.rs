@@ -9,9 +9,9 @@
 //! back after a growing delay, and ends in the dead-letter queue.
 #![allow(clippy::print_stdout, reason = "an example")]
 
-use consumer::settings::{PROGRAM, Settings};
-use consumer::{Context, Failure, Handler, Message, Worker};
-use messaging::aws::Clients;
+use lifeline_consumer::settings::{PROGRAM, Settings};
+use lifeline_consumer::{Context, Failure, Handler, Message, Worker};
+use lifeline_messaging::client::Clients;
 
 struct Orders;
 
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // the consumer's own settings; a program of one's own may as well write `QueueSpec { … }`
     let settings = Settings::read(&PROGRAM.invocation().values)?;
     settings.log.clone().install();
-    let stop = messaging::shutdown::on_signals(settings.grace)?;
+    let stop = lifeline_service::signals::on_signals(settings.grace)?;
     let clients = Clients::connect(&settings.access).await?;
     let worker = Worker::builder(clients, settings.queue)
         .max_in_flight(settings.max_in_flight)

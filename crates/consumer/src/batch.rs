@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use health::Pulse;
+use lifeline_health::Pulse;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -62,7 +62,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lone_item_waits_no_longer_than_the_linger_and_ten_do_not_wait() {
-        let pulse = health::Pulses::new().start("deletes", Duration::from_secs(30));
+        let pulse = lifeline_health::Pulses::new().start("deletes", Duration::from_secs(30));
         let over = CancellationToken::new();
         let (sender, mut inbox) = mpsc::unbounded_channel();
         sender.send(0).unwrap();

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{BatchResultErrorEntry, DeleteMessageBatchRequestEntry};
-use health::Pulse;
-use messaging::backoff::{exponential, full_jitter};
-use messaging::call::{CallError, Fault, bounded};
+use lifeline_health::Pulse;
+use lifeline_messaging::call::backoff::{exponential, full_jitter};
+use lifeline_messaging::call::{CallError, Fault, bounded};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::account::Outcome;
 use crate::batch;
-use crate::held::Held;
+use crate::delivery::Held;
 use crate::shared::Shared;
+use crate::summary::Outcome;
 
 /// How long a delete may wait for company: long enough to fill batches under load, too short to be felt.
 const LINGER: Duration = Duration::from_millis(3);

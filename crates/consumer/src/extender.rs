@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use health::Pulse;
-use messaging::call::Fault;
+use lifeline_health::Pulse;
+use lifeline_messaging::call::Fault;
 use tokio::time::{Instant, sleep_until};
 
 use crate::batch::LARGEST;

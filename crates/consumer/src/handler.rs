@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::future::Future;
 use std::time::Duration;
 
-use messaging::envelope::Message;
+use lifeline_messaging::message::Message;
 
 use crate::lease::Context;
 
@@ -18,7 +18,7 @@ use crate::lease::Context;
 /// is lost; [`Context::cancelled`] tells it a moment before, except for the timeout.
 ///
 /// ```
-/// use consumer::{Context, Failure, Handler, Message};
+/// use lifeline_consumer::{Context, Failure, Handler, Message};
 ///
 /// struct Orders;
 ///
@@ -79,6 +79,6 @@ impl Display for Failure {
 // not an Error itself, or this would overlap with `From<T> for T`
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::new(messaging::call::chain(&error))
+        Self::new(lifeline_messaging::call::chain(&error))
     }
 }

@@ -1,9 +1,9 @@
 //! A worker on an SQS queue that cannot get stuck, cannot lose a message and cannot lie about its health.
 //!
 //! ```no_run
-//! use consumer::{Context, Failure, Message, Worker};
-//! use messaging::aws::{Access, Clients};
-//! use messaging::topology::{QueueRef, QueueSpec, TopicRef};
+//! use lifeline_consumer::{Context, Failure, Message, Worker};
+//! use lifeline_messaging::client::{Access, Clients};
+//! use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let sqs = Clients::connect(&Access::local("http://127.0.0.1:4566")).await?;
@@ -38,30 +38,29 @@
 //! | a task that dies is started again | `supervisor` |
 //! | every message has one outcome, and the account balances | `held`, `account` |
 
-mod account;
+mod attempt;
 mod batch;
 mod company;
-mod crew;
 mod deletes;
+mod delivery;
+mod dispatch;
 mod extender;
 mod handler;
-mod handlers;
-mod held;
-mod intake;
-mod job;
-mod keeper;
 mod lease;
 mod metrics;
 mod poller;
+mod poller_scale;
+mod queue_watch;
 pub mod service;
-pub mod settings;
 mod shared;
+mod summary;
 mod supervisor;
 mod visibility;
 mod worker;
 
-pub use account::{Account, Outcome};
 pub use handler::{Failure, Handler};
 pub use lease::{Cancelled, Context};
-pub use messaging::envelope::{Attribute, Message};
+pub use lifeline_messaging::message::{Attribute, Message};
+pub use service::args as settings;
+pub use summary::{Account, Outcome};
 pub use worker::{Builder, Drained, Worker};

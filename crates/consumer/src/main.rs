@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use consumer::service;
-use consumer::settings::{PROGRAM, Settings};
-use health::Vitals;
-use messaging::telemetry::ACCOUNT;
+use lifeline_consumer::service;
+use lifeline_consumer::settings::{PROGRAM, Settings};
+use lifeline_health::Health;
+use lifeline_service::log::ACCOUNT;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         }
     };
     match asked.subcommand {
-        Some(_) => health::self_check("consumer", settings.health_addr),
+        Some(_) => lifeline_health::self_check("consumer", settings.health_addr),
         None => run(settings).unwrap_or_else(|error| {
             tracing::error!(target: "consumer", "{error:#}");
             eprintln!("consumer: {error:#}");
@@ -34,11 +34,11 @@ fn main() -> ExitCode {
 fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     settings.log.clone().install();
     let (grace, exporting) = (settings.grace, settings.export.clone().install("consumer")?);
-    let asked_to_stop = messaging::shutdown::on_signals(settings.grace)?;
+    let asked_to_stop = lifeline_service::signals::on_signals(settings.grace)?;
     let runtime = settings.threads.runtime()?;
     let drained = runtime.block_on(service::run(
         settings,
-        Vitals::new(env!("CARGO_PKG_VERSION")),
+        Health::new(env!("CARGO_PKG_VERSION")),
         asked_to_stop.cancelled_owned(),
     ));
     // a handler may have left a blocking call behind; it must not hold up the exit

@@ -1,6 +1,6 @@
 //! The consumer's metrics, by the contract's names. No label has more than a handful of values.
 
-use health::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, LATENCY_BUCKETS, Metrics};
+use lifeline_health::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, LATENCY_BUCKETS, Metrics};
 
 /// Made once a worker; cheap to clone.
 #[derive(Debug, Clone)]

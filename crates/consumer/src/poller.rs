@@ -8,17 +8,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use health::Pulse;
-use messaging::backoff::{Backoff, exponential};
-use messaging::call::{CallError, Fault, bounded};
-use messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
-use messaging::topology::Queue;
+use lifeline_health::Pulse;
+use lifeline_messaging::call::backoff::{Backoff, exponential};
+use lifeline_messaging::call::{CallError, Fault, bounded};
+use lifeline_messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
+use lifeline_messaging::topology::Queue;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::batch::LARGEST;
-use crate::intake::Intake;
-use crate::shared::{Shared, beating};
+use crate::dispatch::Intake;
+use crate::shared::Shared;
 
 /// The first wait after an error is at most this.
 const BACKOFF: Duration = Duration::from_secs(1);
@@ -87,7 +87,7 @@ impl Poller<'_> {
     /// Awaits something that may take long, with a beating pulse; `None` when the worker drains.
     async fn unless_draining<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
-            done = beating(self.pulse, wait) => Some(done),
+            done = self.pulse.beat_while(wait) => Some(done),
             () = self.shared.draining.cancelled() => None,
         }
     }

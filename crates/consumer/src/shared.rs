@@ -4,20 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use messaging::aws::Clients;
-use messaging::call::CallError;
-use messaging::outage::Outage;
-pub(crate) use messaging::pulse::beating;
-use messaging::topology::{Queue, QueueSpec};
+use lifeline_messaging::call::CallError;
+use lifeline_messaging::call::Outage;
+use lifeline_messaging::client::Clients;
+use lifeline_messaging::topology::{Queue, QueueSpec};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::account::Ledger;
 use crate::company::Company;
-use crate::crew::Crew;
-use crate::held::Held;
+use crate::delivery::Held;
 use crate::lease::Leases;
 use crate::metrics::WorkerMetrics;
+use crate::poller_scale::Crew;
+use crate::summary::Ledger;
 use crate::visibility::Change;
 use crate::worker::Options;
 
@@ -46,17 +45,17 @@ pub(crate) struct Shared {
     pub(crate) company: Company,
     /// Handlers cancelled at the end of the grace.
     pub(crate) cancelled: AtomicU64,
-    pub(crate) vitals: Vitals,
+    pub(crate) health: Health,
     pub(crate) outages: Outages,
 }
 
 /// What the worker tells about its health.
 #[derive(Debug)]
-pub(crate) struct Vitals {
-    pub(crate) pulses: health::Pulses,
-    pub(crate) topology: health::Condition,
-    pub(crate) aws: health::Condition,
-    pub(crate) draining: health::Condition,
+pub(crate) struct Health {
+    pub(crate) pulses: lifeline_health::Pulses,
+    pub(crate) topology: lifeline_health::Condition,
+    pub(crate) aws: lifeline_health::Condition,
+    pub(crate) draining: lifeline_health::Condition,
 }
 
 /// One for each kind of call, so that a lasting failure is logged once.
@@ -87,12 +86,12 @@ impl Shared {
         match result {
             Ok(_) => {
                 outage.succeeded();
-                self.vitals.aws.met();
+                self.health.aws.met();
             }
             Err(error) => {
                 outage.failed(error);
-                self.vitals.aws.unmet(format!("{} failed: {}", error.action, error.fault.label()));
-                if error.fault == messaging::call::Fault::Missing {
+                self.health.aws.unmet(format!("{} failed: {}", error.action, error.fault.label()));
+                if error.fault == lifeline_messaging::call::Fault::Missing {
                     self.queue_missing.notify_one();
                 }
             }
@@ -104,5 +103,5 @@ impl Shared {
     }
 
     /// How long a wait may go on before the pulse must beat.
-    pub(crate) const BEAT: Duration = messaging::pulse::BEAT;
+    pub(crate) const BEAT: Duration = lifeline_health::BEAT;
 }

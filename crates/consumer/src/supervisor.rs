@@ -8,8 +8,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use health::{Pulse, PulseGuard};
-use messaging::backoff::Backoff;
+use lifeline_health::{Pulse, PulseGuard};
+use lifeline_messaging::call::backoff::Backoff;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -36,7 +36,7 @@ pub(crate) async fn keep<F>(
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
-    let pulse = shared.vitals.pulses.start(name.clone(), bound);
+    let pulse = shared.health.pulses.start(name.clone(), bound);
     let _retire = pulse.guard();
     let mut backoff = Backoff::new(Duration::from_millis(500));
     let mut dying: Option<PulseGuard> = None;
@@ -62,7 +62,7 @@ pub(crate) async fn keep<F>(
         };
         tracing::error!(task = name, how, restart_in = ?wait, "a task of the worker ended unasked");
         dying.get_or_insert_with(|| {
-            shared.vitals.pulses.start(format!("{name} keeps ending"), PATIENCE).guard()
+            shared.health.pulses.start(format!("{name} keeps ending"), PATIENCE).guard()
         });
         if timeout(wait, over.cancelled()).await.is_ok() {
             return;

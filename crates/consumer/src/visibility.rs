@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry};
-use health::Pulse;
-use messaging::backoff::{exponential, full_jitter};
-use messaging::call::{CallError, Fault, bounded};
+use lifeline_health::Pulse;
+use lifeline_messaging::call::backoff::{exponential, full_jitter};
+use lifeline_messaging::call::{CallError, Fault, bounded};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
-use crate::account::Outcome;
 use crate::batch;
-use crate::held::Held;
+use crate::delivery::Held;
 use crate::lease::Lease;
 use crate::shared::Shared;
+use crate::summary::Outcome;
 
 const LINGER: Duration = Duration::from_millis(3);
 const RETRY_CAP: Duration = Duration::from_secs(2);

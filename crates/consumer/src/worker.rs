@@ -5,25 +5,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use messaging::aws::Clients;
-use messaging::outage::Outage;
-use messaging::topology::QueueSpec;
+use lifeline_messaging::call::Outage;
+use lifeline_messaging::client::Clients;
+use lifeline_messaging::topology::QueueSpec;
 use tokio::sync::{Mutex, Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::account::{Account, Ledger};
+use crate::attempt::Work;
 use crate::company::Company;
-use crate::crew::Crew;
+use crate::dispatch::Intake;
 use crate::handler::Handler;
-use crate::intake::Intake;
-use crate::job::Work;
 use crate::lease::Leases;
 use crate::metrics::WorkerMetrics;
-use crate::shared::{Outages, Shared, Vitals};
+use crate::poller_scale::Crew;
+use crate::shared::{Health, Outages, Shared};
+use crate::summary::{Account, Ledger};
 use crate::supervisor::keep;
-use crate::{deletes, extender, keeper, poller, visibility};
+use crate::{deletes, extender, poller, queue_watch, visibility};
 
 /// What a pulse may miss beyond its longest wait: a busy machine is not a stuck one.
 const SLACK: Duration = Duration::from_secs(10);
@@ -59,9 +59,9 @@ pub struct Builder {
     clients: Clients,
     spec: QueueSpec,
     options: Options,
-    pulses: health::Pulses,
-    readiness: health::Readiness,
-    metrics: Option<health::Metrics>,
+    pulses: lifeline_health::Pulses,
+    readiness: lifeline_health::Readiness,
+    metrics: Option<lifeline_health::Metrics>,
 }
 
 /// Receives, handles, deletes; see the [crate's documentation](crate).
@@ -70,9 +70,9 @@ pub struct Worker {
     clients: Clients,
     spec: QueueSpec,
     options: Options,
-    pulses: health::Pulses,
-    readiness: health::Readiness,
-    metrics: health::Metrics,
+    pulses: lifeline_health::Pulses,
+    readiness: lifeline_health::Readiness,
+    metrics: lifeline_health::Metrics,
 }
 
 /// How a run ended.
@@ -98,8 +98,8 @@ impl Worker {
                 grace: Duration::from_secs(25),
                 body_limit: 1024,
             },
-            pulses: health::Pulses::new(),
-            readiness: health::Readiness::new(),
+            pulses: lifeline_health::Pulses::new(),
+            readiness: lifeline_health::Readiness::new(),
             metrics: None,
         }
     }
@@ -121,13 +121,13 @@ impl Worker {
         let metrics = WorkerMetrics::new(&self.metrics);
         let (deletes, deleting) = mpsc::unbounded_channel();
         let (changes, changing) = mpsc::unbounded_channel();
-        let vitals = Vitals {
+        let health = Health {
             topology: self.readiness.condition("topology"),
             aws: self.readiness.condition("aws"),
             draining: self.readiness.condition("draining"),
             pulses: self.pulses,
         };
-        vitals.draining.met();
+        health.draining.met();
         let shared = Arc::new(Shared {
             crew: Crew::new(self.options.pollers),
             ledger: Ledger::new(metrics.clone()),
@@ -145,7 +145,7 @@ impl Worker {
             drained: CancellationToken::new(),
             company: Company::default(),
             cancelled: AtomicU64::new(0),
-            vitals,
+            health,
             outages: Outages {
                 receive: Outage::new("receiving"),
                 delete: Outage::new("deleting"),
@@ -155,15 +155,16 @@ impl Worker {
         });
         let mut tasks = JoinSet::new();
         let drained = |shared: &Shared| shared.drained.is_cancelled();
-        let keep_part =
-            |tasks: &mut JoinSet<()>, name: &str, work: fn(Arc<Shared>, health::Pulse) -> BoxedTask| {
-                let part = Arc::clone(&shared);
-                let over = shared.drained.clone();
-                tasks.spawn(keep(Arc::clone(&shared), name.to_owned(), BOUND, over, drained, move |pulse| {
-                    work(Arc::clone(&part), pulse)
-                }));
-            };
-        keep_part(&mut tasks, "topology", |shared, pulse| Box::pin(keeper::run(shared, pulse)));
+        let keep_part = |tasks: &mut JoinSet<()>,
+                         name: &str,
+                         work: fn(Arc<Shared>, lifeline_health::Pulse) -> BoxedTask| {
+            let part = Arc::clone(&shared);
+            let over = shared.drained.clone();
+            tasks.spawn(keep(Arc::clone(&shared), name.to_owned(), BOUND, over, drained, move |pulse| {
+                work(Arc::clone(&part), pulse)
+            }));
+        };
+        keep_part(&mut tasks, "topology", |shared, pulse| Box::pin(queue_watch::run(shared, pulse)));
         keep_part(&mut tasks, "leases", |shared, pulse| Box::pin(extender::run(shared, pulse)));
         keep_part(&mut tasks, "runtime", |shared, pulse| Box::pin(beat(shared, pulse)));
         let deleting = Arc::new(Mutex::new(deleting));
@@ -232,7 +233,7 @@ async fn keep_poller(shared: Arc<Shared>, intake: Intake, number: usize) {
 }
 
 /// Shows that the runtime still runs tasks at all.
-async fn beat(shared: Arc<Shared>, pulse: health::Pulse) {
+async fn beat(shared: Arc<Shared>, pulse: lifeline_health::Pulse) {
     while timeout(Duration::from_secs(1), shared.drained.cancelled()).await.is_err() {
         pulse.beat();
     }
@@ -247,7 +248,7 @@ struct Running {
 impl Running {
     async fn drain(&mut self, end: Instant) -> Drained {
         let shared = Arc::clone(&self.shared);
-        shared.vitals.draining.unmet("draining");
+        shared.health.draining.unmet("draining");
         shared.draining.cancel();
         let all = u32::try_from(shared.options.max_in_flight).unwrap_or(u32::MAX);
         let grace_is_over = end - shared.options.reserve();
@@ -333,13 +334,13 @@ impl Builder {
         self
     }
 
-    /// Where the worker's pulses beat, its readiness shows and its metrics count: those of a [`health::Server`].
+    /// Where the worker's pulses beat, its readiness shows and its metrics count: those of a [`lifeline_health::Server`].
     #[must_use]
     pub fn health(
         mut self,
-        pulses: health::Pulses,
-        readiness: health::Readiness,
-        metrics: health::Metrics,
+        pulses: lifeline_health::Pulses,
+        readiness: lifeline_health::Readiness,
+        metrics: lifeline_health::Metrics,
     ) -> Self {
         self.pulses = pulses;
         self.readiness = readiness;
@@ -356,7 +357,8 @@ impl Builder {
                 "WAIT_TIME does not fit into SHUTDOWN_GRACE; a shorter wait is used, so that a drain can finish its receive");
             options.wait_time = Duration::from_secs(longest.as_secs());
         }
-        let metrics = metrics.unwrap_or_else(|| health::Metrics::new(env!("CARGO_PKG_VERSION"), &pulses));
+        let metrics =
+            metrics.unwrap_or_else(|| lifeline_health::Metrics::new(env!("CARGO_PKG_VERSION"), &pulses));
         Worker { clients, spec, options, pulses, readiness, metrics }
     }
 

@@ -1,8 +1,8 @@
 //! With the feature `otlp`: OpenTelemetry's variables, with the meaning that its specification gives them.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
-use messaging::settings::{Problems, Program, Reader};
-use messaging::span::{Export, SETTINGS};
+use lifeline_messaging::span::{Export, SETTINGS};
+use lifeline_service::settings::{Problems, Program, Reader};
 
 const PROGRAM: Program = Program {
     name: "p",

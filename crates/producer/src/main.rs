@@ -4,10 +4,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use health::Vitals;
-use messaging::aws::Clients;
-use messaging::shutdown;
-use producer::{Account, Service, Settings, settings};
+use lifeline_health::Health;
+use lifeline_messaging::client::Clients;
+use lifeline_producer::{Account, Service, Settings, settings};
+use lifeline_service::{signals, systemd};
 
 const BAD_SETTINGS: u8 = 2;
 
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let asked = settings::PROGRAM.invocation();
     if asked.subcommand == Some("health") {
         return match Settings::health_address(&asked.values) {
-            Ok(address) => health::self_check("producer", address),
+            Ok(address) => lifeline_health::self_check("producer", address),
             Err(problems) => fail(BAD_SETTINGS, &problems),
         };
     }
@@ -38,17 +38,17 @@ fn main() -> ExitCode {
 
 fn run(settings: Settings) -> anyhow::Result<Account> {
     let (grace, exporting) = (settings.grace, settings.export.clone().install("producer")?);
-    let vitals = Vitals::new(env!("CARGO_PKG_VERSION"));
-    let server = vitals.server().access_log(settings.access_log).listen(settings.health)?;
-    let stop = shutdown::on_signals(settings.grace).context("listening to signals")?;
-    let systemd = health::systemd::Notifier::from_env();
-    let watchdog = systemd.watch(&vitals.pulses).context("starting the watchdog")?;
+    let health = Health::new(env!("CARGO_PKG_VERSION"));
+    let server = health.server().access_log(settings.access_log).listen(settings.health)?;
+    let stop = signals::on_signals(settings.grace).context("listening to signals")?;
+    let systemd = systemd::Notifier::from_env();
+    let watchdog = systemd.watch(&health.pulses).context("starting the watchdog")?;
     systemd.ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), health = %server.local_addr(), topic = settings.topic.name(), "producer");
     let runtime = settings.threads.runtime()?;
     let account = runtime.block_on(async {
         let clients = Clients::connect(&settings.access).await?;
-        let service = Service::new(settings, clients, vitals);
+        let service = Service::new(settings, clients, health);
         anyhow::Ok(service.run(stop.cancelled_owned()).await)
     });
     systemd.stopping();

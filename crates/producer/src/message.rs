@@ -3,25 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use messaging::envelope::Attribute;
-use messaging::span::Span;
-use messaging::trace::{TRACEPARENT, TraceContext, TraceId};
+use lifeline_messaging::message::Attribute;
+use lifeline_messaging::span::Span;
+use lifeline_messaging::trace::{TRACEPARENT, TraceContext, TraceId};
 
 use crate::deduplication::DeduplicationIds;
 use crate::error::Refusal;
-
-/// Attributes of one message, `traceparent` included. SNS takes more; a raw subscription then discards the message
-/// without a word: <https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html>.
-pub const MAX_ATTRIBUTES: usize = 10;
-
-/// Characters of a message group or deduplication id.
-const MAX_ID: usize = 128;
+use crate::limits::{MAX_ATTRIBUTES, MAX_ID};
 
 /// What to publish: a body, and what goes with it.
 ///
 /// ```
-/// use messaging::envelope::Attribute;
-/// let message = producer::Message::new(r#"{"id": 7}"#).attribute("kind", Attribute::string("order")).group("c-1");
+/// use lifeline_messaging::message::Attribute;
+/// let message = lifeline_producer::Message::new(r#"{"id": 7}"#).attribute("kind", Attribute::string("order")).group("c-1");
 /// assert_eq!(message.body(), r#"{"id": 7}"#);
 /// ```
 #[derive(Debug, Clone, PartialEq)]

@@ -182,7 +182,7 @@ pub(crate) struct Decision {
 /// ```no_run
 /// # use std::time::Duration;
 /// # async fn example() {
-/// let aws = scripted::Endpoint::start().await;
+/// let aws = lifeline_scripted::Endpoint::start().await;
 /// aws.on("ReceiveMessage").nth(1).hang();
 /// aws.on("DeleteMessageBatch").for_entries(|entry| entry.body == "b").fail_entry("InternalError", false);
 /// let outage = aws.on("*").status(503, "ServiceUnavailable");

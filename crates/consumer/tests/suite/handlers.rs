@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consumer::Drained;
-use consumer::service;
-use consumer::settings::{PROGRAM, Settings};
-use health::Vitals;
-use messaging::aws::Access;
-use scripted::Endpoint;
+use lifeline_consumer::Drained;
+use lifeline_consumer::service;
+use lifeline_consumer::settings::{PROGRAM, Settings};
+use lifeline_health::Health;
+use lifeline_messaging::client::Access;
+use lifeline_scripted::Endpoint;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -20,7 +20,7 @@ use crate::support::*;
 struct Service {
     stop: CancellationToken,
     run: JoinHandle<anyhow::Result<Drained>>,
-    vitals: Vitals,
+    health: Health,
 }
 
 impl Service {
@@ -35,9 +35,9 @@ impl Service {
         };
         let values = PROGRAM.parse(["consumer"], |name| given(name).or_else(|| fixed(name))).unwrap().values;
         let settings = Settings { access: Access::local(aws.url()), ..Settings::read(&values).unwrap() };
-        let (stop, vitals) = (CancellationToken::new(), Vitals::new("test"));
-        let run = tokio::spawn(service::run(settings, vitals.clone(), stop.clone().cancelled_owned()));
-        Self { stop, run, vitals }
+        let (stop, health) = (CancellationToken::new(), Health::new("test"));
+        let run = tokio::spawn(service::run(settings, health.clone(), stop.clone().cancelled_owned()));
+        Self { stop, run, health }
     }
 
     async fn drain(self) -> Drained {
@@ -100,7 +100,7 @@ async fn http_posts_each_message_with_its_headers_over_kept_connections() {
     let sidecar = Sidecar::start(|_| http("200 OK", "", "thanks")).await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let id = queue.put(
-        scripted::Message::new("{\"order\":1}")
+        lifeline_scripted::Message::new("{\"order\":1}")
             .attribute("traceparent", trace)
             .attribute("kind", "größer\r\nx: y"),
     );
@@ -182,7 +182,7 @@ async fn http_with_nobody_there_deletes_nothing() {
     let url = format!("http://{nobody}/");
     let service = Service::start(&aws, &[("HANDLER", "http"), ("HANDLER_URL", &url), ("WAIT_TIME", "1s")]);
     aws.wait_for(|_| !queue.history("one").visibility.is_empty(), SOON).await;
-    assert!(service.vitals.pulses.stale().is_empty());
+    assert!(service.health.pulses.stale().is_empty());
     let account = service.drain().await.account;
     assert!(account.deleted == 0 && account.retried >= 1, "{account}");
     assert_eq!(queue.bodies(), ["one"]);

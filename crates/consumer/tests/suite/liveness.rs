@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use scripted::Endpoint;
+use lifeline_scripted::Endpoint;
 
 use crate::support::*;
 
@@ -96,9 +96,9 @@ async fn a_slow_endpoint_is_up() {
 }
 
 /// A clock that a test can put forward.
-fn clock() -> (health::Pulses, Arc<AtomicU64>) {
+fn clock() -> (lifeline_health::Pulses, Arc<AtomicU64>) {
     let ahead = Arc::new(AtomicU64::new(0));
-    let pulses = health::Pulses::with_clock({
+    let pulses = lifeline_health::Pulses::with_clock({
         let ahead = Arc::clone(&ahead);
         move || Instant::now() + Duration::from_secs(ahead.load(Ordering::Relaxed))
     });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use scripted::Endpoint;
+use lifeline_scripted::Endpoint;
 
 use crate::support::*;
 
@@ -24,9 +24,9 @@ struct Bomb {
 }
 
 impl Bomb {
-    fn pulses(&self) -> health::Pulses {
+    fn pulses(&self) -> lifeline_health::Pulses {
         let bomb = self.clone();
-        health::Pulses::with_clock(move || {
+        lifeline_health::Pulses::with_clock(move || {
             let (armed, place) = (bomb.armed.load(Ordering::SeqCst) > 0, bomb.place.load(Ordering::SeqCst));
             if armed && PARTS.iter().any(|file| below(file)) && !below("src/supervisor.rs") {
                 bomb.armed.fetch_sub(1, Ordering::SeqCst);

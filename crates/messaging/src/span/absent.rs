@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use super::Facts;
-use crate::settings::{Reader, Setting};
 use crate::trace::TraceContext;
+use lifeline_service::settings::{Reader, Setting};
 
 /// No settings.
 pub const SETTINGS: &[Setting] = &[];

@@ -24,11 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::encoding;
 use super::recorded::Ended;
-use crate::backoff::Backoff;
+use crate::call::Outage;
+use crate::call::backoff::Backoff;
 use crate::call::{CallError, Fault, chain};
-use crate::outage::Outage;
 use crate::trace::TraceContext;
-use crate::{http, shutdown};
+use lifeline_http as http;
+use lifeline_service::signals as shutdown;
 
 /// Spans that wait, at most; each holds half a kilobyte.
 const QUEUE: usize = 4096;
@@ -264,6 +265,6 @@ fn taken(answer: &[u8]) -> Result<(), CallError> {
 }
 
 fn failed(fault: Fault, detail: String) -> CallError {
-    let detail = crate::escape::Line::new(&detail).limit(1024).to_string();
+    let detail = lifeline_escape::Line::new(&detail).limit(1024).to_string();
     CallError { action: "an OTLP export", fault, code: None, detail }
 }

@@ -10,7 +10,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::encoding;
 use super::exporter::{Exporter, Exporting, Plan};
-use crate::settings::{self, Accept, Reader, Setting, choice, text};
+use lifeline_service::settings::{self, Accept, Reader, Setting, choice, text};
 
 /// The rows of the export's settings, for a program's table. `OTEL_EXPORTER_OTLP_HEADERS` is none of them: it may hold a
 /// credential, and neither a command line nor a complaint of a bad setting may show that.

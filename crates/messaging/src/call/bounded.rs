@@ -1,0 +1,153 @@
+//! One call of AWS, bounded by our own clock and with its failure understood.
+//!
+//! The SDK has timeouts too, and they are set (see [`crate::client`]). This clock stands outside of them
+//! because a receive that never returned in spite of the SDK's is the worst report against every peer
+//! (awslabs/aws-sdk-rust#1094, vectordotdev/vector#20017).
+
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::future::Future;
+use std::time::Duration;
+
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::http::Response;
+
+use super::fault::Fault;
+
+/// A call that failed: what was tried, on what, and what came back.
+#[derive(Debug, Clone)]
+pub struct CallError {
+    /// The AWS action, as in its documentation: `ReceiveMessage`.
+    pub action: &'static str,
+    /// What it means.
+    pub fault: Fault,
+    /// AWS's code, where there was an answer.
+    pub code: Option<String>,
+    /// What came back, in a line.
+    pub detail: String,
+}
+
+impl Error for CallError {}
+
+impl Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed ({}): {}", self.action, self.fault.label(), self.detail)
+    }
+}
+
+/// Awaits `call` for at most `limit`.
+///
+/// # Errors
+/// [`CallError`] with the [`Fault`]. After [`Fault::TimedOut`] the call may still have taken effect.
+///
+/// # Cancel safety
+/// Dropping the future drops the call; like a timeout, that does not undo it.
+pub fn bounded<T, E>(
+    action: &'static str,
+    limit: Duration,
+    call: impl Future<Output = Result<T, SdkError<E, Response>>>,
+) -> impl Future<Output = Result<T, CallError>>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    // the SDK's futures have 5 kB; on the heap they are copied once, and not with every task and future around them
+    let call = Box::pin(call);
+    async move {
+        match tokio::time::timeout(limit, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(understand(action, &error)),
+            Err(_) => Err(CallError {
+                action,
+                fault: Fault::TimedOut,
+                code: None,
+                detail: format!("no answer within {limit:?}"),
+            }),
+        }
+    }
+}
+
+fn understand<E>(action: &'static str, error: &SdkError<E, Response>) -> CallError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let (fault, code) = match error {
+        SdkError::TimeoutError(_) => (Fault::TimedOut, None),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => (Fault::TimedOut, None),
+        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_user() => {
+            (Fault::Unreachable, None)
+        }
+        // what is left is the chain of credentials, which comes as a connector's error: nothing was sent
+        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+            Some(_) if construction(error) != Fault::Denied => (Fault::Unreachable, None),
+            _ => (Fault::Denied, None),
+        },
+        SdkError::ServiceError(answer) => {
+            let status = answer.raw().status().as_u16();
+            let code = answer.err().code().map(str::to_owned);
+            let fault = match (&code, status) {
+                (Some(code), _) => Fault::of_code(code, status < 500),
+                (None, 429) => Fault::Throttled,
+                (None, 401 | 403) => Fault::Denied,
+                // 408 with an empty body happens on SNS and SQS (kalaspuff/tomodachi PR 1765)
+                (None, 408 | 500..) => Fault::Server,
+                (None, _) => Fault::Refused,
+            };
+            (fault, code)
+        }
+        // an answer that is none: a proxy's page, a body cut short
+        SdkError::ResponseError(_) => (Fault::Server, None),
+        SdkError::ConstructionFailure(_) => (construction(error), None),
+        _ => (Fault::Server, None),
+    };
+    CallError { action, fault, code, detail: detail(error) }
+}
+
+/// AWS's code and text where there was an answer, else the causes.
+fn detail<E>(error: &SdkError<E, Response>) -> String
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let answer = error.as_service_error();
+    match (answer.and_then(|e| e.code()), answer.and_then(|e| e.message())) {
+        (Some(code), Some(message)) => {
+            lifeline_escape::Line::new(&format!("{code}: {message}")).limit(1024).to_string()
+        }
+        _ => chain(error),
+    }
+}
+
+/// The SDK reports missing credentials as a construction failure: that is an operator's matter, not the message's.
+fn construction(error: &dyn Error) -> Fault {
+    let text = chain(error);
+    if text.contains("credential") || text.contains("identity") { Fault::Denied } else { Fault::Refused }
+}
+
+/// The causes of an error on one line, each once.
+pub fn chain(error: &dyn Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !parts.iter().any(|p| p.contains(&text)) {
+            parts.push(text);
+        }
+        next = error.source();
+    }
+    lifeline_escape::Line::new(&parts.join(": ")).limit(1024).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_never_returns_costs_one_timeout() {
+        let begun = tokio::time::Instant::now();
+        let never = std::future::pending::<
+            Result<(), SdkError<aws_sdk_sqs::operation::receive_message::ReceiveMessageError, Response>>,
+        >();
+        let error = bounded("ReceiveMessage", Duration::from_secs(25), never).await.unwrap_err();
+        assert_eq!(error.fault, Fault::TimedOut);
+        assert_eq!(begun.elapsed(), Duration::from_secs(25));
+    }
+}

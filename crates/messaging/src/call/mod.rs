@@ -1,0 +1,10 @@
+//! One call of AWS: bounded in time, its failure understood, logged and retried with backoff.
+
+pub mod backoff;
+mod bounded;
+mod fault;
+mod outage;
+
+pub use bounded::{CallError, bounded, chain};
+pub use fault::Fault;
+pub use outage::Outage;
