@@ -37,6 +37,7 @@ COMBINATIONS = {
     "real AWS by Pod Identity, scaled": ["aws-resources", "autoscaling", "liveness-probes", "disruption-budget"],
     "real AWS, monitored": ["aws-resources", "aws-identity", "network-policies", "monitoring"],
     "real AWS, made by ACK": ["namespace", "ack", "aws-resources", "aws-identity", "autoscaling"],
+    "offline in user namespaces": ["embedded-aws", "liveness-probes", "user-namespaces"],
 }
 # These read the ConfigMap `lifeline-values` of the overlay.
 READS_VALUES = {"aws-resources", "aws-identity", "autoscaling", "ack"}

@@ -50,6 +50,13 @@ def test_debug_images_change_the_image_alone():
         assert fields["image"] == plain.replace(f"localhost/{name}:", f"localhost/{name}-debug:") != plain
 
 
+def test_user_namespaces_change_that_alone():
+    objects = copy.deepcopy(rendering.combination(["user-namespaces"]))
+    for name in SERVICES:
+        assert objects.one("Deployment", name)["spec"]["template"]["spec"].pop("hostUsers") is False
+    assert objects == rendering.base()
+
+
 def test_disruption_budget_adds_two_budgets():
     assert added(["disruption-budget"]) == [("PodDisruptionBudget", name) for name in sorted(SERVICES)]
 
