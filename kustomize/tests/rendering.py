@@ -36,9 +36,11 @@ COMBINATIONS = {
     "real AWS by roles": ["aws-resources", "aws-identity", "liveness-probes", "readiness-and-startup-probes"],
     "real AWS by Pod Identity, scaled": ["aws-resources", "autoscaling", "liveness-probes", "disruption-budget"],
     "real AWS, monitored": ["aws-resources", "aws-identity", "network-policies", "monitoring"],
+    "real AWS, made by ACK": ["namespace", "ack", "aws-resources", "aws-identity", "autoscaling"],
+    "offline in user namespaces": ["embedded-aws", "liveness-probes", "user-namespaces"],
 }
 # These read the ConfigMap `lifeline-values` of the overlay.
-READS_VALUES = {"aws-resources", "aws-identity", "autoscaling"}
+READS_VALUES = {"aws-resources", "aws-identity", "autoscaling", "ack"}
 VALUES = yaml.safe_load((TREE / "overlays/eks/values.yaml").read_text())
 
 NEWEST = str(Path(sys.executable).parent / "kubectl")
@@ -163,6 +165,11 @@ def text_of(folder, kubectl=NEWEST):
     assert result.returncode == 0, result.stderr
     assert not result.stderr, f"{folder} renders with a warning: {result.stderr}"
     return result.stdout
+
+
+def relative(part, folder):
+    """The way from a folder to a part of the tree: kustomize takes no absolute paths."""
+    return os.path.relpath(TREE / part, os.path.realpath(folder))
 
 
 def overlay(name, kubectl=NEWEST):

@@ -38,6 +38,7 @@ def test_overlays_probe_both_services(name, service):
         "periodSeconds": 10,
         "timeoutSeconds": 2,
         "failureThreshold": 3,
+        "terminationGracePeriodSeconds": 30,
     }
     assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "health"}
     # Not /ready: the kubelet would restart what waits for AWS.
@@ -131,6 +132,15 @@ def test_eks_scales_on_the_queue_that_the_consumer_reads():
     assert authentication["spec"] == {"podIdentity": {"provider": "aws", "identityOwner": "keda"}}
 
 
+def test_eks_keeps_consuming_while_keda_cannot_read_the_queue():
+    scaled = rendering.overlay("eks").one("ScaledObject", "consumer")["spec"]
+    fallback = scaled["fallback"]
+    assert fallback["behavior"] == "currentReplicasIfHigher"
+    assert max(1, scaled["minReplicaCount"]) <= fallback["replicas"] <= scaled["maxReplicaCount"]
+    # Before LifelineScalerFails speaks, which waits for ten minutes.
+    assert fallback["failureThreshold"] * scaled["pollingInterval"] < 600
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_eks_spreads_over_zones_and_keeps_a_budget(service):
     eks = rendering.overlay("eks")
@@ -155,7 +165,7 @@ def test_eks_denies_all_traffic_and_then_opens_what_is_needed():
     assert {("UDP", 53), ("TCP", 53), ("TCP", 443), ("TCP", 80)} <= opened
     # The only plain HTTP goes to the Pod Identity agent.
     (agent,) = [rule for rule in egress if {"port": 80} in rule["ports"]]
-    assert agent["to"] == [{"ipBlock": {"cidr": "169.254.170.23/32"}}]
+    assert agent["to"] == [{"ipBlock": {"cidr": cidr}} for cidr in ("169.254.170.23/32", "fd00:ec2::23/128")]
 
 
 def test_both_address_families_reach_an_aws_endpoint():

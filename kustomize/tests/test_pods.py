@@ -71,7 +71,8 @@ def test_our_images_carry_the_workspace_version(rendered):
 @pytest.mark.parametrize("name", ["producer", "consumer"])
 def test_a_rollout_never_has_fewer_pods(rendered, name):
     strategy = rendered.one("Deployment", name)["spec"]["strategy"]
-    assert strategy == {"rollingUpdate": {"maxUnavailable": 0}}
+    # With the type: without it, kubectl patches the Deployment at every apply.
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}}
 
 
 @pytest.mark.parametrize("name", ["producer", "consumer"])
@@ -80,6 +81,16 @@ def test_the_drain_ends_before_the_kill(rendered, name):
     drain = int(rendered.settings(name)["SHUTDOWN_GRACE"].removesuffix("s"))
     pod = rendered.one("Deployment", name)["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] >= drain + 5
+
+
+@pytest.mark.parametrize("name", ["producer", "consumer"])
+def test_a_failed_probe_waits_for_the_drain_and_not_longer(rendered, name):
+    probe = rendered.app(name).get("livenessProbe")
+    if not probe:
+        return
+    drain = int(rendered.settings(name)["SHUTDOWN_GRACE"].removesuffix("s"))
+    pod = rendered.one("Deployment", name)["spec"]["template"]["spec"]
+    assert drain + 5 <= probe["terminationGracePeriodSeconds"] < pod["terminationGracePeriodSeconds"]
 
 
 @pytest.mark.parametrize("name", ["producer", "consumer"])

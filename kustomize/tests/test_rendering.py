@@ -8,8 +8,8 @@ import rendering
 
 # The API servers that the overlays are meant for.
 VERSIONS = ["1.27", "1.30", "1.32", "1.34", "1.36", "1.37"]
-# Their schemas come with KEDA and the Prometheus operator.
-CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
+# Their schemas come with KEDA, the Prometheus operator and the ACK controllers (test_definitions.py).
+CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "Queue", "Topic", "Subscription"}
 
 
 @pytest.mark.parametrize("name", rendering.OVERLAYS)
