@@ -51,7 +51,7 @@ pub struct Programs {
     /// Holds `lifeline`, `consumer` and `producer`.
     #[arg(long)]
     pub services: PathBuf,
-    /// Holds `bare`, `omniqueue-drain`, `ruststream-drain` and `wire`.
+    /// Holds `bare`, `omniqueue-drain`, `ruststream-drain` and `latency-proxy`.
     #[arg(long)]
     pub tools: PathBuf,
     /// bench/peers/node with its packages beside it.

@@ -8,7 +8,7 @@ use crate::contender::{Contender, Job};
 use crate::lab::Lab;
 use crate::process::Running;
 use crate::results::{Calls, Idle};
-use crate::stage::{Delivery, Endpoint, Stage, Wire};
+use crate::stage::{CountingProxy, Delivery, Endpoint, Stage};
 
 const STARTED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -60,7 +60,7 @@ pub async fn stop_busy(lab: &Lab, contender: Contender, in_flight: usize, count:
 struct Rest {
     contender: Contender,
     running: Running,
-    wire: Wire,
+    proxy: CountingProxy,
     stopped: Option<Duration>,
     _endpoint: Endpoint,
 }
@@ -78,14 +78,14 @@ pub async fn idle(
     let mut rests = Vec::new();
     for &contender in contenders {
         let (endpoint, stage) = lab.set(Delivery::Wrapped).await?;
-        let wire = Wire::start(&lab.programs.tools.join("wire"), &endpoint.url, &lab.log)?;
-        let running = lab.start(contender, &stage.behind(&wire), in_flight, Job::Drain)?;
-        rests.push(Rest { contender, running, wire, stopped: None, _endpoint: endpoint });
+        let proxy = CountingProxy::start(&lab.programs.tools.join("latency-proxy"), &endpoint.url, &lab.log)?;
+        let running = lab.start(contender, &stage.behind(&proxy), in_flight, Job::Drain)?;
+        rests.push(Rest { contender, running, proxy, stopped: None, _endpoint: endpoint });
     }
     tokio::time::sleep(SETTLED).await;
     let mut before = Vec::new();
     for rest in &rests {
-        rest.wire.take().await?;
+        rest.proxy.take().await?;
         before.push((rest.running.cpu(), Instant::now()));
     }
     tokio::time::sleep(watched).await;
@@ -97,7 +97,7 @@ pub async fn idle(
             seconds,
             cpu: rest.running.cpu() - cpu,
             memory_kb: rest.running.memory("VmRSS"),
-            calls: Some(rest.wire.take().await?.values().sum()),
+            calls: Some(rest.proxy.take().await?.values().sum()),
         };
         idles.push(rest.running.must_run().map(|()| idle).map_err(|error| (rest.contender, error)));
     }
@@ -138,9 +138,9 @@ pub async fn calls(
     if drained {
         lab.fill(&stage, &input, messages, tasks).await?;
     }
-    let wire = Wire::start(&lab.programs.tools.join("wire"), &endpoint.url, &lab.log)?;
+    let proxy = CountingProxy::start(&lab.programs.tools.join("latency-proxy"), &endpoint.url, &lab.log)?;
     let job = if drained { Job::Drain } else { Job::Publish(&input) };
-    let mut running = lab.start(contender, &stage.behind(&wire), in_flight, job)?;
+    let mut running = lab.start(contender, &stage.behind(&proxy), in_flight, job)?;
     let began = Instant::now();
     let goal = if drained { 0 } else { messages };
     while stage.left().await? != goal {
@@ -150,5 +150,5 @@ pub async fn calls(
         anyhow::ensure!(began.elapsed() < Duration::from_secs(60), "it took longer than a minute");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(Calls { contender, drained, in_flight, body, messages, by_action: wire.take().await? })
+    Ok(Calls { contender, drained, in_flight, body, messages, by_action: proxy.take().await? })
 }

@@ -207,12 +207,12 @@ impl Common {
         let cores = std::thread::available_parallelism()?.to_string();
         let placed = if self.pin { "client on one, endpoint on another" } else { "shared" };
         results.about.insert("cores".into(), format!("{cores}, {placed}"));
-        results.about.insert("processor".into(), processor(Path::new("/proc/cpuinfo")));
+        results.about.insert("CPU".into(), cpu_model(Path::new("/proc/cpuinfo")));
         Ok((lab, results))
     }
 }
 
-fn processor(path: &Path) -> String {
+fn cpu_model(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())

@@ -80,13 +80,13 @@ pub fn pinned(pin: &[String], command: Command) -> Command {
 
 /// A proxy that counts the calls of one contender.
 #[derive(Debug)]
-pub struct Wire {
+pub struct CountingProxy {
     /// Its address.
     pub url: String,
     _running: Running,
 }
 
-impl Wire {
+impl CountingProxy {
     /// Starts one in front of `endpoint`.
     pub fn start(program: &Path, endpoint: &str, log: &Path) -> Result<Self> {
         let mut command = Command::new(program);
@@ -171,11 +171,11 @@ impl Stage {
     }
 
     /// The same stage seen through a wire.
-    pub fn behind(&self, wire: &Wire) -> Self {
+    pub fn behind(&self, proxy: &CountingProxy) -> Self {
         let path = self.queue_url.splitn(4, '/').nth(3).unwrap_or_default();
         Self {
-            endpoint: wire.url.clone(),
-            queue_url: format!("{}/{path}", wire.url.trim_end_matches('/')),
+            endpoint: proxy.url.clone(),
+            queue_url: format!("{}/{path}", proxy.url.trim_end_matches('/')),
             ..self.clone()
         }
     }

@@ -1,4 +1,4 @@
-//! `wire`: a proxy in front of an SNS and SQS endpoint, with a round trip and a count. See `wire --help`.
+//! The command `latency-proxy`; see its `--help`.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -6,48 +6,48 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use latency_proxy::{Latency, Proxy};
 use tokio::signal::unix::{SignalKind, signal};
-use wire::{Proxy, Wire};
 
-/// Delays what passes between AWS clients and an endpoint, and counts the calls by action.
+/// Adds latency between AWS clients and an endpoint, and counts the calls by action.
 ///
-/// Prints its address as a URL; `GET /_counts` there reads the counts, `DELETE /_counts` reads and resets them; SIGTERM
-/// prints them and ends.
+/// Prints its address as a URL. There, `GET /_counts` returns the counts, and `DELETE /_counts` returns and resets them.
+/// SIGTERM prints them and exits.
 #[derive(Parser)]
-struct Asked {
-    /// The endpoint: http://host:port.
+struct Args {
+    /// Endpoint, as http://host:port
     #[arg(long)]
     to: String,
-    /// Where to listen; port 0 is a free one.
+    /// Listen address; port 0 is any free port
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Half of it on the way there, half on the way back: 20ms, 500us, 0ms.
+    /// Round trip to add, half in each direction: 20ms, 500us, 0ms
     #[arg(long, default_value = "0ms", value_parser = duration)]
     round_trip: Duration,
-    /// Round trips before a connection's first byte: 1 as TCP, 2 as TCP and TLS 1.3.
+    /// Round trips before the first byte of a connection: 1 like TCP, 2 like TCP with TLS 1.3
     #[arg(long, default_value_t = 1)]
     setup_trips: u32,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Asked { to, listen, round_trip, setup_trips } = Asked::parse();
+    let Args { to, listen, round_trip, setup_trips } = Args::parse();
     let endpoint = to.trim_start_matches("http://").trim_end_matches('/').to_owned();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let proxy = Proxy::start(listen, endpoint, Wire { round_trip, setup_trips })
+    let proxy = Proxy::start(listen, endpoint, Latency { round_trip, setup_trips })
         .await
         .with_context(|| format!("listening on {listen}"))?;
-    say(&format!("http://{}", proxy.address()))?;
+    print(&format!("http://{}", proxy.address()))?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    say(&proxy.counts().to_json().to_string())
+    print(&proxy.counts().to_json().to_string())
 }
 
-/// At once, for a pipe would keep it.
-fn say(line: &str) -> Result<()> {
+/// Prints a line and flushes it, since a pipe would buffer it.
+fn print(line: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)

@@ -1,15 +1,15 @@
-//! Reads along a client's bytes and says which AWS action each request is.
+//! Parses a client's requests as far as needed to find the AWS action of each.
 //!
-//! SQS names it in `x-amz-target: AmazonSQS.ReceiveMessage`; SNS, and SQS' old protocol, in the form: `Action=Publish&…`.
-//! It looks at no more than that: bodies pass by uncopied but for the first bytes of a form.
+//! SQS names it in `x-amz-target: AmazonSQS.ReceiveMessage`; SNS, and the old protocol of SQS, in the form:
+//! `Action=Publish&…`. Bodies are not copied, except for the first bytes of a form.
 
-/// A head longer than this is none.
+/// A longer head is not a request.
 const LONGEST_HEAD: usize = 64 * 1024;
 
-/// How far into a form the action is looked for: every SDK writes it first.
+/// Bytes of a form that are searched for the action, which every SDK writes first.
 const FORM: usize = 1024;
 
-/// What a connection's client is in the middle of.
+/// Where in a request the bytes of a connection are.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     state: State,
@@ -20,7 +20,7 @@ pub(crate) struct Requests {
 enum State {
     #[default]
     Head,
-    /// A form whose action is not known yet, and how much of it is to come.
+    /// A form whose action is not known yet, and the bytes that remain.
     Form {
         left: usize,
     },
@@ -32,11 +32,11 @@ enum State {
     Chunk {
         left: usize,
     },
-    /// Nothing that can be followed; the bytes pass, uncounted.
+    /// Not HTTP: the bytes are forwarded and not counted.
     Lost,
 }
 
-/// What a head says.
+/// A parsed head.
 struct Head {
     action: Option<String>,
     body: Length,
@@ -48,7 +48,7 @@ enum Length {
 }
 
 impl Requests {
-    /// Sees the next bytes; `call` is told each action, in the order of the requests.
+    /// Parses the next bytes, and calls `call` with the action of each request, in order.
     pub(crate) fn see(&mut self, mut bytes: &[u8], mut call: impl FnMut(&str)) {
         while !bytes.is_empty() {
             bytes = match self.state {
@@ -74,7 +74,7 @@ impl Requests {
     }
 
     fn head<'a>(&mut self, bytes: &'a [u8], call: &mut impl FnMut(&str)) -> &'a [u8] {
-        // the end may lie across two reads
+        // The end may span two reads.
         let before = self.kept.len();
         let from = before.saturating_sub(3);
         self.kept.extend_from_slice(bytes);

@@ -1,16 +1,14 @@
-//! A wire of a chosen length in front of an SNS and SQS endpoint on this machine.
+//! A proxy that adds latency between AWS clients and an endpoint on this machine, and counts the calls by action.
 //!
-//! Every byte arrives half a round trip later on either way, in its order and without waiting for an answer to the one
-//! before, as on a real link; setting up a connection costs a round trip more. What passes is counted by AWS action.
-//! The harness puts it between a client and the endpoint to see what the client does to them; `scale` checks its
-//! simulation with it.
+//! Every byte arrives half a round trip later in each direction, in order and without waiting for a response, as on a real
+//! link. A new connection costs further round trips.
 //!
 //! | part | file |
 //! | --- | --- |
-//! | bytes of one way, late by half a round trip | `link` |
+//! | one direction of a connection, delayed by half a round trip | `link` |
 //! | a timer that is not rounded to milliseconds | `clock` |
-//! | which action a request is | `requests` |
-//! | calls, connections and bytes, and `/_counts` | `counts` |
+//! | the AWS action of a request | `requests` |
+//! | counts of calls, connections and bytes, and `/_counts` | `counts` |
 
 mod clock;
 mod counts;
@@ -32,16 +30,16 @@ use crate::counts::Counted;
 pub use crate::counts::Counts;
 use crate::requests::Requests;
 
-/// What stands between a client and the endpoint.
+/// The latency between a client and the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wire {
-    /// From a byte sent to the first byte that can answer it.
+pub struct Latency {
+    /// From a byte of a request to the first byte of its response.
     pub round_trip: Duration,
-    /// Round trips before the first byte of a connection: 1 is TCP, 2 is TCP and TLS 1.3.
+    /// Round trips before the first byte of a connection: 1 for TCP, 2 for TCP with TLS 1.3.
     pub setup_trips: u32,
 }
 
-/// A proxy at work; it ends when this is dropped.
+/// A running proxy; dropping it stops it.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -50,31 +48,39 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on `listen` (port 0 is a free one) and passes all on to `endpoint`, `host:port`.
+    /// Listens on `listen` (port 0 is any free port) and forwards to `endpoint`, as `host:port`.
     ///
     /// # Errors
-    /// The port cannot be had, or the timer's thread cannot be started.
-    pub async fn start(listen: SocketAddr, endpoint: impl Into<String>, wire: Wire) -> io::Result<Self> {
+    /// If the port is taken, or the timer's thread cannot be started.
+    pub async fn start(
+        listen: SocketAddr,
+        endpoint: impl Into<String>,
+        latency: Latency,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let counted = Arc::new(Counted::default());
-        let route =
-            Route { endpoint: endpoint.into(), wire, clock: Clock::start()?, counted: Arc::clone(&counted) };
+        let route = Route {
+            endpoint: endpoint.into(),
+            latency,
+            clock: Clock::start()?,
+            counted: Arc::clone(&counted),
+        };
         let accepting = tokio::spawn(accept(listener, Arc::new(route)));
         Ok(Self { address, counted, accepting })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What passed since the start or the last [`take_counts`](Self::take_counts).
+    /// The counts since the start or the last [`take_counts`](Self::take_counts).
     pub fn counts(&self) -> Counts {
         self.counted.read()
     }
 
-    /// What passed, and counts from zero again.
+    /// Returns the counts and resets them.
     pub fn take_counts(&self) -> Counts {
         self.counted.take()
     }
@@ -89,27 +95,27 @@ impl Drop for Proxy {
 #[derive(Debug)]
 struct Route {
     endpoint: String,
-    wire: Wire,
+    latency: Latency,
     clock: Clock,
     counted: Arc<Counted>,
 }
 
 async fn accept(listener: TcpListener, route: Arc<Route>) {
     loop {
-        // an error is of one connection, or of too many open files, which passes
+        // The error belongs to one connection, or there are too many open files, which is temporary.
         let Ok((client, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
         let (route, accepted) = (Arc::clone(&route), Instant::now());
         tokio::spawn(async move {
-            // a connection that breaks is the client's to notice, as it would be without a proxy
+            // The client notices a broken connection, as it would without a proxy.
             carry(client, &route, accepted).await.ok();
         });
     }
 }
 
-/// Serves one connection: a question for the counts, or a client's way to the endpoint.
+/// Serves one connection: a request for the counts, or a client's traffic to the endpoint.
 async fn carry(mut client: TcpStream, route: &Route, accepted: Instant) -> io::Result<()> {
     client.set_nodelay(true)?;
     let mut first = BytesMut::with_capacity(link::CHUNK);
@@ -117,24 +123,25 @@ async fn carry(mut client: TcpStream, route: &Route, accepted: Instant) -> io::R
         return Ok(());
     }
     let arrived = Instant::now();
-    if let Some(answer) = counts::answer(&first, &route.counted) {
-        client.write_all(&answer).await?;
+    if let Some(response) = counts::respond(&first, &route.counted) {
+        client.write_all(&response).await?;
         return client.shutdown().await;
     }
     let endpoint = TcpStream::connect(&route.endpoint).await?;
     endpoint.set_nodelay(true)?;
     let _open = route.counted.connection();
-    let Wire { round_trip, setup_trips } = route.wire;
+    let Latency { round_trip, setup_trips } = route.latency;
     let (from_client, to_client) = client.into_split();
     let (from_endpoint, to_endpoint) = endpoint.into_split();
     let mut requests = Requests::default();
-    let there = link::Way {
+    let there = link::Direction {
         clock: route.clock.clone(),
-        late: round_trip / 2,
-        // on a real link the client could not have sent before
+        delay: round_trip / 2,
+        // On a real link the client could not have sent earlier.
         opens: accepted + round_trip * setup_trips,
     };
-    let back = link::Way { clock: route.clock.clone(), late: round_trip - round_trip / 2, opens: accepted };
+    let back =
+        link::Direction { clock: route.clock.clone(), delay: round_trip - round_trip / 2, opens: accepted };
     let counted = Arc::clone(&route.counted);
     let see = move |bytes: &[u8]| {
         counted.bytes_in(bytes.len());

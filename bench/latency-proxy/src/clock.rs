@@ -1,7 +1,6 @@
-//! A timer that wakes when it is told to.
+//! A timer with a resolution of about 60 µs: a thread that sleeps in the kernel.
 //!
-//! tokio's rounds up to the next millisecond: a wire of 1 ms would be one of 3. A thread that sleeps in the kernel is
-//! late by some 60 µs.
+//! The timer of tokio rounds up to the next millisecond, which would turn a latency of 1 ms into 3 ms.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,23 +10,23 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-/// Cheap to clone. Its thread ends with the last clone.
+/// The timer. Cheap to clone; its thread exits with the last clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Clock {
-    line: Arc<Line>,
-    /// Told apart from the thread's own share in the line.
+    shared: Arc<Shared>,
+    /// Stops the thread, which holds `shared` too.
     _owner: Arc<Owner>,
 }
 
 #[derive(Debug, Default)]
-struct Line {
+struct Shared {
     waiting: Mutex<Waiting>,
-    sooner: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
-    over: bool,
+    stopped: bool,
     heap: BinaryHeap<Reverse<Waiter>>,
 }
 
@@ -58,21 +57,21 @@ impl Ord for Waiter {
 }
 
 #[derive(Debug)]
-struct Owner(Arc<Line>);
+struct Owner(Arc<Shared>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).over = true;
-        self.0.sooner.notify_one();
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
+        self.0.changed.notify_one();
     }
 }
 
 impl Clock {
     pub(crate) fn start() -> io::Result<Self> {
-        let line = Arc::new(Line::default());
-        let own = Arc::clone(&line);
+        let shared = Arc::new(Shared::default());
+        let own = Arc::clone(&shared);
         std::thread::Builder::new().name("clock".to_owned()).spawn(move || run(&own))?;
-        Ok(Self { _owner: Arc::new(Owner(Arc::clone(&line))), line })
+        Ok(Self { _owner: Arc::new(Owner(Arc::clone(&shared))), shared })
     }
 
     /// Completes at `due`.
@@ -82,20 +81,20 @@ impl Clock {
         }
         let (wake, woken) = oneshot::channel();
         {
-            let mut waiting = self.line.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let first = waiting.heap.peek().is_none_or(|Reverse(first)| due < first.due);
             waiting.heap.push(Reverse(Waiter { due, wake }));
             if first {
-                self.line.sooner.notify_one();
+                self.shared.changed.notify_one();
             }
         }
         woken.await.ok();
     }
 }
 
-fn run(line: &Line) {
-    let mut waiting = line.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    while !waiting.over {
+fn run(shared: &Shared) {
+    let mut waiting = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    while !waiting.stopped {
         let now = Instant::now();
         while let Some(Reverse(first)) = waiting.heap.peek()
             && first.due <= now
@@ -108,9 +107,9 @@ fn run(line: &Line) {
         waiting = match next {
             Some(due) => {
                 let rest = due.saturating_duration_since(now);
-                line.sooner.wait_timeout(waiting, rest).unwrap_or_else(PoisonError::into_inner).0
+                shared.changed.wait_timeout(waiting, rest).unwrap_or_else(PoisonError::into_inner).0
             }
-            None => line.sooner.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            None => shared.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
         };
     }
 }

@@ -1,4 +1,4 @@
-//! What passed: calls by action, connections, bytes; and the page that tells it.
+//! Counts calls by action, connections and bytes, and returns them over HTTP.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 
 const PATH: &str = "/_counts";
 
-/// A reading.
+/// The counts at one time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Calls by AWS action, `ReceiveMessage` and so on; `other` is what names none.
+    /// Calls by AWS action, for example `ReceiveMessage`; `other` for requests without one.
     pub calls: BTreeMap<String, u64>,
     /// Connections that were opened.
     pub opened: u64,
-    /// The most that were open at once.
+    /// Maximum number of connections open at the same time.
     pub most_open: u64,
-    /// From clients.
+    /// Bytes from clients.
     pub bytes_in: u64,
-    /// To clients.
+    /// Bytes to clients.
     pub bytes_out: u64,
 }
 
@@ -29,7 +29,7 @@ impl Counts {
         self.calls.get(action).copied().unwrap_or(0)
     }
 
-    /// As the page and the last line say it.
+    /// The counts as JSON.
     pub fn to_json(&self) -> Value {
         json!({
             "calls": self.calls,
@@ -40,7 +40,7 @@ impl Counts {
     }
 }
 
-/// The running count.
+/// Counts while the proxy runs.
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
     counts: Mutex<Counts>,
@@ -97,8 +97,8 @@ impl Drop for Open {
     }
 }
 
-/// The answer where a connection begins with a question for the counts: `GET` reads, `DELETE` reads and resets.
-pub(crate) fn answer(first: &[u8], counted: &Counted) -> Option<Vec<u8>> {
+/// The response to a connection's first bytes if they request the counts: `GET` returns them, `DELETE` resets them too.
+pub(crate) fn respond(first: &[u8], counted: &Counted) -> Option<Vec<u8>> {
     let line = first.split(|byte| *byte == b'\r').next()?;
     let mut words = std::str::from_utf8(line).ok()?.split(' ');
     let (method, path) = (words.next()?, words.next()?);

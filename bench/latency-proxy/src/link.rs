@@ -1,4 +1,4 @@
-//! One way of a connection: bytes go out in their order, each as late as the wire is long.
+//! Delays one direction of a connection: bytes leave in order, each after the same time.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,22 +9,22 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 
-/// Read at once at most.
+/// Bytes per read.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
-/// Chunks on their way, so that a sender cannot fill the memory: 16 MiB, more than a client has in the air.
-const ON_THE_WAY: usize = 256;
+/// Chunks that may be delayed at a time, which bounds memory: 16 MiB, more than a client has in flight.
+const MAX_DELAYED: usize = 256;
 
-/// How late bytes are.
-pub(crate) struct Way {
+/// The delay of one direction.
+pub(crate) struct Direction {
     pub(crate) clock: Clock,
-    pub(crate) late: Duration,
-    /// What comes before this counts as if it came then.
+    pub(crate) delay: Duration,
+    /// Bytes that arrive earlier count as if they arrived then.
     pub(crate) opens: Instant,
 }
 
-impl Way {
-    /// Carries until the sender ends, and tells the receiver so, late too. `first` was read before.
+impl Direction {
+    /// Forwards until the sender closes, and then closes towards the receiver after the same delay. `first` was read before.
     pub(crate) async fn carry(
         self,
         first: Option<(BytesMut, Instant)>,
@@ -32,8 +32,8 @@ impl Way {
         mut to: impl AsyncWrite + Unpin,
         mut see: impl FnMut(&[u8]),
     ) -> io::Result<()> {
-        let (sender, mut chunks) = mpsc::channel::<(Instant, Bytes)>(ON_THE_WAY);
-        let due = |at: Instant| at.max(self.opens) + self.late;
+        let (sender, mut chunks) = mpsc::channel::<(Instant, Bytes)>(MAX_DELAYED);
+        let due = |at: Instant| at.max(self.opens) + self.delay;
         let reading = async move {
             if let Some((bytes, at)) = first {
                 see(&bytes);
@@ -44,9 +44,9 @@ impl Way {
                 buffer.reserve(CHUNK);
                 let ended = from.read_buf(&mut buffer).await? == 0;
                 see(&buffer);
-                // an empty chunk is the end
-                let told = sender.send((due(Instant::now()), buffer.split().freeze())).await;
-                if ended || told.is_err() {
+                // An empty chunk marks the end.
+                let sent = sender.send((due(Instant::now()), buffer.split().freeze())).await;
+                if ended || sent.is_err() {
                     return Ok(());
                 }
             }

@@ -1,11 +1,11 @@
-//! What a client behind the wire sees, with real sockets on both sides.
+//! What a client sees through the proxy, with real sockets on both sides.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use latency_proxy::{Latency, Proxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use wire::{Proxy, Wire};
 
 const REQUEST: &[u8] =
     b"POST / HTTP/1.1\r\nx-amz-target: AmazonSQS.ReceiveMessage\r\ncontent-length: 2\r\n\r\n{}";
@@ -29,28 +29,28 @@ async fn echo() -> SocketAddr {
 }
 
 async fn proxy(setup_trips: u32) -> Proxy {
-    let wire = Wire { round_trip: ROUND_TRIP, setup_trips };
+    let latency = Latency { round_trip: ROUND_TRIP, setup_trips };
     let free = "127.0.0.1:0".parse().unwrap();
-    Proxy::start(free, echo().await.to_string(), wire).await.unwrap()
+    Proxy::start(free, echo().await.to_string(), latency).await.unwrap()
 }
 
-async fn ask(stream: &mut TcpStream, times: usize) -> Duration {
+async fn request(stream: &mut TcpStream, times: usize) -> Duration {
     let begun = Instant::now();
     stream.write_all(&REQUEST.repeat(times)).await.unwrap();
     let mut back = vec![0; REQUEST.len() * times];
     stream.read_exact(&mut back).await.unwrap();
-    assert_eq!(back, REQUEST.repeat(times), "bytes come in their order");
+    assert_eq!(back, REQUEST.repeat(times), "bytes arrive in order");
     begun.elapsed()
 }
 
 #[tokio::test]
-async fn a_connection_costs_a_round_trip_and_each_question_one_more() {
+async fn a_connection_costs_a_round_trip_and_each_request_one_more() {
     let proxy = proxy(1).await;
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
-    let first = ask(&mut stream, 1).await;
+    let first = request(&mut stream, 1).await;
     let mut quickest = Duration::MAX;
     for _ in 0..10 {
-        quickest = quickest.min(ask(&mut stream, 1).await);
+        quickest = quickest.min(request(&mut stream, 1).await);
     }
     assert!(first >= ROUND_TRIP * 2, "{first:?}");
     assert!(quickest >= ROUND_TRIP && quickest < ROUND_TRIP * 2, "{quickest:?}");
@@ -59,25 +59,25 @@ async fn a_connection_costs_a_round_trip_and_each_question_one_more() {
 }
 
 #[tokio::test]
-async fn many_questions_at_once_wait_for_the_wire_once() {
+async fn concurrent_requests_wait_for_the_latency_once() {
     let proxy = proxy(0).await;
     let mut streams = Vec::new();
     for _ in 0..20 {
         streams.push(TcpStream::connect(proxy.address()).await.unwrap());
     }
     let begun = Instant::now();
-    let asking =
-        streams.into_iter().map(|mut stream| tokio::spawn(async move { ask(&mut stream, 50).await }));
-    for asked in asking.collect::<Vec<_>>() {
-        asked.await.unwrap();
+    let requests =
+        streams.into_iter().map(|mut stream| tokio::spawn(async move { request(&mut stream, 50).await }));
+    for request in requests.collect::<Vec<_>>() {
+        request.await.unwrap();
     }
-    // one after another they would take 40 s
+    // One after another they would take 40 s.
     assert!(begun.elapsed() >= ROUND_TRIP && begun.elapsed() < ROUND_TRIP * 50, "{:?}", begun.elapsed());
     assert_eq!(proxy.counts().of("ReceiveMessage"), 1000);
 }
 
 #[tokio::test]
-async fn the_end_of_a_stream_passes_too() {
+async fn the_end_of_a_stream_is_forwarded() {
     let proxy = proxy(0).await;
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
     stream.write_all(REQUEST).await.unwrap();
@@ -90,13 +90,13 @@ async fn the_end_of_a_stream_passes_too() {
 #[tokio::test]
 async fn the_counts_are_read_and_reset_over_http() {
     let proxy = proxy(0).await;
-    ask(&mut TcpStream::connect(proxy.address()).await.unwrap(), 3).await;
+    request(&mut TcpStream::connect(proxy.address()).await.unwrap(), 3).await;
     for (method, calls) in [("GET", 3), ("DELETE", 3), ("GET", 0)] {
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         stream.write_all(format!("{method} /_counts HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         let counts: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(counts["total"], calls, "{method}: {counts}");
