@@ -1,7 +1,7 @@
-//! An SNS and SQS without a network: every call is answered at once, from memory, with what the protocol says.
+//! A fake SNS and SQS in memory: responds to every call immediately, without a network.
 //!
-//! It takes the place of the HTTP client, so that what is counted is ours and the SDK's and nobody else's. A queue of a given
-//! length is received and deleted; a receive past its end waits for ever.
+//! It replaces the HTTP client, so that only instructions of Lifeline and the SDK are counted. Its queue has a given length; a
+//! receive from the empty queue never returns.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,19 +16,19 @@ use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::body::SdkBody;
 use tokio::sync::Notify;
 
-/// What SQS hands out at most in one receive.
+/// Maximum messages per receive.
 const LARGEST: usize = 10;
 
 pub const TOPIC_ARN: &str = "arn:aws:sns:us-east-1:000000000000:events";
-pub const QUEUE_URL: &str = "http://canned/000000000000/events-consumer";
+pub const QUEUE_URL: &str = "http://fake/000000000000/events-consumer";
 
-/// Cheap to clone; clones are one endpoint.
+/// The endpoint. Clones share one queue.
 #[derive(Clone, Debug)]
-pub struct Canned(Arc<Inner>);
+pub struct FakeEndpoint(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// One entry of a receive's answer, and what stands around the entries.
+    /// One entry of a receive response.
     message: String,
     left: AtomicUsize,
     undeleted: AtomicUsize,
@@ -36,8 +36,8 @@ struct Inner {
     all_deleted: Notify,
 }
 
-impl Canned {
-    /// A queue with so many messages, each with this body, wrapped as SNS does it with our producer's attribute.
+impl FakeEndpoint {
+    /// A queue of `messages` messages with the same body, in SNS's envelope and with the attribute of Lifeline's producer.
     pub fn new(messages: usize, body: &str) -> Self {
         let inner = Inner {
             message: message(body),
@@ -49,18 +49,18 @@ impl Canned {
         Self(Arc::new(inner))
     }
 
-    /// In the place of HTTP.
+    /// The endpoint as an HTTP client.
     pub fn http(&self) -> SharedHttpClient {
         let connector = SharedHttpConnector::new(self.clone());
         http_client_fn(move |_, _| connector.clone())
     }
 
-    /// Completes with the last delete.
+    /// Completes when the last message is deleted.
     pub async fn emptied(self) {
         self.0.all_deleted.notified().await;
     }
 
-    /// How many calls were made.
+    /// Number of calls.
     pub fn calls(&self) -> usize {
         self.0.calls.load(Ordering::Relaxed)
     }
@@ -83,29 +83,29 @@ impl Canned {
         format!("{{\"Successful\":[{}],\"Failed\":[]}}", successes.join(","))
     }
 
-    fn answer(&self, request: &HttpRequest) -> Option<String> {
+    fn respond(&self, request: &HttpRequest) -> Option<String> {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
         let body = std::str::from_utf8(request.body().bytes().unwrap_or_default()).unwrap_or_default();
         let target = request.headers().get("x-amz-target").and_then(|target| target.split('.').nth(1));
-        let answer = match target {
+        let response = match target {
             Some("ReceiveMessage") => return self.receive(body),
             Some("DeleteMessageBatch") => self.delete(body),
             Some("GetQueueAttributes") => QUEUE_ATTRIBUTES.to_owned(),
             None if body.starts_with("Action=PublishBatch&") => published(body),
             None if body.starts_with("Action=GetTopicAttributes&") => TOPIC_ATTRIBUTES.to_owned(),
-            // a surprise is a change of what is measured, and must be seen
-            other => panic!("not canned: {other:?} {}", body.chars().take(60).collect::<String>()),
+            // An unexpected call means that something else is measured.
+            other => panic!("unexpected call: {other:?} {}", body.chars().take(60).collect::<String>()),
         };
-        Some(answer)
+        Some(response)
     }
 }
 
-impl HttpConnector for Canned {
+impl HttpConnector for FakeEndpoint {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let Some(answer) = self.answer(&request) else {
+        let Some(body) = self.respond(&request) else {
             return HttpConnectorFuture::new(std::future::pending::<Result<Response, ConnectorError>>());
         };
-        let response = http::Response::new(SdkBody::from(answer));
+        let response = http::Response::new(SdkBody::from(body));
         HttpConnectorFuture::ready(
             Response::try_from(response).map_err(|e| ConnectorError::other(e.into(), None)),
         )
@@ -117,7 +117,7 @@ const QUEUE_ATTRIBUTES: &str = r#"{"Attributes":{"QueueArn":"arn:aws:sqs:us-east
 const TOPIC_ATTRIBUTES: &str = r#"<GetTopicAttributesResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><GetTopicAttributesResult><Attributes><entry><key>TopicArn</key><value>arn:aws:sns:us-east-1:000000000000:events</value></entry></Attributes></GetTopicAttributesResult><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></GetTopicAttributesResponse>"#;
 
 fn message(body: &str) -> String {
-    // as AWS writes them: lengths count
+    // As AWS writes them, since their length matters.
     let notification = serde_json::json!({
         "Type": "Notification",
         "MessageId": "dc1e94d9-56c5-5e96-808d-cc7f68faa162",
@@ -143,7 +143,7 @@ fn message(body: &str) -> String {
 }
 
 fn published(body: &str) -> String {
-    // `member.N.Id` is the one field that every entry has once
+    // Every entry has the field `member.N.Id` once.
     let entries = (1..=LARGEST).filter(|n| body.contains(&format!("member.{n}.Id="))).count();
     let member = |id| {
         format!("<member><Id>{id}</Id><MessageId>dc1e94d9-56c5-5e96-808d-cc7f68faa162</MessageId></member>")
