@@ -9,7 +9,8 @@ use lifeline_messaging::client::Clients;
 
 use crate::service::args::{HandlerKind, Settings};
 use crate::service::handlers::{Configured, Drill};
-use crate::worker::{Drained, Worker};
+use crate::summary::Drained;
+use crate::worker::Worker;
 
 /// Serves health and works until `shutdown` completes and the drain is over.
 ///

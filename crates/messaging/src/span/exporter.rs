@@ -266,5 +266,5 @@ fn taken(answer: &[u8]) -> Result<(), CallError> {
 
 fn failed(fault: Fault, detail: String) -> CallError {
     let detail = lifeline_escape::Line::new(&detail).limit(1024).to_string();
-    CallError { action: "an OTLP export", fault, code: None, detail }
+    CallError::local("an OTLP export", fault, detail)
 }

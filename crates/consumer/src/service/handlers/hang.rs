@@ -6,7 +6,7 @@
 use lifeline_messaging::message::Message;
 
 use crate::handler::{Failure, Handler};
-use crate::lease::Context;
+use crate::context::Context;
 
 /// A handler behind the drill.
 #[derive(Debug)]

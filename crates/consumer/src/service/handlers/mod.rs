@@ -7,7 +7,7 @@ mod http;
 use std::io;
 
 use crate::handler::{Failure, Handler};
-use crate::lease::Context;
+use crate::context::Context;
 use crate::service::args::HandlerKind;
 use lifeline_messaging::message::Message;
 
