@@ -45,7 +45,7 @@ impl Held {
         room: OwnedSemaphorePermit,
     ) -> Self {
         let Identity { id, trace, receive_count, published_at } = message;
-        let span = Span::under(trace);
+        let span = Span::under(Operation::Process, trace);
         Self {
             id,
             trace: span.context().or(trace).map(TraceContext::trace_id),

@@ -61,6 +61,5 @@ mod worker;
 pub use handler::{Failure, Handler};
 pub use lease::{Cancelled, Context};
 pub use lifeline_messaging::message::{Attribute, Message};
-pub use service::args as settings;
 pub use summary::{Account, Outcome};
 pub use worker::{Builder, Drained, Worker};
