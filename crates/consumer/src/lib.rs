@@ -65,6 +65,5 @@ pub use context::Context;
 pub use handler::{Failure, Handler};
 pub use lease::view::Cancelled;
 pub use lifeline_messaging::message::{Attribute, Message};
-pub use service::args as settings;
 pub use summary::{Account, Drained, Outcome};
 pub use worker::{Builder, Worker};
