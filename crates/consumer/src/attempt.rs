@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use lifeline_escape::Line;
 use lifeline_messaging::call::backoff::exponential;
 use lifeline_messaging::envelope::Unreadable;
 use lifeline_messaging::message::Message;
-use lifeline_escape::Line;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 

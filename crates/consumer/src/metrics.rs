@@ -59,10 +59,8 @@ impl WorkerMetrics {
     pub(crate) fn new(m: &Metrics) -> Self {
         Self {
             outcomes: OutcomeMetrics {
-                received: m.counter(
-                    "consumer_messages_received_total",
-                    "Messages received, redeliveries included.",
-                ),
+                received: m
+                    .counter("consumer_messages_received_total", "Messages received, redeliveries included."),
                 deleted: m.counter(
                     "consumer_messages_deleted_total",
                     "Messages handled whose delete SQS confirmed.",

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeline_health::Pulse;
-use lifeline_messaging::client::Clients;
 use lifeline_messaging::call::backoff::{Backoff, exponential};
 use lifeline_messaging::call::{CallError, Fault, bounded};
+use lifeline_messaging::client::Clients;
 use lifeline_messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
 use lifeline_messaging::topology::Queue;
 use tokio::time::Instant;
@@ -130,9 +130,9 @@ impl Poller<'_> {
         if !response.as_ref().is_err_and(|error| lost(error.fault)) {
             self.attempt = None;
         }
-        self.polling.monitor.note(&response, |response| {
-            if response.messages().is_empty() { "empty" } else { "messages" }
-        });
+        self.polling
+            .monitor
+            .note(&response, |response| if response.messages().is_empty() { "empty" } else { "messages" });
         Ok(response?.messages.unwrap_or_default().into_iter().filter_map(Received::open).collect())
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeline_health::{Condition, Pulse, Pulses, Readiness};
-use lifeline_messaging::client::Clients;
 use lifeline_messaging::call::Outage;
+use lifeline_messaging::client::Clients;
 use lifeline_messaging::topology::QueueSpec;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
@@ -118,16 +118,9 @@ impl Running {
                 asks: PhantomData,
             },
         );
-        let owner = Owner::new(
-            leases.clone(),
-            commands,
-            queue.clone(),
-            clients.call_timeout,
-            tally.clone(),
-            calls,
-        );
-        let runner =
-            Runner::new(handler, options.handling(), metrics.handlers.clone(), tasks.clone());
+        let owner =
+            Owner::new(leases.clone(), commands, queue.clone(), clients.call_timeout, tally.clone(), calls);
+        let runner = Runner::new(handler, options.handling(), metrics.handlers.clone(), tasks.clone());
         let capacity = Capacity::new(options.max_in_flight);
         let polling = Polling {
             wait_time: options.wait_time,
@@ -170,17 +163,7 @@ impl Running {
         for number in 1..=polling.scale.most() {
             pollers.spawn(keep_poller(supervisor.clone(), polling.clone(), number, bound));
         }
-        Self {
-            options,
-            parts,
-            pollers,
-            tasks,
-            leases,
-            capacity,
-            tally,
-            draining,
-            draining_condition,
-        }
+        Self { options, parts, pollers, tasks, leases, capacity, tally, draining, draining_condition }
     }
 
     /// Ends the run by `end`: pollers finish their receive, handlers finish, deletes are flushed; what still runs when only
@@ -213,7 +196,9 @@ impl Running {
         };
         if timeout(ENDING, ended).await.is_err() {
             let left = self.tasks.len();
-            guarded::log(|| tracing::warn!(target: "consumer", left, "handlers that do not end are left behind"));
+            guarded::log(
+                || tracing::warn!(target: "consumer", left, "handlers that do not end are left behind"),
+            );
             self.parts.tasks.shutdown().await;
         }
         let account = self.tally.account();

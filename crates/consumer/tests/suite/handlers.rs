@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser as _;
 use lifeline_consumer::Drained;
 use lifeline_consumer::service;
-use clap::Parser as _;
 use lifeline_consumer::service::Args;
 use lifeline_health::Health;
 use lifeline_messaging::client::Access;
@@ -26,7 +26,8 @@ struct Service {
 
 impl Service {
     fn start(aws: &Endpoint, settings: &[(&str, &str)]) -> Self {
-        let flag = |(name, value): &(&str, &str)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
+        let flag =
+            |(name, value): &(&str, &str)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
         let fixed = ["consumer", "--queue-name=events", "--provision=off"].map(str::to_owned);
         let args = Args::parse_from(fixed.into_iter().chain(settings.iter().map(flag)));
         let checked = lifeline_service::check(args).unwrap();

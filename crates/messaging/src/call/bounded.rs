@@ -75,9 +75,7 @@ where
         match tokio::time::timeout(limit, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(understand(action, &error)),
-            Err(_) => {
-                Err(CallError::local(action, Fault::TimedOut, format!("no response within {limit:?}")))
-            }
+            Err(_) => Err(CallError::local(action, Fault::TimedOut, format!("no response within {limit:?}"))),
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use lifeline_messaging::message::Message;
 
-use crate::handler::{Failure, Handler};
 use crate::context::Context;
+use crate::handler::{Failure, Handler};
 
 /// A handler behind the drill.
 #[derive(Debug)]

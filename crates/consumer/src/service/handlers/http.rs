@@ -47,8 +47,9 @@ impl Post {
             io::Error::new(io::ErrorKind::InvalidInput, format!("HANDLER_URL={url}: not an address: {e}"))
         };
         let parsed: Uri = url.parse().map_err(|e: hyper::http::uri::InvalidUri| bad(&e))?;
-        http::trust(&parsed)?;
-        Ok(Self { url: parsed, client: http::client(CONNECT, connections) })
+        let client = http::Client::builder(CONNECT).max_idle(connections).build();
+        client.check_trust(&parsed)?;
+        Ok(Self { url: parsed, client })
     }
 
     pub(crate) async fn send(&self, message: Message) -> Result<(), Failure> {
