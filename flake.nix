@@ -46,8 +46,8 @@
       nixosModules = rec {
         lifeline = {
           # Imported twice, it is one module, and errors name its file.
-          key = "lifeline";
-          _file = ./nixos-vm/lifeline.nix;
+          key = "lifeline-rs/lifeline";
+          _file = toString ./nixos-vm/lifeline.nix;
           imports = [ (import ./nixos-vm/lifeline.nix { inherit self; }) ];
         };
         default = lifeline;

@@ -160,5 +160,12 @@ rules
       ]
   );
 
+  # Our modules under the module system of this nixpkgs, over the options that they set.
+  modules = script "modules" [
+    pkgs.nix
+    pkgs.jq
+    pkgs.python3
+  ] "bash ${project.scripts}/nixos-vm/tests/run ${nixpkgs}/lib";
+
   vm = vmTest;
 }

@@ -52,6 +52,7 @@ in
     (fileset.maybeMissing ../kustomize)
   ];
   scripts = tree [
+    ../Cargo.toml
     ../flake.nix
     ../flake.lock
     ../nix
