@@ -1,33 +1,33 @@
-//! A job: one message goes through its handler, and from there to its outcome.
+//! An attempt: one run of the handler with one message, with its timeout, its panics and its cancellation.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use lifeline_escape::Line;
 use lifeline_messaging::call::backoff::exponential;
 use lifeline_messaging::envelope::Unreadable;
 use lifeline_messaging::message::Message;
+use lifeline_escape::Line;
 use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
 
-use crate::delivery::Held;
+use crate::context::Context;
+use crate::guarded;
 use crate::handler::{Failure, Handler};
-use crate::lease::{Cancelled, Context};
-use crate::shared::Shared;
-use crate::summary::Outcome;
-use crate::visibility::Change;
-use crate::worker::Options;
+use crate::lease::handle::Ticket;
+use crate::lease::view::{Cancelled, View};
+use crate::metrics::HandlerMetrics;
+use crate::options::Handling;
 
-/// Failures come back after 1 s, 2 s, 4 s, … at most 15 minutes, each jittered between half of that and all.
+/// Failures are redelivered after 1 s, 2 s, 4 s, … at most 15 minutes, each jittered between half of that and all.
 const RETRY_BASE: Duration = Duration::from_secs(1);
 const RETRY_CAP: Duration = Duration::from_secs(15 * 60);
 
 /// A [`Handler`] without its type, so that only this file is generic.
-pub(crate) trait Work: Send + Sync + 'static {
+pub(crate) trait DynHandler: Send + Sync + 'static {
     fn handle(
         &self,
         message: Message,
@@ -35,7 +35,7 @@ pub(crate) trait Work: Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + '_>>;
 }
 
-impl<H: Handler> Work for H {
+impl<H: Handler> DynHandler for H {
     fn handle(
         &self,
         message: Message,
@@ -46,108 +46,146 @@ impl<H: Handler> Work for H {
 }
 
 /// A message that may start.
-pub(crate) struct Job {
-    pub(crate) held: Held,
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) ticket: Ticket,
     pub(crate) message: Result<Message, Unreadable>,
 }
 
-enum End {
+/// Runs attempts, each in a task of its own. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Runner(Arc<Parts>);
+
+struct Parts {
+    handler: Arc<dyn DynHandler>,
+    handling: Handling,
+    metrics: HandlerMetrics,
+    tasks: TaskTracker,
+}
+
+/// How a run of the handler ended.
+enum Ended {
     Handled,
     Failed(Failure),
     LostLease,
     Shutdown,
 }
 
-impl Job {
-    /// Runs it in a task of its own.
-    pub(crate) fn start(self, work: &Arc<dyn Work>, shared: &Arc<Shared>) {
-        let under_way = shared.company.handler();
-        let run = self.run(Arc::clone(work), Arc::clone(shared));
-        tokio::spawn(async move {
-            run.await;
-            // after its delete was asked for, so that a batch waits for it until then
-            drop(under_way);
-        });
+impl Runner {
+    pub(crate) fn new(
+        handler: Arc<dyn DynHandler>,
+        handling: Handling,
+        metrics: HandlerMetrics,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self(Arc::new(Parts { handler, handling, metrics, tasks }))
     }
 
-    async fn run(self, work: Arc<dyn Work>, shared: Arc<Shared>) {
-        let Self { held, message } = self;
-        let end = match message {
-            // it waited for its group, and was lost meanwhile: another may have begun with it
-            _ if held.lease.is_lost() => End::LostLease,
-            Ok(mut message) => {
-                message.trace = held.span.context().or(message.trace);
-                log_received(&message, shared.options.body_limit);
+    /// Runs the handler with a message.
+    pub(crate) fn start(&self, mut attempt: Attempt) {
+        attempt.ticket.begin();
+        let parts = Arc::clone(&self.0);
+        self.0.tasks.spawn(async move { parts.run(attempt).await });
+    }
+}
+
+impl Parts {
+    async fn run(&self, attempt: Attempt) {
+        let Attempt { ticket, message } = attempt;
+        let identity = Arc::clone(ticket.identity());
+        let ended = match message {
+            // it waited for its group or for its confirmation, and was lost: another may have begun with it
+            _ if !ticket.view().confirmed().await => Ended::LostLease,
+            Ok(message) => {
+                guarded::log(|| log_received(&message, self.handling.body_limit));
                 let begun = Instant::now();
-                let end = attempt(&*work, message, &held, &shared.options).await;
-                shared.metrics.handle_seconds.observe(begun.elapsed().as_secs_f64());
-                end
+                let ended = self.handle(message, ticket.view()).await;
+                self.metrics.handle_seconds.observe(begun.elapsed().as_secs_f64());
+                ended
             }
-            Err(unreadable) => End::Failed(Failure::from(unreadable)),
+            Err(unreadable) => Ended::Failed(Failure::from(unreadable)),
         };
-        match end {
-            End::Handled => drop(shared.deletes.send(held)),
-            End::Failed(failure) => fail(&shared, held, &failure),
-            End::LostLease => {
-                tracing::warn!(target: "consumer", message_id = %held.id, receive_count = held.receive_count,
-                    "the lease was lost before the handler was done; the message will be delivered again");
-                held.settle(Outcome::LostLease);
+        match ended {
+            Ended::Handled => ticket.handled(),
+            Ended::Failed(failure) => fail(ticket, &failure),
+            Ended::LostLease => {
+                drop(ticket);
+                guarded::log(|| {
+                    tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
+                        "the lease was lost before the handler was done; the message will be redelivered");
+                });
             }
-            End::Shutdown => {
-                tracing::warn!(target: "consumer", message_id = %held.id, "cancelled at the end of the grace and given back");
-                shared.cancelled.fetch_add(1, Ordering::Relaxed);
-                drop(shared.changes.send(Change::release(held)));
+            Ended::Shutdown => {
+                drop(ticket);
+                guarded::log(|| {
+                    tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
+                        "shutdown deadline reached: handler cancelled, message released");
+                });
             }
+        }
+    }
+
+    async fn handle(&self, message: Message, view: &Arc<View>) -> Ended {
+        let limit = self.handling.timeout;
+        let context = Context::new(Arc::clone(view));
+        // a panic may come before the first await too, where the future is made
+        let handling = AssertUnwindSafe(async { self.handler.handle(message, context).await }).catch_unwind();
+        let handling = timeout(limit, handling);
+        tokio::pin!(handling);
+        let (cancelled, result) = tokio::select! {
+            biased;
+            // a handler that reacts to the cancellation may return at the same moment: that is no failure of its own
+            result = &mut handling => (view.cancellation(), Some(result)),
+            why = view.cancelled() => {
+                let wind_down = timeout(self.handling.wind_down, &mut handling);
+                // a lease that is lost while the handler winds down is lost all the same
+                let result = tokio::select! {
+                    biased;
+                    result = wind_down => result.ok(),
+                    () = view.lost(), if why != Cancelled::LostLease => None,
+                };
+                (Some(view.cancellation().unwrap_or(why)), result)
+            }
+        };
+        match (result, cancelled) {
+            (_, Some(Cancelled::LostLease)) => Ended::LostLease,
+            // a success counts even if it comes after the request to stop: the delete looks at the lease again
+            (Some(Ok(Ok(Ok(())))), Some(_) | None) => Ended::Handled,
+            (_, Some(_)) => Ended::Shutdown,
+            (Some(Ok(Ok(Err(failure)))), None) => Ended::Failed(failure),
+            (Some(Ok(Err(panic))), None) => {
+                Ended::Failed(Failure::new(format!("the handler panicked: {}", text_of(&*panic))))
+            }
+            (Some(Err(_)), None) => {
+                Ended::Failed(Failure::new(format!("the handler took longer than {limit:?}")))
+            }
+            (None, None) => Ended::Failed(Failure::new("the handler did not end")),
         }
     }
 }
 
-async fn attempt(work: &dyn Work, message: Message, held: &Held, options: &Options) -> End {
-    let limit = options.handler_timeout;
-    let context = Context::new(Arc::clone(&held.lease));
-    // a panic may come before the first await too, where the future is made
-    let handling = AssertUnwindSafe(async { work.handle(message, context).await }).catch_unwind();
-    let handling = timeout(limit, handling);
-    tokio::pin!(handling);
-    let (cancelled, result) = tokio::select! {
-        biased;
-        // one that listens ends together with the word to stop: what it returns then is no failure of its own
-        result = &mut handling => (held.lease.is_cancelled(), Some(result)),
-        why = held.lease.cancelled() => (Some(why), timeout(options.wind_down(), &mut handling).await.ok()),
-    };
-    match (result, cancelled) {
-        // a success counts even if it comes after the word to stop: the delete looks at the lease again
-        (Some(Ok(Ok(Ok(())))), Some(Cancelled::Shutdown) | None) => End::Handled,
-        (_, Some(Cancelled::LostLease)) => End::LostLease,
-        (_, Some(Cancelled::Shutdown)) => End::Shutdown,
-        (Some(Ok(Ok(Err(failure)))), None) => End::Failed(failure),
-        (Some(Ok(Err(panic))), None) => {
-            End::Failed(Failure::new(format!("the handler panicked: {}", said(&*panic))))
-        }
-        (Some(Err(_)), None) => End::Failed(Failure::new(format!("the handler took longer than {limit:?}"))),
-        (None, None) => End::Failed(Failure::new("the handler did not end")),
-    }
-}
-
-fn said(panic: &(dyn Any + Send)) -> &str {
+fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
-fn fail(shared: &Arc<Shared>, mut held: Held, failure: &Failure) {
-    held.span.fail(|| failure.to_string());
-    let delay = failure.delay().unwrap_or_else(|| retry_delay(held.receive_count));
-    tracing::warn!(target: "consumer", message_id = %held.id, receive_count = held.receive_count, retry_in = ?delay,
-        reason = %Line::new(&failure.to_string()).limit(1024), "not handled; it will be delivered again");
-    shared.changes.send(Change::retry(held, delay)).ok();
+fn fail(ticket: Ticket, failure: &Failure) {
+    let identity = Arc::clone(ticket.identity());
+    let delay = failure.delay().unwrap_or_else(|| retry_delay(identity.receive_count));
+    let reason = failure.to_string();
+    guarded::log(|| {
+        tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count, retry_in = ?delay,
+            reason = %Line::new(&reason).limit(1024), "handler failed; message will be redelivered");
+    });
+    ticket.failed(delay, reason);
 }
 
-/// What the delay of a failure is at most, unless the failure sets it.
+/// The longest delay of a failure that does not set its own.
 pub(crate) fn longest_retry_delay(receive_count: u32) -> Duration {
     exponential(RETRY_BASE, receive_count.saturating_sub(1), RETRY_CAP)
 }
 
-/// Grows with every receive, and is never zero: a message that fails at once must not come back at once.
+/// Grows with every receive, and is never zero: a message that fails at once must not be visible at once.
 fn retry_delay(receive_count: u32) -> Duration {
     let bound = longest_retry_delay(receive_count);
     let millis = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
@@ -158,10 +196,10 @@ fn log_received(message: &Message, body_limit: usize) {
     let body = Line::new(&message.body).limit(body_limit);
     match message.trace {
         Some(trace) => {
-            tracing::info!(target: "consumer", message_id = %message.id, receive_count = message.receive_count, trace_id = %trace.trace_id(), body = %body, "received")
+            tracing::info!(target: "consumer", message_id = %message.id, receive_count = message.receive_count, trace_id = %trace.trace_id(), body = %body, "received");
         }
         None => {
-            tracing::info!(target: "consumer", message_id = %message.id, receive_count = message.receive_count, body = %body, "received")
+            tracing::info!(target: "consumer", message_id = %message.id, receive_count = message.receive_count, body = %body, "received");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lifeline_messaging::message::Message;
 
-use crate::lease::Context;
+use crate::context::Context;
 
 /// Does the work that a message asks for.
 ///

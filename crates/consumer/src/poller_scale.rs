@@ -1,31 +1,28 @@
-//! How many pollers work: one when the queue is idle, more while receives come back full.
+//! Poller scaling: one poller when the queue is idle, more while receives come back full.
 //!
-//! Every poller of an idle queue costs three calls a minute and finds nothing, and one poller of a full queue
-//! receives ten messages a round trip and no more. So a full receive calls one more poller in, an empty one sends the
-//! poller that made it home, and a failure sends home all but one: an endpoint in trouble is asked by one.
+//! Each poller of an idle queue costs three calls a minute and finds nothing, and one poller of a full queue receives ten
+//! messages per round trip and no more. So a full receive starts one more poller, an empty one stops the poller that made
+//! it, and a failure stops all but one, so that a struggling endpoint gets one request at a time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// The number wanted, and the bell that rings when it changes.
+/// The number of pollers wanted.
 #[derive(Debug)]
-pub(crate) struct Crew {
+pub(crate) struct PollerScale {
     most: usize,
     wanted: AtomicUsize,
     changed: Notify,
-    /// Held by the poller that gathers room: see `Poller::room`.
-    pub(crate) gathering: tokio::sync::Mutex<()>,
 }
 
-impl Crew {
+impl PollerScale {
     /// One poller at first, at most `most`.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             most: most.max(1),
             wanted: AtomicUsize::new(1),
             changed: Notify::new(),
-            gathering: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -60,7 +57,7 @@ impl Crew {
     ///
     /// # Cancel safety
     /// Safe.
-    pub(crate) async fn called(&self, number: usize) {
+    pub(crate) async fn until_wanted(&self, number: usize) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -79,33 +76,33 @@ mod tests {
 
     #[test]
     fn one_when_idle_and_more_while_receives_come_back_full() {
-        let crew = Crew::new(4);
-        assert!(crew.wants(1) && !crew.wants(2));
-        crew.full(1);
-        crew.full(2);
-        crew.full(1);
-        assert!(crew.wants(3) && !crew.wants(4), "a full receive of the first does not send the third home");
-        crew.full(3);
-        crew.full(4);
-        assert!(crew.wants(4) && !crew.wants(5));
-        crew.empty(3);
-        assert!(crew.wants(2) && !crew.wants(3));
-        crew.empty(1);
-        assert!(crew.wants(1) && !crew.wants(2), "the first always stays");
-        crew.full(1);
-        crew.failed();
-        assert!(crew.wants(1) && !crew.wants(2));
+        let scale = PollerScale::new(4);
+        assert!(scale.wants(1) && !scale.wants(2));
+        scale.full(1);
+        scale.full(2);
+        scale.full(1);
+        assert!(scale.wants(3) && !scale.wants(4), "a full receive of the first does not stop the third");
+        scale.full(3);
+        scale.full(4);
+        assert!(scale.wants(4) && !scale.wants(5));
+        scale.empty(3);
+        assert!(scale.wants(2) && !scale.wants(3));
+        scale.empty(1);
+        assert!(scale.wants(1) && !scale.wants(2), "the first always stays");
+        scale.full(1);
+        scale.failed();
+        assert!(scale.wants(1) && !scale.wants(2));
     }
 
     #[tokio::test]
-    async fn a_poller_that_is_called_wakes() {
-        let crew = std::sync::Arc::new(Crew::new(2));
+    async fn a_poller_that_is_wanted_starts() {
+        let scale = std::sync::Arc::new(PollerScale::new(2));
         let waiting = tokio::spawn({
-            let crew = std::sync::Arc::clone(&crew);
-            async move { crew.called(2).await }
+            let scale = std::sync::Arc::clone(&scale);
+            async move { scale.until_wanted(2).await }
         });
         tokio::task::yield_now().await;
-        crew.full(1);
+        scale.full(1);
         waiting.await.unwrap();
     }
 }

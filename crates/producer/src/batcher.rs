@@ -444,14 +444,9 @@ async fn found(finding: &mut Option<JoinHandle<Topic>>) -> Result<Topic, JoinErr
 
 fn entry_error(fault: Fault, code: String, text: String) -> CallError {
     let detail = lifeline_escape::Line::new(&format!("{code}: {text}")).limit(1024).to_string();
-    CallError { action: "an entry of PublishBatch", fault, code: Some(code), detail }
+    CallError { code: Some(code), ..CallError::local("an entry of PublishBatch", fault, detail) }
 }
 
 fn panicked(error: &JoinError) -> CallError {
-    CallError {
-        action: "PublishBatch",
-        fault: Fault::Server,
-        code: None,
-        detail: format!("its task ended: {error}"),
-    }
+    CallError::local("PublishBatch", Fault::Server, format!("its task ended: {error}"))
 }

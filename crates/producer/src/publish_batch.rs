@@ -71,7 +71,7 @@ fn fates(answer: PublishBatchOutput, entries: usize) -> Vec<Fate> {
     let at = |id: Option<&str>| id.and_then(|id| id.parse::<usize>().ok()).filter(|at| *at < entries);
     for failed in answer.failed.unwrap_or_default() {
         if let Some(at) = at(Some(&failed.id)) {
-            let fault = Fault::of_code(&failed.code, failed.sender_fault);
+            let fault = Fault::of_code(&failed.code);
             fates[at] = Fate::Failed { fault, code: failed.code, text: failed.message.unwrap_or_default() };
         }
     }

@@ -127,11 +127,6 @@ impl Finder {
 fn told(error: &TopologyError) -> CallError {
     match error {
         TopologyError::Call { error, .. } => error.clone(),
-        other => CallError {
-            action: "finding the topic",
-            fault: other.fault(),
-            code: None,
-            detail: other.to_string(),
-        },
+        other => CallError::local("finding the topic", other.fault(), other.to_string()),
     }
 }

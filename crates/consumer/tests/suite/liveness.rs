@@ -153,6 +153,6 @@ async fn every_part_has_a_pulse_of_less_than_a_minute() {
     // as if every thread of the runtime stood still: this one does, from here
     ahead.store(61, Ordering::Relaxed);
     let stale = consumer.pulses.stale();
-    assert_eq!(stale, ["deletes", "leases", "poller-1", "runtime", "topology", "visibility"]);
+    assert_eq!(stale, ["leases", "poller-1", "runtime", "topology"]);
     consumer.drain().await;
 }

@@ -9,8 +9,8 @@ use lifeline_scripted::Endpoint;
 use crate::support::*;
 
 /// Where the worker's parts beat. Relative, for the paths on a stack are relative to wherever the test runs.
-const PARTS: [&str; 5] =
-    ["src/poller.rs", "src/keeper.rs", "src/extender.rs", "src/batch.rs", "src/worker.rs"];
+const PARTS: [&str; 4] =
+    ["src/poller.rs", "src/queue_watch.rs", "src/lease/owner.rs", "src/run.rs"];
 
 /// A clock that panics in whoever reads it, which is every part of the worker when it beats: the one place where a
 /// test can reach into all of them.
@@ -91,7 +91,7 @@ async fn a_part_that_restarts_do_not_help_is_named_and_recovers_if_they_do() {
     aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
     bomb.place.store(true, Ordering::SeqCst);
     stays_up(&consumer, 40 * SECOND).await;
-    aws.wait_for(|_| consumer.pulses.stale() == ["poller-1 keeps ending"], MINUTE).await;
+    aws.wait_for(|_| consumer.pulses.stale() == ["poller-1 (restarting)"], MINUTE).await;
     let restarts = consumer.metric("consumer_poller_restarts_total");
     assert!((5.0..40.0).contains(&restarts), "{restarts} restarts in about a minute");
     bomb.place.store(false, Ordering::SeqCst);

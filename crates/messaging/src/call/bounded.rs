@@ -12,6 +12,7 @@ use std::time::Duration;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::http::Response;
 
+use super::evidence::Evidence;
 use super::fault::Fault;
 
 /// A call that failed: what was tried, on what, and what came back.
@@ -21,17 +22,35 @@ pub struct CallError {
     pub action: &'static str,
     /// What it means.
     pub fault: Fault,
-    /// AWS's code, where there was an answer.
+    /// The HTTP status, where there was a response.
+    pub status: Option<u16>,
+    /// AWS's code, where there was one.
     pub code: Option<String>,
     /// What came back, in a line.
     pub detail: String,
+}
+
+impl CallError {
+    /// A failure that no response is the cause of.
+    pub fn local(action: &'static str, fault: Fault, detail: impl Into<String>) -> Self {
+        Self { action, fault, status: None, code: None, detail: detail.into() }
+    }
+
+    /// What it is evidence of: the call or its environment, never a message.
+    pub fn evidence(&self) -> Evidence {
+        self.fault.evidence()
+    }
 }
 
 impl Error for CallError {}
 
 impl Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} failed ({}): {}", self.action, self.fault.label(), self.detail)
+        let Self { action, fault, detail, .. } = self;
+        match self.status {
+            Some(status) => write!(f, "{action} failed ({}, HTTP {status}): {detail}", fault.label()),
+            None => write!(f, "{action} failed ({}): {detail}", fault.label()),
+        }
     }
 }
 
@@ -56,12 +75,9 @@ where
         match tokio::time::timeout(limit, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(understand(action, &error)),
-            Err(_) => Err(CallError {
-                action,
-                fault: Fault::TimedOut,
-                code: None,
-                detail: format!("no answer within {limit:?}"),
-            }),
+            Err(_) => {
+                Err(CallError::local(action, Fault::TimedOut, format!("no response within {limit:?}")))
+            }
         }
     }
 }
@@ -70,6 +86,7 @@ fn understand<E>(action: &'static str, error: &SdkError<E, Response>) -> CallErr
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
+    let status = error.raw_response().map(|response| response.status().as_u16());
     let (fault, code) = match error {
         SdkError::TimeoutError(_) => (Fault::TimedOut, None),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => (Fault::TimedOut, None),
@@ -81,25 +98,18 @@ where
             Some(_) if construction(error) != Fault::Denied => (Fault::Unreachable, None),
             _ => (Fault::Denied, None),
         },
-        SdkError::ServiceError(answer) => {
-            let status = answer.raw().status().as_u16();
-            let code = answer.err().code().map(str::to_owned);
-            let fault = match (&code, status) {
-                (Some(code), _) => Fault::of_code(code, status < 500),
-                (None, 429) => Fault::Throttled,
-                (None, 401 | 403) => Fault::Denied,
-                // 408 with an empty body happens on SNS and SQS (kalaspuff/tomodachi PR 1765)
-                (None, 408 | 500..) => Fault::Server,
-                (None, _) => Fault::Refused,
-            };
-            (fault, code)
+        SdkError::ServiceError(response) => {
+            let code = response.err().code().map(str::to_owned);
+            (Fault::of_response(code.as_deref(), response.raw().status().as_u16()), code)
         }
-        // an answer that is none: a proxy's page, a body cut short
-        SdkError::ResponseError(_) => (Fault::Server, None),
+        // not SQS's or SNS's: a proxy's page, a body cut short
+        SdkError::ResponseError(response) => {
+            (Fault::of_response(None, response.raw().status().as_u16()), None)
+        }
         SdkError::ConstructionFailure(_) => (construction(error), None),
         _ => (Fault::Server, None),
     };
-    CallError { action, fault, code, detail: detail(error) }
+    CallError { action, fault, status, code, detail: detail(error) }
 }
 
 /// AWS's code and text where there was an answer, else the causes.

@@ -51,74 +51,90 @@ impl Fault {
         }
     }
 
-    /// What a code in an AWS answer means. Public, because a batch's entries carry codes of their own.
-    pub fn of_code(code: &str, sender_fault: bool) -> Self {
+    /// What a failed response means: by AWS's code, and by the HTTP status where there is no code or one that nobody
+    /// knows. A proxy's page, whatever its status, is a service that failed: it says nothing about the request.
+    pub fn of_response(code: Option<&str>, status: u16) -> Self {
+        code.and_then(Self::of_known_code).unwrap_or(match status {
+            401 | 403 | 407 => Self::Denied,
+            429 | 509 => Self::Throttled,
+            // 408 with an empty body happens on SNS and SQS (kalaspuff/tomodachi PR 1765)
+            _ => Self::Server,
+        })
+    }
+
+    /// What the code of a batch response's entry means. One that nobody knows is a service that failed.
+    pub fn of_code(code: &str) -> Self {
+        Self::of_known_code(code).unwrap_or(Self::Server)
+    }
+
+    fn of_known_code(code: &str) -> Option<Self> {
         let code = code.rsplit('#').next().unwrap_or(code);
-        match code {
+        if code.starts_with("KMS") || code.starts_with("Kms") {
+            // a key that is disabled, pending or gone is an operator's matter: the message is innocent
+            return Some(if code.contains("Throttl") { Self::Throttled } else { Self::Denied });
+        }
+        if is_about_the_request(code) {
+            return Some(Self::Refused);
+        }
+        let code = code.strip_suffix("Exception").unwrap_or(code);
+        Some(match code {
             "QueueDoesNotExist"
             | "AWS.SimpleQueueService.NonExistentQueue"
             | "NonExistentQueue"
             | "NotFound"
-            | "NotFoundException"
-            | "ResourceNotFoundException" => Self::Missing,
+            | "ResourceNotFound" => Self::Missing,
             "Throttling"
-            | "ThrottlingException"
             | "Throttled"
-            | "ThrottledException"
             | "RequestThrottled"
-            | "RequestThrottledException"
-            | "TooManyRequestsException"
-            | "KmsThrottled"
-            | "KMSThrottling"
-            | "KMSThrottlingException"
+            | "EC2Throttled"
+            | "TooManyRequests"
             | "SlowDown"
             | "OverLimit"
-            | "LimitExceededException" => Self::Throttled,
+            | "LimitExceeded"
+            | "BandwidthLimitExceeded"
+            | "PriorRequestNotComplete" => Self::Throttled,
             "AccessDenied"
-            | "AccessDeniedException"
             | "AuthorizationError"
-            | "AuthorizationErrorException"
+            | "AuthFailure"
+            | "NotAuthorized"
+            | "InvalidAccessKeyId"
             | "InvalidClientTokenId"
-            | "UnrecognizedClientException"
+            | "UnrecognizedClient"
             | "ExpiredToken"
-            | "ExpiredTokenException"
             | "TokenRefreshRequired"
             | "RequestExpired"
+            // a clock that jumped: the SDK signs the next call by the clock of this answer
+            | "RequestTimeTooSkewed"
             | "SignatureDoesNotMatch"
-            | "MissingAuthenticationToken"
+            | "InvalidSignature"
             | "IncompleteSignature"
+            | "MissingAuthenticationToken"
             | "InvalidSecurity"
-            | "OptInRequired"
-            | "KmsAccessDenied"
-            | "KMSAccessDenied"
-            | "KMSAccessDeniedException" => Self::Denied,
-            // a key that is disabled, pending or gone is an operator's matter too: the message is innocent
-            "KmsDisabled"
-            | "KMSDisabled"
-            | "KMSDisabledException"
-            | "KmsInvalidState"
-            | "KMSInvalidState"
-            | "KMSInvalidStateException"
-            | "KmsNotFound"
-            | "KMSNotFound"
-            | "KMSNotFoundException"
-            | "KmsOptInRequired"
-            | "KMSOptInRequired" => Self::Denied,
-            "InternalError"
-            | "InternalErrorException"
-            | "InternalFailure"
-            | "ServiceUnavailable"
-            | "RequestTimeout"
-            | "RequestTimeoutException" => Self::Server,
-            // said of a receipt that is stale, whoever is called at fault for it
-            "ReceiptHandleIsInvalid"
-            | "MessageNotInflight"
-            | "AWS.SimpleQueueService.MessageNotInflight"
-            | "InvalidParameterValue" => Self::Refused,
-            _ if sender_fault => Self::Refused,
-            _ => Self::Server,
-        }
+            | "InvalidAddress"
+            | "EndpointDisabled"
+            | "OptInRequired" => Self::Denied,
+            "InternalError" | "InternalFailure" | "InternalServerError" | "ServiceUnavailable"
+            | "RequestTimeout" | "RequestAborted" | "TransactionInProgress" => Self::Server,
+            _ => return None,
+        })
     }
+}
+
+/// Codes about a receipt handle, the contents of a message, or a batch as a whole: the same request fails again.
+fn is_about_the_request(code: &str) -> bool {
+    super::evidence::is_about_the_message(code)
+        || matches!(
+            code.strip_prefix("AWS.SimpleQueueService.").unwrap_or(code),
+            "BatchRequestTooLong"
+                | "BatchEntryIdsNotDistinct"
+                | "EmptyBatchRequest"
+                | "TooManyEntriesInBatchRequest"
+                | "BatchRequestTooLongException"
+                | "BatchEntryIdsNotDistinctException"
+                | "EmptyBatchRequestException"
+                | "TooManyEntriesInBatchRequestException"
+                | "ReadCountOutOfRange"
+        )
 }
 
 #[cfg(test)]
@@ -131,14 +147,44 @@ mod tests {
             ("com.amazonaws.sqs#QueueDoesNotExist", Fault::Missing),
             ("AWS.SimpleQueueService.NonExistentQueue", Fault::Missing),
             ("NotFound", Fault::Missing),
+            ("NotFoundException", Fault::Missing),
             ("Throttling", Fault::Throttled),
+            ("ThrottlingException", Fault::Throttled),
             ("InvalidClientTokenId", Fault::Denied),
+            ("InvalidSignatureException", Fault::Denied),
+            ("MissingAuthenticationTokenException", Fault::Denied),
             ("KMSDisabled", Fault::Denied),
+            ("KMS.DisabledException", Fault::Denied),
+            ("KmsThrottled", Fault::Throttled),
+            ("KMS.ThrottlingException", Fault::Throttled),
             ("InternalError", Fault::Server),
             ("InvalidParameter", Fault::Refused),
+            ("AWS.SimpleQueueService.BatchRequestTooLong", Fault::Refused),
         ] {
-            assert_eq!(Fault::of_code(code, true), fault, "{code}");
+            assert_eq!(Fault::of_code(code), fault, "{code}");
+            assert_eq!(Fault::of_response(Some(code), 400), fault, "{code}");
         }
-        assert_eq!(Fault::of_code("Whatever", false), Fault::Server);
+    }
+
+    #[test]
+    fn a_response_without_a_code_that_is_known_is_judged_by_its_status() {
+        for code in [None, Some("OfTomorrow"), Some("")] {
+            for (status, fault) in [
+                (200, Fault::Server),
+                (301, Fault::Server),
+                (400, Fault::Server),
+                (401, Fault::Denied),
+                (403, Fault::Denied),
+                (404, Fault::Server),
+                (407, Fault::Denied),
+                (408, Fault::Server),
+                (413, Fault::Server),
+                (429, Fault::Throttled),
+                (500, Fault::Server),
+                (503, Fault::Server),
+            ] {
+                assert_eq!(Fault::of_response(code, status), fault, "{code:?} {status}");
+            }
+        }
     }
 }

@@ -2,9 +2,11 @@
 
 pub mod backoff;
 mod bounded;
+pub mod evidence;
 mod fault;
 mod outage;
 
 pub use bounded::{CallError, bounded, chain};
+pub use evidence::{EntryVerdict, Evidence};
 pub use fault::Fault;
 pub use outage::Outage;

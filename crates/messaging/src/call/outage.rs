@@ -1,15 +1,16 @@
-//! A failure that lasts: said once when it begins, now and then while it lasts, once when it is over.
+//! Logs a lasting failure when it begins, every 30 s while it lasts, and when it ends.
 //!
-//! Every loop that calls AWS has one. A log that grows a line a retry is the second outage of the night.
+//! Every loop that calls AWS uses one, so that retries do not flood the log.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{CallError, Fault};
+use super::CallError;
 
-/// How often a lasting failure is said again.
+/// How often a lasting failure of one kind is logged again.
 const REMINDER: Duration = Duration::from_secs(30);
 
 /// The state of one kind of call.
@@ -21,36 +22,46 @@ pub struct Outage {
 
 #[derive(Debug)]
 struct Lasting {
-    fault: Fault,
     since: Instant,
-    said: Instant,
     failures: u64,
+    /// When each kind of failure was last logged: kinds that alternate are no news each time.
+    logged: BTreeMap<&'static str, Instant>,
 }
 
 impl Outage {
-    /// Of what, as the log names it: `receive`, `publish`.
+    /// Of what, as the log names it: `receiving`, `publishing`.
     pub fn new(what: &'static str) -> Self {
         Self { what, state: Mutex::new(None) }
     }
 
-    /// Counts a failure, and logs it if it is the first, of another kind than the last, or due for a reminder.
+    /// Counts a failure, and logs it if it is the first of its kind, or due for a reminder.
     pub fn failed(&self, error: &CallError) {
         let now = Instant::now();
-        let mut state = self.state.lock().expect("no panic while it is held");
-        let lasting = state.get_or_insert(Lasting { fault: error.fault, since: now, said: now, failures: 0 });
+        let mut state = self.state();
+        let lasting =
+            state.get_or_insert_with(|| Lasting { since: now, failures: 0, logged: BTreeMap::new() });
         lasting.failures += 1;
-        let news = lasting.failures == 1 || lasting.fault != error.fault;
-        if news || now.duration_since(lasting.said) >= REMINDER {
-            lasting.fault = error.fault;
-            lasting.said = now;
-            tracing::warn!(failures = lasting.failures, since = ?now.duration_since(lasting.since), %error, "{} is failing; trying again", self.what);
+        let (failures, since) = (lasting.failures, now.duration_since(lasting.since));
+        let last = lasting.logged.get(error.fault.label());
+        if last.is_some_and(|at| now.duration_since(*at) < REMINDER) {
+            return;
         }
+        lasting.logged.insert(error.fault.label(), now);
+        // not while it is locked: a subscriber that panics must not take the next failure with it
+        drop(state);
+        tracing::warn!(failures, ?since, %error, "{} is failing; trying again", self.what);
     }
 
     /// Ends the failure, if there was one.
     pub fn succeeded(&self) {
-        if let Some(lasting) = self.state.lock().expect("no panic while it is held").take() {
-            tracing::info!(failures = lasting.failures, lasted = ?lasting.since.elapsed(), "{} works again", self.what);
+        let ended = self.state().take();
+        if let Some(Lasting { since, failures, .. }) = ended {
+            tracing::info!(failures, lasted = ?since.elapsed(), "{} works again", self.what);
         }
+    }
+
+    /// Nothing under this lock can panic half-way.
+    fn state(&self) -> MutexGuard<'_, Option<Lasting>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

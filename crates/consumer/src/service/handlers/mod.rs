@@ -7,7 +7,7 @@ mod http;
 use std::io;
 
 use crate::handler::{Failure, Handler};
-use crate::lease::Context;
+use crate::context::Context;
 use crate::service::args::HandlerKind;
 use lifeline_messaging::message::Message;
 
@@ -31,7 +31,7 @@ impl Configured {
         Ok(match kind {
             HandlerKind::Log => Self::Log,
             HandlerKind::File(path) => Self::File(file::Lines::open(path).await?),
-            HandlerKind::Http(url) => Self::Http(Box::new(http::Post::to(url, connections)?)),
+            HandlerKind::Http { url, .. } => Self::Http(Box::new(http::Post::to(url, connections)?)),
         })
     }
 }
