@@ -35,12 +35,27 @@ let
     archives = [ (package "producer.tar") ];
     commands = [ (package "deploy") ];
   };
-  evaluate =
+  # The module as the flake exports it.
+  module =
+    ((import ../../flake.nix).outputs {
+      inherit self;
+      nixpkgs = { inherit lib; };
+      crane = throw "no module needs crane";
+    }).nixosModules;
+  evaluation =
     modules:
-    (lib.evalModules {
+    lib.evalModules {
       modules = [ ./options.nix ] ++ modules;
       specialArgs = { inherit pkgs lifeline; };
-    }).config;
+    };
+  # As NixOS does: what an assertion refuses is not built.
+  evaluate =
+    modules:
+    let
+      inherit (evaluation modules) config;
+      failed = map (one: one.message) (lib.filter (one: !one.assertion) config.assertions);
+    in
+    if failed == [ ] then config else throw (lib.concatStrings failed);
   k3s.services.k3s.package = package "k3s" // {
     airgap-images = package "airgap.tar";
   };
@@ -76,7 +91,8 @@ let
     )
     + section "Service" (
       {
-        Environment = lib.mapAttrsToList (name: value: ''"${name}=${toString value}"'') service.environment;
+        # modules/system/boot/systemd.nix quotes it as JSON does.
+        Environment = lib.mapAttrsToList (name: value: builtins.toJSON "${name}=${value}") service.environment;
       }
       // service.serviceConfig
     )
@@ -112,9 +128,27 @@ let
 in
 {
   module = units (evaluate [
-    (import ../lifeline.nix { inherit self; })
+    module.default
     settings
   ]);
+  # As by two other modules, each of which needs it.
+  twice = units (evaluate [
+    module.default
+    module.lifeline
+    { imports = [ module.default ]; }
+    settings
+  ]);
+  # What the manual would say of each option.
+  options = map (option: {
+    inherit (option) name;
+    described = option ? description;
+    typed = option ? type;
+    files = option.declarations;
+  }) (
+    lib.filter (option: lib.hasPrefix "services.lifeline" option.name && option.visible && !option.internal) (
+      lib.optionAttrSetToDocList (evaluation [ module.default ]).options
+    )
+  );
   k3s =
     let
       config = evaluate [
