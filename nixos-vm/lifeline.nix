@@ -195,6 +195,8 @@ in
         wantedBy = [ "multi-user.target" ];
         serviceConfig = sandbox // {
           ExecStart = "${lib.getExe' cfg.aws.package "lifeline"} aws --listen ${escape cfg.aws.listen}";
+          # What comes after it finds it listening.
+          ExecStartPost = "${lib.getExe pkgs.curl} --silent --show-error --fail --output /dev/null --retry 30 --retry-delay 1 --retry-connrefused http://${escape cfg.aws.listen}/health";
           Restart = "on-failure";
           RestartSec = 1;
         };

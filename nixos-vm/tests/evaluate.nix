@@ -98,6 +98,33 @@ let
     )
     + section "Install" { WantedBy = toString service.wantedBy; };
   units = config: lib.mapAttrs render config.systemd.services;
+
+  # What a machine hands to systemd and to the program that runs it.
+  machine = config: {
+    units = units config;
+    mounts = lib.mapAttrs (_: mount: mount.options) config.virtualisation.fileSystems;
+    runner = {
+      inherit (config.virtualisation)
+        cores
+        diskImage
+        diskSize
+        graphics
+        memorySize
+        ;
+    };
+    network = {
+      inherit (config.networking) hostName;
+      firewall = config.networking.firewall.enable;
+    };
+    k3s = lib.optionalAttrs config.services.k3s.enable {
+      inherit (config.services.k3s) disable;
+      images = map (image: image.name) config.services.k3s.images;
+    };
+    console = config.services.getty.autologinUser;
+    docker = config.virtualisation.docker.enable;
+    programs = map (program: program.name) config.environment.systemPackages;
+    variables = config.environment.variables;
+  };
 in
 {
   module = units (evaluate [
@@ -130,9 +157,7 @@ in
       ];
     in
     {
-      units = units config;
-      inherit (config.virtualisation) diskImage memorySize fileSystems;
-      images = lib.length config.services.k3s.images;
+      machine = machine config;
       inherit (config.programs.bash) loginShellInit;
     };
   minikube =
@@ -140,9 +165,7 @@ in
       config = evaluate [ ../minikube.nix ];
     in
     {
-      inherit (config.virtualisation) diskSize;
-      docker = config.virtualisation.docker.enable;
-      user = config.services.getty.autologinUser;
+      machine = machine config;
       inherit (config.users) motd;
     };
   test =
@@ -151,10 +174,11 @@ in
     in
     {
       script = test.testScript;
-      machine =
-        (evaluate [
-          test.nodes.machine
-          k3s
-        ]).virtualisation.diskSize;
+      machine = machine (evaluate [
+        test.nodes.machine
+        k3s
+        # The test driver names its machines.
+        { networking.hostName = lib.mkDefault "machine"; }
+      ]);
     };
 }
