@@ -1,14 +1,14 @@
-//! Builds of ours side by side: is a change faster?
+//! Compares builds of Lifeline: is a change faster?
 //!
-//! The same cell of each build after the other, round after round, and each round begins with another build: what the
-//! machine does to one it does to all.
+//! Each round measures the same cell of every build, and starts with another build, so that disturbances of the machine
+//! affect all of them.
 
 use std::fmt::Write as _;
 use std::str::FromStr;
 
 use anyhow::Result;
 
-use crate::comparison::say;
+use crate::comparison::progress;
 use crate::contender::Contender;
 use crate::lab::Lab;
 use crate::report::{tenths, whole};
@@ -16,11 +16,11 @@ use crate::results::Cell;
 use crate::throughput::{Plan, Way};
 
 const HEAD: &str = "\
-| | messages a second | processor µs a message | peak memory, MB |
+| | messages per second | processor µs a message | peak memory, MB |
 | --- | --- | --- | --- |
 ";
 
-/// What is measured of each build, like `drain:64:200`: the way, the messages in flight, and the bytes of a body.
+/// A cell to measure, for example `drain:64:200`: drain or publish, messages in flight, and bytes of a body.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
     way: Way,
@@ -45,18 +45,18 @@ impl FromStr for Measured {
     }
 }
 
-/// One of those that are compared.
+/// One build, or the bare loop.
 pub struct Build {
-    /// What it is called in the table.
+    /// Name in the table.
     pub name: String,
-    /// Where it runs.
+    /// Where its binaries are.
     pub lab: Lab,
-    /// Ours, or the bare loop.
+    /// Lifeline or the bare loop.
     pub contender: Contender,
 }
 
 impl Build {
-    /// Ours of a directory, which names it.
+    /// A build of Lifeline, named after its directory.
     pub fn ours(lab: Lab) -> Self {
         let name = lab.programs.services.display().to_string();
         Self { name, lab, contender: Contender::Lifeline }
@@ -68,7 +68,7 @@ impl Build {
     }
 }
 
-/// Measures, and makes a table.
+/// Measures all builds and returns a table.
 pub async fn run(builds: &[Build], measured: &[Measured], rounds: usize, seconds: f64) -> Result<String> {
     let mut table = String::new();
     for &Measured { way, in_flight, body } in measured {
@@ -83,7 +83,7 @@ pub async fn run(builds: &[Build], measured: &[Measured], rounds: usize, seconds
                 let (build, cell) = (&builds[at], &mut cells[at]);
                 plans[at].run_into(&build.lab, cell).await?;
                 let micros = cell.runs.last().map_or(0.0, |run| run.span.cpu_micros());
-                say(&format!(
+                progress(&format!(
                     "{way:?} {in_flight} in flight, {body} B, round {round}: {}, {micros:.1} us",
                     build.name
                 ));

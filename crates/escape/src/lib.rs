@@ -72,6 +72,11 @@ fn must_escape(c: char) -> bool {
     }
 }
 
+/// Tests the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,3 +55,8 @@ pub use readiness::{Condition, Readiness};
 pub use server::{
     AccessFormat, AccessLog, Answer, AskError, Builder, Limits, ListenError, Server, ask, self_check,
 };
+
+/// Tests the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
