@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lifeline_health::{Condition, IntCounterVec};
-use lifeline_messaging::call::{CallError, Fault};
 use lifeline_messaging::call::Outage;
+use lifeline_messaging::call::{CallError, Fault};
 use tokio::sync::Notify;
 
 use crate::guarded;

@@ -61,11 +61,7 @@ impl Options {
     }
 
     pub(crate) fn handling(&self) -> Handling {
-        Handling {
-            timeout: self.handler_timeout,
-            wind_down: self.reserve() / 2,
-            body_limit: self.body_limit,
-        }
+        Handling { timeout: self.handler_timeout, wind_down: self.reserve() / 2, body_limit: self.body_limit }
     }
 
     /// How much of the grace period is kept for cancelling and releasing: a fifth, at most 2 s. Half of it is for
@@ -84,7 +80,11 @@ mod tests {
     #[test]
     fn a_wait_that_a_shutdown_could_not_finish_is_shortened() {
         let wait = |grace: u64, wait: u64| {
-            let options = Options { grace: SECOND * grace as u32, wait_time: SECOND * wait as u32, ..Options::default() };
+            let options = Options {
+                grace: SECOND * grace as u32,
+                wait_time: SECOND * wait as u32,
+                ..Options::default()
+            };
             options.within_bounds().wait_time.as_secs()
         };
         assert_eq!(wait(25, 20), 20);

@@ -19,11 +19,7 @@ pub(crate) struct PollerScale {
 impl PollerScale {
     /// One poller at first, at most `most`.
     pub(crate) fn new(most: usize) -> Self {
-        Self {
-            most: most.max(1),
-            wanted: AtomicUsize::new(1),
-            changed: Notify::new(),
-        }
+        Self { most: most.max(1), wanted: AtomicUsize::new(1), changed: Notify::new() }
     }
 
     pub(crate) fn most(&self) -> usize {

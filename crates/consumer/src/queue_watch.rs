@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use lifeline_health::{BEAT, Condition, Pulse};
-use lifeline_messaging::client::Clients;
-use lifeline_messaging::call::backoff::Backoff;
 use lifeline_messaging::call::CallError;
 use lifeline_messaging::call::Outage;
+use lifeline_messaging::call::backoff::Backoff;
+use lifeline_messaging::client::Clients;
 use lifeline_messaging::topology::{self, Queue, QueueSpec, TopologyError};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
@@ -183,8 +183,10 @@ impl QueueWatch {
         self.metrics.without_redrive.set(i64::from(queue.redrive.is_none()));
         guarded::log(|| {
             if none {
-                tracing::warn!(queue_arn = queue.arn,
-                    "the queue's visibility timeout is 0; receiving with 30 s instead");
+                tracing::warn!(
+                    queue_arn = queue.arn,
+                    "the queue's visibility timeout is 0; receiving with 30 s instead"
+                );
             }
             match &queue.redrive {
                 Some(redrive) => {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeline_health::{Condition, Pulse, Pulses, Readiness};
-use lifeline_messaging::client::Clients;
 use lifeline_messaging::call::Outage;
+use lifeline_messaging::client::Clients;
 use lifeline_messaging::topology::QueueSpec;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::{DynHandler, Runner};
 use crate::batch::delete::Delete;
 use crate::batch::visibility::Visibility;
+use crate::breaker::Breaker;
 use crate::call_monitor::CallMonitor;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
@@ -118,16 +119,20 @@ impl Running {
                 asks: PhantomData,
             },
         );
-        let owner = Owner::new(
-            leases.clone(),
-            commands,
-            queue.clone(),
-            clients.call_timeout,
-            tally.clone(),
-            calls,
+        let owner =
+            Owner::new(leases.clone(), commands, queue.clone(), clients.call_timeout, tally.clone(), calls);
+        let breaker = Breaker::new(
+            options.max_in_flight,
+            readiness.condition("handler"),
+            metrics.handlers.open.clone(),
         );
-        let runner =
-            Runner::new(handler, options.handling(), metrics.handlers.clone(), tasks.clone());
+        let runner = Runner::new(
+            handler,
+            options.handling(),
+            metrics.handlers.clone(),
+            breaker.clone(),
+            tasks.clone(),
+        );
         let capacity = Capacity::new(options.max_in_flight);
         let polling = Polling {
             wait_time: options.wait_time,
@@ -136,6 +141,7 @@ impl Running {
             queue: queue.clone(),
             monitor: monitor("receiving", &metrics.pollers.calls),
             draining: draining.clone(),
+            breaker,
             dispatch: Dispatch {
                 leases: leases.clone(),
                 books: Books {
@@ -159,9 +165,13 @@ impl Running {
         });
         // its mutex is not contended: a restarted task takes over what the former one had
         let owner = Arc::new(Mutex::new(owner));
+        let over = parts.drained.clone();
         parts.keep("leases", move |pulse| {
-            let owner = Arc::clone(&owner);
-            async move { owner.lock().await.run(&pulse).await }
+            let (owner, over) = (Arc::clone(&owner), over.clone());
+            async move {
+                owner.lock().await.run(&pulse).await;
+                over.cancelled().await;
+            }
         });
         let beating = parts.drained.clone();
         parts.keep("runtime", move |pulse| beat(beating.clone(), pulse));
@@ -170,17 +180,7 @@ impl Running {
         for number in 1..=polling.scale.most() {
             pollers.spawn(keep_poller(supervisor.clone(), polling.clone(), number, bound));
         }
-        Self {
-            options,
-            parts,
-            pollers,
-            tasks,
-            leases,
-            capacity,
-            tally,
-            draining,
-            draining_condition,
-        }
+        Self { options, parts, pollers, tasks, leases, capacity, tally, draining, draining_condition }
     }
 
     /// Ends the run by `end`: pollers finish their receive, handlers finish, deletes are flushed; what still runs when only
@@ -213,7 +213,9 @@ impl Running {
         };
         if timeout(ENDING, ended).await.is_err() {
             let left = self.tasks.len();
-            guarded::log(|| tracing::warn!(target: "consumer", left, "handlers that do not end are left behind"));
+            guarded::log(
+                || tracing::warn!(target: "consumer", left, "handlers that do not end are left behind"),
+            );
             self.parts.tasks.shutdown().await;
         }
         let account = self.tally.account();

@@ -68,9 +68,7 @@ impl Supervisor {
             guarded::log(|| {
                 tracing::error!(task = name, how, restart_in = ?wait, "a task of the worker exited unexpectedly");
             });
-            dying.get_or_insert_with(|| {
-                self.pulses.start(format!("{name} (restarting)"), PATIENCE).guard()
-            });
+            dying.get_or_insert_with(|| self.pulses.start(format!("{name} (restarting)"), PATIENCE).guard());
             if timeout(wait, over.cancelled()).await.is_ok() {
                 return;
             }

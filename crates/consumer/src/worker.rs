@@ -125,7 +125,8 @@ impl Builder {
                 "WAIT_TIME exceeds SHUTDOWN_GRACE or the longest poll of SQS; using {:?} so that shutdown can finish the current receive",
                 options.wait_time);
         }
-        let metrics = metrics.unwrap_or_else(|| lifeline_health::Metrics::new(env!("CARGO_PKG_VERSION"), &pulses));
+        let metrics =
+            metrics.unwrap_or_else(|| lifeline_health::Metrics::new(env!("CARGO_PKG_VERSION"), &pulses));
         Worker { setup: Setup { clients, spec, options, pulses, readiness, metrics } }
     }
 

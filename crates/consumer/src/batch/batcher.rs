@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use lifeline_messaging::call::backoff::exponential;
-use lifeline_messaging::call::{CallError, Fault};
 use lifeline_messaging::call::evidence::Pace;
+use lifeline_messaging::call::{CallError, Fault};
 use tokio::time::Instant;
 
 use super::{LARGEST, Verdict};
@@ -122,7 +122,8 @@ impl<C: BatchCall, Id: Copy> Batcher<C, Id> {
             return None;
         }
         let full = self.ready.len() >= LARGEST;
-        let ready = self.waits_since.map(|since| if full || alone { now } else { since + self.gather.linger });
+        let ready =
+            self.waits_since.map(|since| if full || alone { now } else { since + self.gather.linger });
         let later = self.later.keys().next().map(|(at, _)| *at);
         let next = ready.into_iter().chain(later).min()?;
         Some(self.gate.opens_at.map_or(next, |opens| opens.max(next)))
@@ -199,7 +200,6 @@ impl<C: BatchCall, Id: Copy> Batcher<C, Id> {
         self.gate.counts_from = self.next_call;
         self.gate.failed(counts, pace, now, self.gather.longest_wait);
     }
-
 }
 
 fn in_flight<C: BatchCall>(call: Arc<C>, number: u64, entries: Vec<(Arc<str>, C::Ask)>) -> InFlight {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
-use lifeline_messaging::client::Clients;
 use lifeline_messaging::call::{CallError, bounded};
+use lifeline_messaging::client::Clients;
 
 use super::batcher::BatchCall;
 use super::{Verdict, verdicts};

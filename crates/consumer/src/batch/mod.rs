@@ -55,7 +55,8 @@ fn of_entry(entry: &BatchResultErrorEntry) -> Verdict {
 /// SQS words it "Value 43200 for parameter VisibilityTimeout is invalid. Reason: Total VisibilityTimeout for the message is
 /// beyond the limit", with the code that it has for a stale receipt too.
 fn is_beyond_limit(refusal: &Refusal) -> bool {
-    refusal.text().contains("parameter VisibilityTimeout") || refusal.text().contains("Total VisibilityTimeout")
+    refusal.text().contains("parameter VisibilityTimeout")
+        || refusal.text().contains("Total VisibilityTimeout")
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
-use lifeline_messaging::client::Clients;
 use lifeline_messaging::call::{CallError, bounded};
+use lifeline_messaging::client::Clients;
 
 use super::batcher::BatchCall;
 use super::{Verdict, verdicts};

@@ -31,8 +31,15 @@ pub(crate) struct New {
 pub(crate) enum Command {
     Hold(Vec<New>),
     Handled(LeaseId),
-    Failed { id: LeaseId, delay: Duration, reason: String },
-    Released { id: LeaseId, visible_at: Option<Instant> },
+    Failed {
+        id: LeaseId,
+        delay: Duration,
+        reason: String,
+    },
+    Released {
+        id: LeaseId,
+        visible_at: Option<Instant>,
+    },
     Ended(LeaseId),
     /// Ask all handlers to stop.
     Shutdown,

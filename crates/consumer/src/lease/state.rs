@@ -65,7 +65,9 @@ pub(crate) struct Running {
 enum Extension {
     DueAt(Instant),
     /// Sent, and repeated at `overtaken_at` if it has no answer by then.
-    InFlight { overtaken_at: Instant },
+    InFlight {
+        overtaken_at: Instant,
+    },
     /// No more extensions: SQS's twelve hours are used up, or it has refused one. The lease runs out.
     Exhausted,
 }
@@ -109,15 +111,24 @@ pub(crate) enum Event {
     /// Time has passed.
     Tick,
     /// An extension was answered. `call` is from [`Action::Extend`], `asked` the moment at which it was sent.
-    Extended { call: u32, asked: Instant, granted: Duration, verdict: Verdict },
+    Extended {
+        call: u32,
+        asked: Instant,
+        granted: Duration,
+        verdict: Verdict,
+    },
     /// The worker asks the handler to stop.
     Stop,
     /// The handler succeeded.
     Handled,
     /// The handler failed; the message is to be visible again after `delay`.
-    Failed { delay: Duration },
+    Failed {
+        delay: Duration,
+    },
     /// No handler will run: at once, or together with the one before it in its group.
-    Released { visible_at: Option<Instant> },
+    Released {
+        visible_at: Option<Instant>,
+    },
     /// The handler is gone without a result: it was cancelled.
     Ended,
     /// The delete leaves in a batch.
@@ -131,13 +142,21 @@ pub(crate) enum Event {
 pub(crate) enum Action {
     Nothing,
     /// Send an extension of this length.
-    Extend { call: u32, grant: Duration },
+    Extend {
+        call: u32,
+        grant: Duration,
+    },
     /// Tell the handler why it should stop.
     Tell(Stop),
     /// Queue the delete, for the `tries`th time after the first.
-    Delete { tries: u32 },
+    Delete {
+        tries: u32,
+    },
     /// Queue the new visibility, for the `tries`th time after the first.
-    Return { delay: Duration, tries: u32 },
+    Return {
+        delay: Duration,
+        tries: u32,
+    },
     /// Record the outcome and forget the lease.
     Settle(Outcome),
 }
@@ -363,13 +382,7 @@ enum Standing {
 }
 
 impl Delete {
-    fn on(
-        mut self,
-        mut running: Running,
-        event: Event,
-        now: Instant,
-        limits: &Limits,
-    ) -> (Lease, Action) {
+    fn on(mut self, mut running: Running, event: Event, now: Instant, limits: &Limits) -> (Lease, Action) {
         let action = match event {
             Event::Tick if now >= running.over_at() => Action::Settle(Outcome::LostLease),
             Event::Tick if self.refused => Action::Nothing,

@@ -9,8 +9,7 @@ use lifeline_scripted::Endpoint;
 use crate::support::*;
 
 /// Where the worker's parts beat. Relative, for the paths on a stack are relative to wherever the test runs.
-const PARTS: [&str; 4] =
-    ["src/poller.rs", "src/queue_watch.rs", "src/lease/owner.rs", "src/run.rs"];
+const PARTS: [&str; 4] = ["src/poller.rs", "src/queue_watch.rs", "src/lease/owner.rs", "src/run.rs"];
 
 /// A clock that panics in whoever reads it, which is every part of the worker when it beats: the one place where a
 /// test can reach into all of them.

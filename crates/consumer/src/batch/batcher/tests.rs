@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use super::*;
 
-const GATHER: Gather = Gather { linger: Duration::from_millis(3), most_in_flight: 4, longest_wait: Duration::from_secs(10) };
+const GATHER: Gather =
+    Gather { linger: Duration::from_millis(3), most_in_flight: 4, longest_wait: Duration::from_secs(10) };
 
 /// Answers from a list, and records what it was asked.
 #[derive(Default)]

@@ -404,9 +404,13 @@ enum Step {
     /// The clock goes to the moment that the lease asks for.
     Due,
     /// The oldest call in flight arrives at SQS, and its answer comes back, or is lost.
-    Lands { answered: bool },
+    Lands {
+        answered: bool,
+    },
     /// The newest call in flight does so first.
-    Overtakes { answered: bool },
+    Overtakes {
+        answered: bool,
+    },
     /// Another consumer receives the message, if it is visible.
     Steal,
     Stop,
@@ -574,8 +578,7 @@ impl Model {
             }
             Step::Handler(_) => {}
         }
-        if let (None, true, Some(until)) =
-            (self.outcome, self.lease.is_confirmed(), self.lease.ours_until())
+        if let (None, true, Some(until)) = (self.outcome, self.lease.is_confirmed(), self.lease.ours_until())
         {
             assert!(until <= self.visible_at || self.deleted, "believed ours for too long");
         }

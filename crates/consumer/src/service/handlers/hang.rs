@@ -5,8 +5,9 @@
 
 use lifeline_messaging::message::Message;
 
-use crate::handler::{Failure, Handler};
 use crate::context::Context;
+use crate::failure::Failure;
+use crate::handler::Handler;
 
 /// A handler behind the drill.
 #[derive(Debug)]

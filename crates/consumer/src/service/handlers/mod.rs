@@ -6,8 +6,9 @@ mod http;
 
 use std::io;
 
-use crate::handler::{Failure, Handler};
 use crate::context::Context;
+use crate::failure::Failure;
+use crate::handler::Handler;
 use crate::service::args::HandlerKind;
 use lifeline_messaging::message::Message;
 
