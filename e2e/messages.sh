@@ -67,7 +67,6 @@ start_publishing() {
   local rate=$1 name=${2:-$RUN}
   k create configmap "$name" --from-file=lines=/dev/stdin >/dev/null
   k label configmap "$name" app.kubernetes.io/part-of=lifeline >/dev/null
-  at_end "k delete pod,configmap '$name' --ignore-not-found --wait=false >/dev/null"
   one_off "$name" producer "$name" "TOPIC_NAME=$RUN" INPUT=/input/lines "PUBLISH_RATE=$rate"
 }
 
@@ -78,6 +77,8 @@ finish_publishing() {
   local name=${3:-$RUN}
   until_true "$1" "the publisher to publish $2 messages" ended "$name"
   logged "$name" "published=$2( |\$)" || fail "the publisher's summary: $(k logs "$name" --tail=1)"
+  # Not at the end of the step: what begins in a pipe has no part in that.
+  k delete pod,configmap "$name" --wait=false >/dev/null
 }
 
 # publish SECONDS NAME <LINES: as fast as can be, and waits for it

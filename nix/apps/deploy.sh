@@ -40,6 +40,7 @@ while (($#)); do
 done
 need_cluster
 need_overlay
+need_graces
 make_scratch
 
 # containerd, said outright: minikube's default changed in 1.39, and with the docker runtime `kubectl exec` into

@@ -11,6 +11,7 @@ use crate::latency::{heavy, light, most};
 use crate::life::{calls, first_message, idle, stop_busy};
 use crate::results::{Cell, Latency, Life, Load, Results};
 use crate::span::{percentile, thinned};
+use crate::stage::{Delivery, Transport};
 use crate::throughput::{Plan, Way};
 
 /// Messages in flight: all of the matrix is measured for Lifeline and the bare loop.
@@ -95,32 +96,97 @@ fn cells_of(contender: Contender, quick: bool) -> Vec<(usize, usize)> {
     DIAGONAL.into_iter().filter(says_more).collect()
 }
 
-async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
-    for way in [Way::Drain, Way::Publish] {
-        let mut planned: Vec<(Plan, Cell, bool)> = Vec::new();
-        for &contender in contenders {
-            let takes_part = match way {
-                Way::Drain => contender != Contender::BareTraced,
-                Way::Publish => contender.publishes(),
-            };
-            if !takes_part {
-                continue;
+/// A matrix, or a single cell under other conditions.
+struct Series {
+    name: &'static str,
+    way: Way,
+    transport: Transport,
+    delivery: Delivery,
+    cells: fn(&mut Results) -> &mut Vec<Cell>,
+}
+
+const SERIES: [Series; 5] = [
+    Series {
+        name: "drain",
+        way: Way::Drain,
+        transport: Transport::Plain,
+        delivery: Delivery::Wrapped,
+        cells: |results| &mut results.drains,
+    },
+    Series {
+        name: "publish",
+        way: Way::Publish,
+        transport: Transport::Plain,
+        delivery: Delivery::Wrapped,
+        cells: |results| &mut results.publishes,
+    },
+    Series {
+        name: "drain over TLS",
+        way: Way::Drain,
+        transport: Transport::Tls,
+        delivery: Delivery::Wrapped,
+        cells: |results| &mut results.tls_drains,
+    },
+    Series {
+        name: "publish over TLS",
+        way: Way::Publish,
+        transport: Transport::Tls,
+        delivery: Delivery::Wrapped,
+        cells: |results| &mut results.tls_publishes,
+    },
+    Series {
+        name: "drain with raw delivery",
+        way: Way::Drain,
+        transport: Transport::Plain,
+        delivery: Delivery::Raw,
+        cells: |results| &mut results.raw_drains,
+    },
+];
+
+impl Series {
+    fn is_matrix(&self) -> bool {
+        self.transport == Transport::Plain && self.delivery == Delivery::Wrapped
+    }
+
+    fn includes(&self, contender: Contender) -> bool {
+        match self.way {
+            // Celery's tasks are delivered raw in any case.
+            Way::Drain if self.delivery == Delivery::Raw => {
+                contender.is_principal() && !contender.is_variant()
             }
-            for (in_flight, body) in cells_of(contender, effort.quick) {
+            Way::Drain => contender != Contender::BareTraced,
+            Way::Publish => contender.publishes(),
+        }
+    }
+
+    /// Cell by cell, and within a cell contender by contender.
+    fn plans(&self, contenders: &[Contender], effort: Effort) -> Vec<Plan> {
+        let mut plans = Vec::new();
+        for &contender in contenders.iter().filter(|contender| self.includes(**contender)) {
+            for (in_flight, body) in cells_of(contender, effort.quick || !self.is_matrix()) {
                 let seconds = effort.seconds * contender.warming();
-                let plan = Plan { contender, way, in_flight, body, seconds };
-                planned.push((plan, plan.cell(), true));
+                let Self { way, transport, delivery, .. } = *self;
+                plans.push(Plan { contender, way, transport, delivery, in_flight, body, seconds });
             }
         }
-        // Cell by cell, and within a cell contender by contender.
-        planned.sort_by_key(|(plan, _, _)| (plan.body, std::cmp::Reverse(plan.in_flight)));
+        plans.sort_by_key(|plan| (plan.body, std::cmp::Reverse(plan.in_flight)));
+        plans
+    }
+}
+
+async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
+    for series in &SERIES {
+        let plans = series.plans(contenders, effort);
+        let mut planned: Vec<(Plan, Cell, bool)> =
+            plans.into_iter().map(|plan| (plan, plan.cell(), true)).collect();
         for round in 1..=effort.rounds {
             for (plan, cell, works) in &mut planned {
                 if !*works {
                     continue;
                 }
                 let what = format!(
-                    "{way:?} round {round}: {}, {} in flight, {} B",
+                    "{} round {round}: {}, {} in flight, {} B",
+                    series.name,
                     plan.contender.name(),
                     plan.in_flight,
                     plan.body
@@ -135,10 +201,7 @@ async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results
             }
         }
         let cells = planned.into_iter().map(|(_, cell, _)| cell).filter(|cell| !cell.runs.is_empty());
-        match way {
-            Way::Drain => results.drains.extend(cells),
-            Way::Publish => results.publishes.extend(cells),
-        }
+        (series.cells)(results).extend(cells);
     }
 }
 

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::contender::{Contender, Job, Programs};
 use crate::handled::{Form, HandledFifo, Task};
 use crate::process::Running;
-use crate::stage::{Delivery, Endpoint, Stage, pinned};
+use crate::stage::{Delivery, Endpoint, Stage, Transport, pinned};
 
 /// Maximum time to fill a queue.
 const FILLED_WITHIN: Duration = Duration::from_secs(600);
@@ -82,6 +82,17 @@ impl Lab {
         let stage = Stage::set(&endpoint.url, &name, delivery)
             .await
             .context("creating topic, queue and subscription")?;
+        Ok((endpoint, stage))
+    }
+
+    /// The same, where contenders connect by `transport`.
+    pub async fn set_over(&self, delivery: Delivery, transport: Transport) -> Result<(Endpoint, Stage)> {
+        let (mut endpoint, stage) = self.set(delivery).await?;
+        if transport == Transport::Plain {
+            return Ok((endpoint, stage));
+        }
+        let program = self.programs.tools.join("latency-proxy");
+        let stage = stage.behind(endpoint.terminate_tls(&program, self.scratch.path(), &self.log)?);
         Ok((endpoint, stage))
     }
 

@@ -18,6 +18,15 @@ pub struct Results {
     pub drains: Vec<Cell>,
     /// Publishing.
     pub publishes: Vec<Cell>,
+    /// Draining over TLS.
+    #[serde(default)]
+    pub tls_drains: Vec<Cell>,
+    /// Publishing over TLS.
+    #[serde(default)]
+    pub tls_publishes: Vec<Cell>,
+    /// Draining with raw delivery.
+    #[serde(default)]
+    pub raw_drains: Vec<Cell>,
     /// Latency from publish to handler.
     pub latencies: Vec<Latency>,
     /// AWS calls.

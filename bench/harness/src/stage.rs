@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,19 +30,29 @@ pub enum Delivery {
     Raw,
 }
 
+/// How a contender reaches the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// By HTTP.
+    Plain,
+    /// By HTTPS, through a proxy that terminates TLS.
+    Tls,
+}
+
 /// An SNS and SQS endpoint: a fresh embedded one, or that of `BENCH_ENDPOINT`.
 #[derive(Debug)]
 pub struct Endpoint {
     /// Its address.
     pub url: String,
     running: Option<Running>,
+    front: Option<CountingProxy>,
 }
 
 impl Endpoint {
     /// Starts an embedded endpoint on a free port, unless `named` is another one.
     pub async fn start(program: &Path, pin: &[String], named: Option<&str>, log: &Path) -> Result<Self> {
         if let Some(url) = named {
-            return Ok(Self { url: url.to_owned(), running: None });
+            return Ok(Self { url: url.to_owned(), running: None, front: None });
         }
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = pinned(pin, Command::new(program));
@@ -52,12 +62,19 @@ impl Endpoint {
             running.must_run()?;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Ok(Self { url: format!("http://127.0.0.1:{port}"), running: Some(running) })
+        Ok(Self { url: format!("http://127.0.0.1:{port}"), running: Some(running), front: None })
     }
 
-    /// CPU seconds of an embedded endpoint; 0 for another.
+    /// CPU seconds of an embedded endpoint and its TLS proxy; 0 for another endpoint.
     pub fn cpu(&self) -> f64 {
-        self.running.as_ref().map_or(0.0, Running::cpu)
+        let front = self.front.as_ref().map_or(0.0, |front| front.running.cpu());
+        self.running.as_ref().map_or(0.0, Running::cpu) + front
+    }
+
+    /// Puts a proxy in front that terminates TLS; its CA is `ca.pem` in `directory`.
+    pub fn terminate_tls(&mut self, program: &Path, directory: &Path, log: &Path) -> Result<&CountingProxy> {
+        let front = CountingProxy::start_tls(program, &self.url, directory, log)?;
+        Ok(self.front.insert(front))
     }
 }
 
@@ -83,19 +100,32 @@ pub fn pinned(pin: &[String], command: Command) -> Command {
 pub struct CountingProxy {
     /// Its address.
     pub url: String,
-    _running: Running,
+    /// The certificate of its CA, if it terminates TLS.
+    ca: Option<PathBuf>,
+    running: Running,
 }
 
 impl CountingProxy {
     /// Starts a proxy in front of `endpoint`.
     pub fn start(program: &Path, endpoint: &str, log: &Path) -> Result<Self> {
+        Self::run(Command::new(program), endpoint, None, log)
+    }
+
+    /// Starts a proxy that terminates TLS, with a CA of its own in `directory`.
+    fn start_tls(program: &Path, endpoint: &str, directory: &Path, log: &Path) -> Result<Self> {
         let mut command = Command::new(program);
+        command.arg("--tls").arg(directory);
+        Self::run(command, endpoint, Some(directory.join("ca.pem")), log)
+    }
+
+    fn run(mut command: Command, endpoint: &str, ca: Option<PathBuf>, log: &Path) -> Result<Self> {
         command.args(["--to", endpoint]);
         let mut running = Running::start_piped(command, log)?;
         let mut line = String::new();
         let output = running.output().context("reading the address of the proxy")?;
         BufReader::new(output).read_line(&mut line)?;
-        Ok(Self { url: line.trim().to_owned(), _running: running })
+        anyhow::ensure!(!line.is_empty(), "the proxy did not start; see {}", log.display());
+        Ok(Self { url: line.trim().to_owned(), ca, running })
     }
 
     /// The calls by action since the last request.
@@ -127,6 +157,8 @@ pub struct Stage {
     pub endpoint: String,
     /// The topic.
     pub topic_arn: String,
+    /// The certificate of the CA that the contender must trust.
+    ca: Option<PathBuf>,
     /// The URL of the queue, with that address.
     pub queue_url: String,
     sqs: aws_sdk_sqs::Client,
@@ -168,7 +200,7 @@ impl Stage {
             .set_attributes(raw.map(|raw| [("RawMessageDelivery".to_owned(), raw)].into()))
             .send()
             .await?;
-        Ok(Self { endpoint: endpoint.to_owned(), topic_arn, queue_url, sqs, sns })
+        Ok(Self { endpoint: endpoint.to_owned(), ca: None, topic_arn, queue_url, sqs, sns })
     }
 
     /// The same topic and queue through a proxy.
@@ -176,6 +208,7 @@ impl Stage {
         let path = self.queue_url.splitn(4, '/').nth(3).unwrap_or_default();
         Self {
             endpoint: proxy.url.clone(),
+            ca: proxy.ca.clone(),
             queue_url: format!("{}/{path}", proxy.url.trim_end_matches('/')),
             ..self.clone()
         }
@@ -183,6 +216,12 @@ impl Stage {
 
     /// Sets the environment of a contender.
     pub fn environment(&self, command: &mut Command) {
+        if let Some(ca) = &self.ca {
+            // Rust, Node and Python each read the CA from another variable.
+            for variable in ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "AWS_CA_BUNDLE"] {
+                command.env(variable, ca);
+            }
+        }
         command
             .envs(SIGNED_AS.map(|(name, default)| (name, variable(name, default))))
             // botocore reads the region from this variable only.

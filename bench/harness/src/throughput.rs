@@ -9,7 +9,7 @@ use crate::lab::{BYTES_MOST, Lab};
 use crate::process::Running;
 use crate::results::{Cell, Run};
 use crate::span::{Look, STEADY, Watch};
-use crate::stage::{Delivery, Endpoint, Stage};
+use crate::stage::{Delivery, Endpoint, Stage, Transport};
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -32,6 +32,10 @@ pub struct Plan {
     pub contender: Contender,
     /// Drain or publish.
     pub way: Way,
+    /// How the contender reaches the endpoint.
+    pub transport: Transport,
+    /// How the topic delivers to the queue.
+    pub delivery: Delivery,
     /// Maximum number of messages in flight.
     pub in_flight: usize,
     /// Bytes of a body.
@@ -83,30 +87,31 @@ impl Plan {
 
     async fn once(&self, lab: &Lab, count: u64) -> Result<Run> {
         match self.way {
-            Way::Drain => drain(lab, self.contender, self.in_flight, self.body, count).await,
-            Way::Publish => publish(lab, self.contender, self.in_flight, self.body, count).await,
+            Way::Drain => self.drain(lab, count).await,
+            Way::Publish => self.publish(lab, count).await,
         }
     }
-}
 
-async fn drain(lab: &Lab, contender: Contender, in_flight: usize, body: usize, count: u64) -> Result<Run> {
-    let tasks = contender.reads_tasks();
-    let (endpoint, stage) = lab.set(if tasks { Delivery::Raw } else { Delivery::Wrapped }).await?;
-    let input = lab.input(body, count, tasks).await?;
-    lab.fill(&stage, &input, count, tasks).await?;
-    let running = lab.start(contender, &stage, in_flight, Job::Drain)?;
-    let run = watch(&endpoint, &stage, running, count, |left| count.saturating_sub(left)).await;
-    stage.strike().await;
-    run
-}
+    async fn drain(&self, lab: &Lab, count: u64) -> Result<Run> {
+        let tasks = self.contender.reads_tasks();
+        let delivery = if tasks { Delivery::Raw } else { self.delivery };
+        let (endpoint, stage) = lab.set_over(delivery, self.transport).await?;
+        let input = lab.input(self.body, count, tasks).await?;
+        lab.fill(&stage, &input, count, tasks).await?;
+        let running = lab.start(self.contender, &stage, self.in_flight, Job::Drain)?;
+        let run = watch(&endpoint, &stage, running, count, |left| count.saturating_sub(left)).await;
+        stage.strike().await;
+        run
+    }
 
-async fn publish(lab: &Lab, contender: Contender, in_flight: usize, body: usize, count: u64) -> Result<Run> {
-    let (endpoint, stage) = lab.set(Delivery::Wrapped).await?;
-    let input = lab.input(body, count, false).await?;
-    let running = lab.start(contender, &stage, in_flight, Job::Publish(&input))?;
-    let run = watch(&endpoint, &stage, running, count, |there| there).await;
-    stage.strike().await;
-    run
+    async fn publish(&self, lab: &Lab, count: u64) -> Result<Run> {
+        let (endpoint, stage) = lab.set_over(self.delivery, self.transport).await?;
+        let input = lab.input(self.body, count, false).await?;
+        let running = lab.start(self.contender, &stage, self.in_flight, Job::Publish(&input))?;
+        let run = watch(&endpoint, &stage, running, count, |there| there).await;
+        stage.strike().await;
+        run
+    }
 }
 
 /// Observes a run until its steady part is over.

@@ -13,27 +13,36 @@ use crate::contender::Contender;
 use crate::lab::Lab;
 use crate::report::{tenths, whole};
 use crate::results::Cell;
+use crate::stage::{Delivery, Transport};
 use crate::throughput::{Plan, Way};
 
 const HEAD: &str = "\
-| | messages per second | processor µs a message | peak memory, MB |
+| | messages per second | CPU µs per message | peak memory, MB |
 | --- | --- | --- | --- |
 ";
 
-/// A cell to measure, for example `drain:64:200`: drain or publish, messages in flight, and bytes of a body.
+/// A cell to measure, for example `drain:64:200`: drain or publish, messages in flight, bytes of a body, and `tls` for HTTPS.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
     way: Way,
     in_flight: usize,
     body: usize,
+    transport: Transport,
 }
 
 impl FromStr for Measured {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad =
-            || format!("{text}: say drain or publish, messages in flight, and bytes, like drain:64:200");
+        let bad = || {
+            format!(
+                "{text}: expected drain or publish, messages in flight, and bytes of a body, for example drain:64:200 or drain:64:200:tls"
+            )
+        };
+        let (text, transport) = match text.strip_suffix(":tls") {
+            Some(text) => (text, Transport::Tls),
+            None => (text, Transport::Plain),
+        };
         let [way, in_flight, body] = text.split(':').collect::<Vec<_>>()[..] else { return Err(bad()) };
         let way = match way {
             "drain" => Way::Drain,
@@ -41,7 +50,7 @@ impl FromStr for Measured {
             _ => return Err(bad()),
         };
         let number = |text: &str| text.parse().ok().filter(|number| *number > 0).ok_or_else(bad);
-        Ok(Self { way, in_flight: number(in_flight)?, body: number(body)? })
+        Ok(Self { way, in_flight: number(in_flight)?, body: number(body)?, transport })
     }
 }
 
@@ -71,10 +80,18 @@ impl Build {
 /// Measures all builds and returns a table.
 pub async fn run(builds: &[Build], measured: &[Measured], rounds: usize, seconds: f64) -> Result<String> {
     let mut table = String::new();
-    for &Measured { way, in_flight, body } in measured {
+    for &Measured { way, in_flight, body, transport } in measured {
         let plans: Vec<Plan> = builds
             .iter()
-            .map(|build| Plan { contender: build.contender, way, in_flight, body, seconds })
+            .map(|build| Plan {
+                contender: build.contender,
+                way,
+                transport,
+                delivery: Delivery::Wrapped,
+                in_flight,
+                body,
+                seconds,
+            })
             .collect();
         let mut cells: Vec<Cell> = plans.iter().map(Plan::cell).collect();
         for round in 1..=rounds {

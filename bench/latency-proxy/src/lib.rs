@@ -9,11 +9,13 @@
 //! | a timer that is not rounded to milliseconds | `clock` |
 //! | the AWS action of a request | `requests` |
 //! | counts of calls, connections and bytes, and `/_counts` | `counts` |
+//! | TLS between client and proxy | `tls` |
 
 mod clock;
 mod counts;
 mod link;
 mod requests;
+pub mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,9 +23,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::clock::Clock;
 use crate::counts::Counted;
@@ -48,7 +51,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on `listen` (port 0 is any free port) and forwards to `endpoint`, as `host:port`.
+    /// Listens on `listen` (port 0 is any free port) and forwards to `endpoint`, as `host:port`; with `tls`, clients must
+    /// connect by TLS.
     ///
     /// # Errors
     /// If the port is taken, or the timer's thread cannot be started.
@@ -56,6 +60,7 @@ impl Proxy {
         listen: SocketAddr,
         endpoint: impl Into<String>,
         latency: Latency,
+        tls: Option<TlsAcceptor>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -63,6 +68,7 @@ impl Proxy {
         let route = Route {
             endpoint: endpoint.into(),
             latency,
+            tls,
             clock: Clock::start()?,
             counted: Arc::clone(&counted),
         };
@@ -92,10 +98,10 @@ impl Drop for Proxy {
     }
 }
 
-#[derive(Debug)]
 struct Route {
     endpoint: String,
     latency: Latency,
+    tls: Option<TlsAcceptor>,
     clock: Clock,
     counted: Arc<Counted>,
 }
@@ -110,14 +116,25 @@ async fn accept(listener: TcpListener, route: Arc<Route>) {
         let (route, accepted) = (Arc::clone(&route), Instant::now());
         tokio::spawn(async move {
             // The client notices a broken connection, as it would without a proxy.
-            carry(client, &route, accepted).await.ok();
+            connect(client, &route, accepted).await.ok();
         });
     }
 }
 
-/// Serves one connection: a request for the counts, or a client's traffic to the endpoint.
-async fn carry(mut client: TcpStream, route: &Route, accepted: Instant) -> io::Result<()> {
+async fn connect(client: TcpStream, route: &Route, accepted: Instant) -> io::Result<()> {
     client.set_nodelay(true)?;
+    match &route.tls {
+        Some(tls) => carry(tls.accept(client).await?, route, accepted).await,
+        None => carry(client, route, accepted).await,
+    }
+}
+
+/// Serves one connection: a request for the counts, or a client's traffic to the endpoint.
+async fn carry(
+    mut client: impl AsyncRead + AsyncWrite + Unpin,
+    route: &Route,
+    accepted: Instant,
+) -> io::Result<()> {
     let mut first = BytesMut::with_capacity(link::CHUNK);
     if client.read_buf(&mut first).await? == 0 {
         return Ok(());
@@ -131,7 +148,7 @@ async fn carry(mut client: TcpStream, route: &Route, accepted: Instant) -> io::R
     endpoint.set_nodelay(true)?;
     let _open = route.counted.connection();
     let Latency { round_trip, setup_trips } = route.latency;
-    let (from_client, to_client) = client.into_split();
+    let (from_client, to_client) = tokio::io::split(client);
     let (from_endpoint, to_endpoint) = endpoint.into_split();
     let mut requests = Requests::default();
     let there = link::Direction {

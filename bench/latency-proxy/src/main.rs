@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use latency_proxy::{Latency, Proxy};
+use latency_proxy::{Latency, Proxy, tls};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Adds latency between AWS clients and an endpoint, and counts the calls by action.
@@ -27,18 +28,25 @@ struct Args {
     /// Round trips before the first byte of a connection: 1 like TCP, 2 like TCP with TLS 1.3
     #[arg(long, default_value_t = 1)]
     setup_trips: u32,
+    /// Terminate TLS; the certificate of its CA is written to ca.pem in this directory
+    #[arg(long)]
+    tls: Option<PathBuf>,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Args { to, listen, round_trip, setup_trips } = Args::parse();
+    let Args { to, listen, round_trip, setup_trips, tls: directory } = Args::parse();
     let endpoint = to.trim_start_matches("http://").trim_end_matches('/').to_owned();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let proxy = Proxy::start(listen, endpoint, Latency { round_trip, setup_trips })
+    let tls =
+        directory.map(|directory| tls::acceptor(&directory)).transpose().context("making a certificate")?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let tls = tls.map(|(acceptor, _)| acceptor);
+    let proxy = Proxy::start(listen, endpoint, Latency { round_trip, setup_trips }, tls)
         .await
         .with_context(|| format!("listening on {listen}"))?;
-    print(&format!("http://{}", proxy.address()))?;
+    print(&format!("{scheme}://{}", proxy.address()))?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -1,9 +1,12 @@
 //! What a client sees through the proxy, with real sockets on both sides.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use latency_proxy::{Latency, Proxy};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -31,7 +34,7 @@ async fn echo() -> SocketAddr {
 async fn proxy(setup_trips: u32) -> Proxy {
     let latency = Latency { round_trip: ROUND_TRIP, setup_trips };
     let free = "127.0.0.1:0".parse().unwrap();
-    Proxy::start(free, echo().await.to_string(), latency).await.unwrap()
+    Proxy::start(free, echo().await.to_string(), latency, None).await.unwrap()
 }
 
 async fn request(stream: &mut TcpStream, times: usize) -> Duration {
@@ -101,4 +104,29 @@ async fn the_counts_are_read_and_reset_over_http() {
         let counts: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(counts["total"], calls, "{method}: {counts}");
     }
+}
+
+#[tokio::test]
+async fn clients_that_trust_the_ca_connect_by_tls_and_are_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (acceptor, ca) = latency_proxy::tls::acceptor(directory.path()).unwrap();
+    let latency = Latency { round_trip: Duration::ZERO, setup_trips: 0 };
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let proxy = Proxy::start(free, echo().await.to_string(), latency, Some(acceptor)).await.unwrap();
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider);
+    let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config.with_no_client_auth()));
+    let stream = TcpStream::connect(proxy.address()).await.unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let mut stream = connector.connect(name, stream).await.unwrap();
+
+    stream.write_all(REQUEST).await.unwrap();
+    let mut back = vec![0; REQUEST.len()];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(back, REQUEST);
+    assert_eq!(proxy.counts().of("ReceiveMessage"), 1);
 }

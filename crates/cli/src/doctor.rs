@@ -10,8 +10,10 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use lifeline_messaging::call::{Fault, bounded};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::{self, Queue, QueueSpec, admission, admitting_policy, queue_attributes};
-use lifeline_service::log::Log;
-use lifeline_service::settings::{Problems, Reader, Values};
+use lifeline_service::Log;
+use lifeline_service::settings::Problems;
+
+use crate::args::{DoctorArgs, PREFIX};
 
 /// What the doctor needs: the consumer's settings tell it all.
 #[derive(Debug, Clone)]
@@ -24,20 +26,20 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads them.
+    /// Checks them.
     ///
     /// # Errors
-    /// Every bad setting, a line each.
-    pub fn read(values: &Values) -> Result<Self, Problems> {
-        let mut values = values.clone();
-        values.defaults_of(&lifeline_consumer::settings::PROGRAM);
-        let consumer = lifeline_consumer::settings::Settings::read(&values)?;
-        let mut reader = Reader::new(&values);
-        let log = Log::read(&mut reader);
-        reader.finish()?;
-        // it looks and touches nothing
-        let spec = QueueSpec { provision: false, ..consumer.queue };
-        Ok(Self { log, access: consumer.access, spec, handler_timeout: consumer.handler_timeout })
+    /// Everything that is wrong with them.
+    pub fn check(args: DoctorArgs) -> Result<Self, Problems> {
+        let mut problems = Problems::new(PREFIX);
+        let access = args.aws.check(&mut problems);
+        let topic = args.topic.check(&access, &mut problems);
+        let spec = args.queue.check(topic, &mut problems);
+        let handler_timeout = args.worker.check(&mut problems).handler_timeout;
+        let log = args.log.check(&mut problems);
+        // it looks and changes nothing
+        let spec = QueueSpec { provision: false, ..spec };
+        problems.finish().map(|_| Self { log, access, spec, handler_timeout })
     }
 }
 

@@ -1,71 +1,62 @@
-//! `lifeline`: see `lifeline --help`.
+//! The binary `lifeline`; see `lifeline --help`.
 
+use std::future::Future;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use lifeline_cli::args::{Common, PROGRAM, Up};
+use lifeline_cli::args::{self, Command, EmbeddedArgs, PREFIX, UpArgs};
 use lifeline_cli::screen::Screen;
 use lifeline_cli::{doctor, up};
-use lifeline_service::settings::{Problems, Values};
-use tokio_util::sync::CancellationToken;
-
-const BAD_SETTINGS: u8 = 2;
+use lifeline_service::settings::Problems;
+use lifeline_service::{Log, Shutdown, Threads, failed, invalid_settings};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let asked = PROGRAM.invocation();
-    let ended = match asked.subcommand {
-        Some("aws") => aws(&asked.values),
-        Some("doctor") => examine(&asked.values),
-        _ => pipeline(&asked.values),
-    };
-    ended.unwrap_or_else(|error| {
-        let bad_settings = error.is::<Problems>();
-        writeln!(io::stderr(), "{}{error:#}", if bad_settings { "" } else { "lifeline: " }).ok();
-        ExitCode::from(if bad_settings { BAD_SETTINGS } else { 1 })
+    let cli = args::parse();
+    match cli.command {
+        None => pipeline(cli.up),
+        Some(Command::Up(args)) => pipeline(*args),
+        Some(Command::Aws(args)) => embedded(args),
+        Some(Command::Doctor(args)) => match doctor::Settings::check(*args) {
+            Ok(settings) => once(settings.log.clone(), examine(settings)),
+            Err(problems) => invalid_settings(&problems),
+        },
+    }
+}
+
+fn pipeline(args: UpArgs) -> ExitCode {
+    match args.check() {
+        Ok((settings, warnings)) => up::main(settings, &warnings, &Screen::of_stdout()),
+        Err(problems) => invalid_settings(&problems),
+    }
+}
+
+fn embedded(args: EmbeddedArgs) -> ExitCode {
+    let mut problems = Problems::new(PREFIX);
+    let (listen, log) = (problems.value(args.listen.listen), args.log.check(&mut problems));
+    if let Err(problems) = problems.finish() {
+        return invalid_settings(&problems);
+    }
+    once(log, async move {
+        let shutdown = Shutdown::on_signals(Duration::from_secs(1))?;
+        up::aws(listen, shutdown.requested()).await?;
+        Ok(ExitCode::SUCCESS)
     })
 }
 
-fn pipeline(values: &Values) -> anyhow::Result<ExitCode> {
-    let settings = Up::read(values)?;
-    let screen = Screen::of_stdout();
-    settings.producer.log.clone().install_to(screen.clone());
-    let grace = settings.producer.grace + settings.consumer.grace;
-    let exporting = settings.producer.export.clone().install("lifeline")?;
-    let stop = signals(grace)?;
-    let ended = on_runtime(up::run(settings, &screen, stop))?;
-    exporting.finish(grace);
-    ended.say();
-    Ok(ExitCode::from(ended.exit_code()))
-}
-
-fn aws(values: &Values) -> anyhow::Result<ExitCode> {
-    let Common { log, listen } = Common::read(values)?;
-    log.install();
-    let stop = signals(Duration::from_secs(1))?;
-    on_runtime(up::aws(listen, stop.cancelled_owned()))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn examine(values: &Values) -> anyhow::Result<ExitCode> {
-    let settings = doctor::Settings::read(values)?;
-    settings.log.clone().install();
-    let report = on_runtime(doctor::examine(&settings))?;
+async fn examine(settings: doctor::Settings) -> anyhow::Result<ExitCode> {
+    let report = doctor::examine(&settings).await?;
     writeln!(io::stdout(), "{report}").ok();
     Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn signals(grace: Duration) -> anyhow::Result<CancellationToken> {
-    Ok(lifeline_service::signals::on_signals(grace)?)
-}
-
-fn on_runtime<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(work);
-    // a read of standard input may never return, and nothing here waits for it
-    runtime.shutdown_background();
-    result
+/// Runs a command that hosts no service.
+fn once(log: Log, work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
+    log.install();
+    let ended =
+        Threads::new(2).runtime().map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(work));
+    ended.unwrap_or_else(|error| failed("lifeline", &error))
 }

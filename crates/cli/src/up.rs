@@ -6,6 +6,7 @@
 //! input ended by itself, and drains.
 
 use std::future::Future;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -14,9 +15,9 @@ use lifeline_consumer::Drained;
 use lifeline_health::Health;
 use lifeline_messaging::client::Clients;
 use lifeline_messaging::topology;
-use lifeline_service::log::ACCOUNT;
+use lifeline_producer::service::Account;
+use lifeline_service::{Host, Shell, Shutdown, Summary, Threads, failed};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::args::Up;
 use crate::aws::EmbeddedAws;
@@ -28,90 +29,101 @@ const BACKLOG_BYTES: usize = 8 << 20;
 /// How often the end of the queue is looked for, once the input has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Threads of the services and the endpoint.
+const THREADS: usize = 4;
+
 /// How the pipeline ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Ended {
-    /// The producer's account.
-    pub produced: lifeline_producer::Account,
-    /// The consumer's.
-    pub consumed: Drained,
+struct Ended {
+    produced: Account,
+    consumed: Drained,
     /// Messages that ended in the dead-letter queue.
-    pub dead_letters: u64,
+    dead_letters: u64,
 }
 
-impl Ended {
-    /// Prints both accounts, the consumer's last.
-    pub fn say(&self) {
+impl Summary for Ended {
+    fn log(&self) {
         if self.dead_letters > 0 {
             tracing::warn!(target: "lifeline", dead_letters = self.dead_letters, "some messages could not be handled");
         }
-        self.produced.say();
-        tracing::info!(name: ACCOUNT, target: "consumer", "drained {}", self.consumed.account);
+        self.produced.log();
+        self.consumed.log();
     }
 
-    /// 0: nothing lost.
-    pub fn exit_code(&self) -> u8 {
-        u8::from(self.produced.exit_code() != 0 || self.consumed.cancelled > 0 || self.dead_letters > 0)
+    fn exit_code(&self) -> u8 {
+        u8::from(self.produced.exit_code() != 0 || self.consumed.exit_code() != 0 || self.dead_letters > 0)
     }
 }
 
-/// Runs the pipeline until `stop`, or until the input has ended and everything is handled.
-///
-/// # Errors
-/// A port is in use, the output cannot be opened: nothing was published then.
-pub async fn run(mut settings: Up, screen: &Screen, stop: CancellationToken) -> anyhow::Result<Ended> {
+/// Runs the pipeline until it is told to stop, or until the input has ended and everything is handled.
+pub fn main(settings: Up, warnings: &[String], screen: &Screen) -> ExitCode {
+    settings.process.log.clone().install_to(screen.clone());
+    let hosted = || {
+        let version = env!("CARGO_PKG_VERSION");
+        let mut shell =
+            Shell::start("lifeline", version, &settings.process, Threads::new(THREADS), warnings)?;
+        let producer = shell.host_with("producer", settings.producer_health, screen.clone());
+        let producer = producer.context("PRODUCER_HEALTH_ADDR is the producer's HEALTH_ADDR here")?;
+        let consumer = shell.host_with("consumer", settings.consumer_health, screen.clone());
+        let consumer = consumer.context("CONSUMER_HEALTH_ADDR is the consumer's HEALTH_ADDR here")?;
+        anyhow::Ok((shell, producer, consumer))
+    };
+    match hosted() {
+        Ok((shell, producer, consumer)) => shell.block_on(run(settings, screen, producer, consumer)),
+        Err(error) => failed("lifeline", &error),
+    }
+}
+
+async fn run(mut settings: Up, screen: &Screen, producer: Host, consumer: Host) -> anyhow::Result<Ended> {
     let aws = EmbeddedAws::bind(settings.listen).await?.backlog(BACKLOG_BYTES);
     let endpoint = aws.url();
     settings.reach(&endpoint);
     let aws = guard(tokio::spawn(aws.serve(std::future::pending())));
 
-    let seen = Health::new(env!("CARGO_PKG_VERSION"));
-    let no_more_work = CancellationToken::new();
-    let consumer = lifeline_consumer::service::run_behind(
-        seen.server().access_log_to(screen.clone()),
-        settings.consumer.clone(),
-        seen.clone(),
-        no_more_work.clone().cancelled_owned(),
-    );
-    let mut consumer = guard(tokio::spawn(consumer));
+    let stop = producer.shutdown.clone();
+    let no_more_work = Shutdown::manual();
+    let (seen, ready_at) = (consumer.health.clone(), [producer.address, consumer.address]);
+    let consumer = consumer.with_shutdown(no_more_work.clone());
+    let mut consumer =
+        guard(tokio::spawn(lifeline_consumer::service::run(settings.consumer.clone(), consumer)));
     tokio::select! {
         () = ready(&seen) => {}
-        ended = &mut consumer.0 => return Err(unasked(ended)).context("CONSUMER_HEALTH_ADDR is the consumer's HEALTH_ADDR here"),
-        () = stop.cancelled() => bail!("stopped before anything was published"),
+        ended = &mut consumer.0 => return Err(unasked(ended)),
+        () = stop.requested() => bail!("stopped before anything was published"),
     }
 
-    let health = Health::new(env!("CARGO_PKG_VERSION"));
-    let _server = health
-        .server()
-        .access_log(settings.producer.access_log)
-        .access_log_to(screen.clone())
-        .listen(settings.producer.health)
-        .context("PRODUCER_HEALTH_ADDR is the producer's HEALTH_ADDR here")?;
     let clients = Clients::connect(&settings.producer.access).await?;
-    tell_where(&settings, &endpoint);
-    let producer = lifeline_producer::Service::new(settings.producer.clone(), clients.clone(), health);
-    let progress = Progress::new(producer.progress(), &seen.metrics);
+    tell_where(&settings, &endpoint, ready_at);
+    let service = lifeline_producer::Service::new(
+        settings.producer.clone(),
+        clients.clone(),
+        producer.health.clone(),
+        producer.grace,
+    );
+    let progress = Progress::new(service.progress(), &seen.metrics);
     let showing = guard(tokio::spawn(screen.clone().show(progress)));
-    let produced = producer.run(stop.clone().cancelled_owned()).await;
+    producer.started();
+    let produced = service.run(stop.requested()).await;
 
-    if !stop.is_cancelled() {
+    if !stop.is_requested() {
         tokio::select! {
             () = everything_handled(&clients, &settings) => {}
-            () = stop.cancelled() => {}
+            () = stop.requested() => {}
         }
     }
     let dead_letters = dead_letters(&clients, &settings).await;
-    no_more_work.cancel();
+    no_more_work.request();
     let consumed = (&mut consumer.0).await.context("the consumer ended by a panic")??;
     drop((showing, aws));
     screen.clear();
     Ok(Ended { produced, consumed, dead_letters })
 }
 
-fn tell_where(settings: &Up, endpoint: &str) {
+fn tell_where(settings: &Up, endpoint: &str, health: [std::net::SocketAddr; 2]) {
     let Up { producer, consumer, .. } = settings;
-    tracing::info!(target: "lifeline", %endpoint, topic = producer.topic.name(), queue = consumer.queue.queue.name(), "SNS and SQS");
-    for (name, address) in [("producer", producer.health), ("consumer", consumer.health_addr)] {
+    let queue = consumer.consumer.queue.queue.name();
+    tracing::info!(target: "lifeline", %endpoint, topic = producer.topic.name(), queue, "SNS and SQS");
+    for (name, address) in ["producer", "consumer"].into_iter().zip(health) {
         tracing::info!(target: "lifeline", "{name}: http://{address}/health http://{address}/ready http://{address}/metrics");
     }
 }
@@ -141,7 +153,7 @@ async fn everything_handled(clients: &Clients, settings: &Up) {
         QueueAttributeName::ApproximateNumberOfMessagesDelayed,
     ];
     loop {
-        if count(clients, settings.consumer.queue.queue.name(), &names).await == Some(0) {
+        if count(clients, settings.consumer.consumer.queue.queue.name(), &names).await == Some(0) {
             return;
         }
         tokio::time::sleep(LOOK).await;
@@ -149,7 +161,7 @@ async fn everything_handled(clients: &Clients, settings: &Up) {
 }
 
 async fn dead_letters(clients: &Clients, settings: &Up) -> u64 {
-    let queue = topology::dead_letter_name(settings.consumer.queue.queue.name());
+    let queue = topology::dead_letter_name(settings.consumer.consumer.queue.queue.name());
     count(clients, &queue, &[QueueAttributeName::ApproximateNumberOfMessages]).await.unwrap_or(0)
 }
 

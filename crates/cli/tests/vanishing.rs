@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use clap::Parser as _;
 use lifeline_cli::aws::EmbeddedAws;
 use lifeline_consumer::{Context, Failure, Message, Worker};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
-use lifeline_service::settings::Values;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -57,13 +57,10 @@ async fn an_endpoint_that_comes_back_empty_gets_everything_back_and_messages_flo
     };
     let worker = Worker::builder(clients.clone(), spec).wait_time(Duration::from_secs(2));
     let worker = tokio::spawn(worker.run(handler, stop.clone().cancelled_owned()));
-    let mut values = Values::default();
-    values.defaults_of(&lifeline_producer::settings::PROGRAM);
-    for (name, value) in [("PUBLISH_RATE", "50"), ("TOPIC_NAME", "vanishing"), ("PROVISION", "true")] {
-        values.decide(name, value);
-    }
-    let settings = lifeline_producer::Settings::read(&values).unwrap();
-    let producer = lifeline_producer::Service::new(settings, clients, lifeline_health::Health::new("test"));
+    let args = ["producer", "--publish-rate=50", "--topic-name=vanishing", "--provision=true"];
+    let checked = lifeline_service::check(lifeline_producer::service::Args::parse_from(args)).unwrap();
+    let (health, grace) = (lifeline_health::Health::new("test"), Duration::from_secs(25));
+    let producer = lifeline_producer::Service::new(checked.config, clients, health, grace);
     let producer = tokio::spawn(producer.run(stop.clone().cancelled_owned()));
 
     timeout(BACK_WITHIN * 2, handled_more_than(&handled, 20)).await.expect("messages flow at first");

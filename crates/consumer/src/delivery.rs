@@ -60,7 +60,7 @@ impl Delivery {
         trace: Option<TraceContext>,
         permit: OwnedSemaphorePermit,
     ) -> (Self, Option<TraceContext>) {
-        let span = Span::under(trace);
+        let span = Span::under(Operation::Process, trace);
         let context = span.context().or(trace);
         identity.trace = context.map(TraceContext::trace_id);
         let delivery = Self {

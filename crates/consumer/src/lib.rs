@@ -69,6 +69,5 @@ pub use failure::{BoxError, Failure, FailureKind, OrFailure};
 pub use handler::Handler;
 pub use lease::view::Cancelled;
 pub use lifeline_messaging::message::{Attribute, Message};
-pub use service::args as settings;
 pub use summary::{Account, Drained, Outcome};
 pub use worker::{Builder, Worker};

@@ -48,6 +48,4 @@ pub use error::{PublishError, Refusal};
 pub use limits::MAX_ATTRIBUTES;
 pub use message::Message;
 pub use publisher::{Builder, Pending, Places, Publisher, Sink};
-pub use service::{
-    Account, Generator, Group, Input, LONGEST_LINE, NoGroup, Progress, Service, Settings, args as settings,
-};
+pub use service::{Account, Generator, Group, Input, LONGEST_LINE, NoGroup, Progress, Service};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use lifeline_messaging::message::Attribute;
-use lifeline_messaging::span::Span;
+use lifeline_messaging::span::{Operation, Span};
 use lifeline_messaging::trace::{TRACEPARENT, TraceContext, TraceId};
 
 use crate::deduplication::DeduplicationIds;
@@ -115,14 +115,14 @@ impl Outgoing {
 /// is the span of the publication where that is exported.
 fn trace(attributes: &mut BTreeMap<String, Attribute>) -> (Option<TraceId>, Span) {
     let Some(own) = attributes.get(TRACEPARENT) else {
-        let (trace, span) = Span::root();
+        let (trace, span) = Span::root(Operation::Publish);
         carry(attributes, trace);
         return (Some(trace.trace_id()), span);
     };
     let Some(own) = own.as_str().and_then(|text| text.parse::<TraceContext>().ok()) else {
         return (None, Span::none());
     };
-    let span = Span::under(Some(own));
+    let span = Span::under(Operation::Publish, Some(own));
     if let Some(trace) = span.context() {
         carry(attributes, trace);
     }

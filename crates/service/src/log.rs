@@ -1,62 +1,40 @@
-//! The log: one line an event on standard output, as text or as JSON.
+//! The log: one line per event on standard output, as text or as JSON.
 
 use tracing::subscriber::Interest;
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
+use tracing_subscriber::layer::{self, Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
 
-use crate::settings::{Accept, Reader, Setting, boolean, choice};
+use crate::settings::Accept;
+use crate::summary::SUMMARY;
 
-/// The rows of the log's settings, for a program's table.
-pub const SETTINGS: &[Setting] = &[
-    Setting { name: "LOG_FORMAT", default: Some("text"), help: "text, or json: one object a line" },
-    Setting { name: "ACCESS_LOG", default: Some("on"), help: "off silences 200s on /health" },
-    Setting { name: "RUST_LOG", default: Some("info"), help: "what is logged: a level, or target=level,…" },
-];
-
-/// The name of the event that is a program's account: `RUST_LOG=warn` leaves it in the log, whose last line it is.
-pub const ACCOUNT: &str = "account";
+/// The workspace's crates: their modules log as `lifeline_…`, and `RUST_LOG` may leave that out.
+const CRATES: [&str; 6] = ["producer", "consumer", "messaging", "health", "http", "emulator"];
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Format {
     /// `2026-01-30T00:25:58.123456Z  INFO consumer: received message_id=…`
     Text,
-    /// One object a line.
+    /// One object per line.
     Json,
 }
 
 /// What is logged, and how.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Log {
     /// `LOG_FORMAT`.
     pub format: Format,
-    filter: Shown,
+    /// `RUST_LOG`.
+    pub filter: Filter,
 }
 
 impl Log {
-    /// Reads `LOG_FORMAT` and `RUST_LOG`.
-    pub fn read(reader: &mut Reader<'_>) -> Self {
-        let format = reader.read("LOG_FORMAT", choice(&[("text", Format::Text), ("json", Format::Json)]));
-        let filter =
-            Accept::new("a level (off, error, warn, info, debug, trace) or target=level,…", |text| {
-                text.parse::<Targets>().ok().map(|filter| Shown(quieten(text, filter)))
-            });
-        Self { format, filter: reader.read("RUST_LOG", filter) }
-    }
-
-    /// Reads `ACCESS_LOG`: the health server's log has the same form.
-    pub fn access_log(&self, reader: &mut Reader<'_>) -> lifeline_health::AccessLog {
-        let format = match self.format {
-            Format::Text => lifeline_health::AccessFormat::Text,
-            Format::Json => lifeline_health::AccessFormat::Json,
-        };
-        lifeline_health::AccessLog { format, silence_healthy: !reader.read("ACCESS_LOG", boolean()) }
-    }
-
     /// Installs it for the process. A second call changes nothing: a test or an embedding program came first.
     ///
     /// Lines go to standard output without buffering and without colours: what reads them is a collector.
@@ -73,29 +51,40 @@ impl Log {
                 layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
             }
         };
-        tracing_subscriber::registry().with(layer.with_filter(self.filter)).try_init().ok();
+        self.install_layer(layer);
+    }
+
+    /// The same with events that are shown another way, by `layer`.
+    pub fn install_layer(self, layer: impl Layer<Registry> + Send + Sync) {
+        Registry::default().with(layer.with_filter(self.filter)).try_init().ok();
     }
 }
 
-/// The SDK warns of missing credentials at every call, in kilobytes; an [`Outage`](crate::outage::Outage) says the same
-/// once. Who names the SDK's own targets gets all of it.
-fn quieten(asked: &str, filter: Targets) -> Targets {
-    let warns = filter.default_level().is_some_and(|level| level > LevelFilter::ERROR);
-    if warns && !asked.contains("aws_config") {
-        filter.with_target("aws_config", LevelFilter::ERROR)
-    } else {
-        filter
-    }
-}
-
-/// What `RUST_LOG` asks for, and the account, unless that is switched off: by `off`, or by `off` for its target.
+/// What `RUST_LOG` asks for, and the summaries, unless those are switched off: by `off`, or by `off` for their target.
 #[derive(Debug, Clone)]
-struct Shown(Targets);
+pub struct Filter(Targets);
 
-impl Shown {
+impl Filter {
+    /// `RUST_LOG`: a level, or `target=level,…`.
+    ///
+    /// `consumer=debug` stands for `lifeline_consumer=debug` too: the crates' names in the code are longer than those of
+    /// the services, and users write the latter.
+    #[must_use]
+    pub fn accept() -> Accept<Self> {
+        let expected = "a level (off, error, warn, info, debug, trace) or target=level,…";
+        Accept::new(expected, Self::parse)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        // a target without a level would switch off all others, and is mostly a misspelt level
+        let complete = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+        let targets: Targets = text.split(',').all(complete).then(|| text.parse().ok())??;
+        Some(Self(quieten(text, with_crate_names(targets))))
+    }
+
     fn enables(&self, metadata: &Metadata<'_>) -> bool {
         self.0.would_enable(metadata.target(), metadata.level())
-            || (metadata.name() == ACCOUNT && !self.switches_off(metadata.target()))
+            || (metadata.name() == SUMMARY && !self.switches_off(metadata.target()))
     }
 
     /// A target that no directive names, where there is no level for all, was not switched off.
@@ -106,7 +95,28 @@ impl Shown {
     }
 }
 
-impl<S: Subscriber> Filter<S> for Shown {
+fn with_crate_names(targets: Targets) -> Targets {
+    let ours = |target: &str| CRATES.contains(&target.split("::").next().unwrap_or_default());
+    let named: Vec<_> = targets.iter().map(|(target, level)| (target.to_owned(), level)).collect();
+    let longer =
+        named.iter().filter(|(target, _)| ours(target)).map(|(t, level)| (format!("lifeline_{t}"), *level));
+    let new =
+        longer.filter(|(target, _)| !named.iter().any(|(known, _)| known == target)).collect::<Vec<_>>();
+    targets.with_targets(new)
+}
+
+/// The SDK warns of missing credentials at every call, in kilobytes; our own calls report the same once. `RUST_LOG` with
+/// the SDK's own targets shows all of it.
+fn quieten(asked: &str, filter: Targets) -> Targets {
+    let warns = filter.default_level().is_some_and(|level| level > LevelFilter::ERROR);
+    if warns && !asked.contains("aws_config") {
+        filter.with_target("aws_config", LevelFilter::ERROR)
+    } else {
+        filter
+    }
+}
+
+impl<S: Subscriber> layer::Filter<S> for Filter {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         self.enables(metadata)
     }
@@ -117,7 +127,7 @@ impl<S: Subscriber> Filter<S> for Shown {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let asked = Filter::<S>::max_level_hint(&self.0);
+        let asked = layer::Filter::<S>::max_level_hint(&self.0);
         asked.map(|level| if level == LevelFilter::OFF { level } else { level.max(LevelFilter::INFO) })
     }
 }
@@ -142,18 +152,18 @@ mod tests {
         }
     }
 
-    /// What is logged with this `RUST_LOG`: i for another line at info, w for one at warn, A for the account.
+    /// What is logged with this `RUST_LOG`: i for another line at info, w for one at warn, A for the summary.
     fn logged(asked: &str) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
-        let filter = Shown(quieten(asked, asked.parse().unwrap()));
+        let filter = Filter::parse(asked).unwrap();
         tracing::subscriber::with_default(
             tracing_subscriber::registry().with(layer.with_filter(filter)),
             || {
                 tracing::info!(target: "consumer", "<i>");
                 tracing::warn!(target: "consumer", "<w>");
-                tracing::info!(name: ACCOUNT, target: "consumer", "<A>");
+                tracing::info!(name: SUMMARY, target: "consumer", "<A>");
             },
         );
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
@@ -161,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_account_is_shown_unless_it_is_switched_off() {
+    fn the_summary_is_shown_unless_it_is_switched_off() {
         for (asked, shown) in [
             ("info", "iwA"),
             ("warn", "wA"),
@@ -177,5 +187,35 @@ mod tests {
         ] {
             assert_eq!(logged(asked), shown, "{asked}");
         }
+    }
+
+    #[test]
+    fn the_name_of_a_service_stands_for_its_crate() {
+        let enables = |asked: &str, target: &str, level: Level| {
+            Filter::parse(asked).unwrap().0.would_enable(target, &level)
+        };
+        for name in CRATES {
+            let debug = format!("info,{name}=debug,{name}::deep=trace");
+            for target in [name.to_owned(), format!("lifeline_{name}"), format!("lifeline_{name}::lease")] {
+                assert!(enables(&debug, &target, Level::DEBUG), "{target}");
+                assert!(!enables(&debug, &target, Level::TRACE), "{target}");
+            }
+            assert!(enables(&debug, &format!("lifeline_{name}::deep::er"), Level::TRACE));
+            assert!(!enables(&debug, "hyper", Level::DEBUG) && enables(&debug, "hyper", Level::INFO));
+        }
+        let both = "consumer=debug,lifeline_consumer=warn";
+        assert!(
+            !enables(both, "lifeline_consumer::lease", Level::INFO)
+                && enables(both, "consumer", Level::DEBUG)
+        );
+        assert!(enables("lifeline=debug", "lifeline_consumer::lease", Level::DEBUG));
+    }
+
+    #[test]
+    fn a_misspelt_level_is_refused() {
+        for bad in ["inof", "blah", "warn,consumer", "a=b=c", "consumer=loud"] {
+            assert!(Filter::parse(bad).is_none(), "{bad:?}");
+        }
+        assert!(Filter::parse("warn,consumer=debug").is_some());
     }
 }

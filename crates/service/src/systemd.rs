@@ -48,6 +48,11 @@ impl Notifier {
         Ok(Self { socket: Some(address(socket)?), watchdog })
     }
 
+    /// Nobody: everything below does nothing.
+    pub(crate) fn none() -> Self {
+        Self { socket: None, watchdog: None }
+    }
+
     /// `READY=1`: the service has started; a unit of `Type=notify` is up from now on.
     pub fn ready(&self) {
         self.send("READY=1");
@@ -65,15 +70,15 @@ impl Notifier {
     /// # Errors
     ///
     /// The system has no thread to give.
-    pub fn watch(&self, pulses: &Pulses) -> io::Result<Watchdog> {
+    pub fn watch(&self, pulses: &[Pulses]) -> io::Result<Watchdog> {
         let (Some(_), Some(period)) = (&self.socket, self.watchdog) else {
             return Ok(Watchdog { running: None });
         };
         let (stop, stopped) = sync_channel(0);
-        let (notifier, pulses) = (self.clone(), pulses.clone());
+        let (notifier, pulses) = (self.clone(), pulses.to_vec());
         let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
             loop {
-                if pulses.stale().is_empty() {
+                if pulses.iter().all(|pulses| pulses.stale().is_empty()) {
                     notifier.send("WATCHDOG=1");
                 }
                 if stopped.recv_timeout(period / 2) != Err(RecvTimeoutError::Timeout) {

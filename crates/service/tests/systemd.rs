@@ -81,7 +81,7 @@ fn the_watchdog_is_fed_while_no_pulse_is_stale_and_not_a_moment_longer() {
     let pulse = pulses.start("poller-1", bound);
     let period = Duration::from_millis(40);
     let watchdog =
-        Notifier::to(manager.path.to_str().unwrap(), Some(period)).unwrap().watch(&pulses).unwrap();
+        Notifier::to(manager.path.to_str().unwrap(), Some(period)).unwrap().watch(std::slice::from_ref(&pulses)).unwrap();
     for _ in 0..5 {
         assert_eq!(manager.hears(), "WATCHDOG=1");
     }
@@ -103,7 +103,7 @@ fn a_manager_that_is_gone_or_full_stops_nothing() {
     }
     drop(manager);
     notifier.stopping();
-    drop(notifier.watch(&Pulses::new()).unwrap());
+    drop(notifier.watch(&[Pulses::new()]).unwrap());
 }
 
 #[test]
@@ -112,5 +112,5 @@ fn without_systemd_there_is_nothing_to_do() {
     let notifier = Notifier::from_env();
     notifier.ready();
     notifier.stopping();
-    drop(notifier.watch(&Pulses::new()).unwrap());
+    drop(notifier.watch(&[Pulses::new()]).unwrap());
 }

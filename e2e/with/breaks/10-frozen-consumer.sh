@@ -3,6 +3,7 @@
 . "$E2E/cluster.sh"
 . "$E2E/messages.sh"
 . "$E2E/helpers.sh"
+. "$E2E/probes.sh"
 
 altering
 make_elsewhere

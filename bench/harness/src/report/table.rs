@@ -54,7 +54,14 @@ fn aims_table(page: &mut String, results: &Results) {
 }
 
 fn centre(page: &mut String, results: &Results) {
-    for (way, cells) in [("Draining", &results.drains), ("Publishing", &results.publishes)] {
+    let series = [
+        ("Draining", &results.drains),
+        ("Publishing", &results.publishes),
+        ("Draining over TLS", &results.tls_drains),
+        ("Publishing over TLS", &results.tls_publishes),
+        ("Draining with raw delivery", &results.raw_drains),
+    ];
+    for (way, cells) in series {
         let here: Vec<_> = cells.iter().filter(|cell| (cell.in_flight, cell.body) == CENTRE).collect();
         let ours = here.iter().find(|cell| cell.contender == Contender::Lifeline).and_then(|cell| cell.cpu());
         if here.is_empty() {
@@ -69,7 +76,8 @@ fn centre(page: &mut String, results: &Results) {
         for cell in here {
             let to_ours =
                 cell.cpu().zip(ours).map_or(String::new(), |(c, o)| format!("{:.2} ×", c.median / o.median));
-            let calls = results.calls.iter().find(|calls| {
+            let counted = way == "Draining" || way == "Publishing";
+            let calls = results.calls.iter().filter(|_| counted).find(|calls| {
                 (calls.contender, calls.drained, calls.in_flight, calls.body)
                     == (cell.contender, way == "Draining", cell.in_flight, cell.body)
             });

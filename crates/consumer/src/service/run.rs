@@ -1,72 +1,63 @@
-//! The consumer as a service: settings, health server, handler and worker put together. The binary and `lifeline up` call
-//! it.
+//! The consumer as a service: handler, clients and worker, put together in a host.
 
-use std::future::Future;
-
-use anyhow::Context as _;
-use lifeline_health::Health;
 use lifeline_messaging::client::Clients;
+use lifeline_service::{Host, SUMMARY, Summary};
 
-use crate::service::args::{HandlerKind, Settings};
+use crate::handler::Handler;
+use crate::service::args::{Config, ConsumerConfig};
 use crate::service::handlers::{Configured, Drill};
 use crate::summary::Drained;
 use crate::worker::Worker;
 
-/// Serves health and works until `shutdown` completes and the drain is over.
+/// Works with the configured handler until the host shuts down and the drain is over.
 ///
 /// # Errors
-/// The health server's port cannot be had, the handler cannot be opened, or no region is known: nothing has been received then.
+/// The handler cannot be opened, or no region is known: nothing has been received then.
 ///
 /// # Cancel safety
-/// As of [`Worker::run`].
-pub async fn run(
-    settings: Settings,
-    health: Health,
-    shutdown: impl Future<Output = ()>,
-) -> anyhow::Result<Drained> {
-    run_behind(health.server(), settings, health, shutdown).await
+/// That of [`Worker::run`].
+pub async fn run(config: Config, host: Host) -> anyhow::Result<Drained> {
+    let handler = Configured::open(&config.handler, config.consumer.worker.max_in_flight).await?;
+    run_handler(config.consumer, Drill { handler, hang_on: config.fault_hang }, host).await
 }
 
-/// [`run`] with a server of the caller's own, made of the same health: for one whose access log goes elsewhere than to
-/// standard output.
+/// [`run`] with your own handler.
 ///
 /// # Errors
-/// As [`run`].
+/// No region is known.
 ///
 /// # Cancel safety
-/// As of [`Worker::run`].
-pub async fn run_behind(
-    server: lifeline_health::Builder,
-    settings: Settings,
-    health: Health,
-    shutdown: impl Future<Output = ()>,
+/// That of [`Worker::run`].
+pub async fn run_handler(
+    config: ConsumerConfig,
+    handler: impl Handler,
+    host: Host,
 ) -> anyhow::Result<Drained> {
-    // unmet until the worker says otherwise: the server answers before there is a worker
-    health.readiness.condition("topology");
-    let server = server.access_log(settings.access_log).listen(settings.health_addr)?;
-    let Health { pulses, readiness, metrics } = health;
-    let handler = Configured::open(&settings.handler, settings.max_in_flight).await?;
-    let handler = Drill { handler, hang_on: settings.drill_hang.clone() };
-    let clients = Clients::connect(&settings.access).await?;
-    let systemd = lifeline_service::systemd::Notifier::from_env();
-    let _watchdog = systemd.watch(&pulses).context("starting systemd's watchdog")?;
-    tracing::info!(target: "consumer", version = env!("CARGO_PKG_VERSION"), health = %server.local_addr(),
-        queue = settings.queue.queue.name(), region = clients.region, provision = settings.queue.provision, "starting");
-    systemd.ready();
-    let whole = settings.handler == HandlerKind::Log;
-    let worker = Worker::builder(clients, settings.queue)
-        .pollers(settings.pollers)
-        .max_in_flight(settings.max_in_flight)
-        .wait_time(settings.wait_time)
-        .handler_timeout(settings.handler_timeout)
-        .shutdown_grace(settings.grace)
-        .log_body(if whole { usize::MAX } else { 1024 })
-        .health(pulses, readiness, metrics);
-    let drained = worker
-        .run(handler, async {
-            shutdown.await;
-            systemd.stopping();
-        })
-        .await;
-    Ok(drained)
+    let ConsumerConfig { access, queue, worker } = config;
+    let clients = Clients::connect(&access).await?;
+    tracing::info!(target: "consumer", queue = queue.queue.name(), region = clients.region, provision = queue.provision, "starting");
+    // unmet until the worker reports otherwise
+    host.health.readiness.condition("topology");
+    host.started();
+    let worker = Worker::builder(clients, queue)
+        .pollers(worker.pollers)
+        .max_in_flight(worker.max_in_flight)
+        .wait_time(worker.wait_time)
+        .handler_timeout(worker.handler_timeout)
+        .shutdown_grace(host.grace)
+        .log_body(worker.log_body.unwrap_or_default())
+        .health(host.health.pulses.clone(), host.health.readiness.clone(), host.health.metrics.clone());
+    Ok(worker.run(handler, host.shutdown.requested()).await)
+}
+
+impl Summary for Drained {
+    fn log(&self) {
+        let crate::summary::Account { received, deleted, retried, released, lost_lease } = self.account;
+        tracing::info!(name: SUMMARY, target: "consumer", received, deleted, retried, released, lost_lease, "drained");
+    }
+
+    /// 1 if handlers were cancelled at the deadline.
+    fn exit_code(&self) -> u8 {
+        u8::from(self.cancelled > 0)
+    }
 }

@@ -3,45 +3,44 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser as _;
 use lifeline_consumer::Drained;
 use lifeline_consumer::service;
-use lifeline_consumer::settings::{PROGRAM, Settings};
+use lifeline_consumer::service::Args;
 use lifeline_health::Health;
 use lifeline_messaging::client::Access;
 use lifeline_scripted::Endpoint;
+use lifeline_service::{Host, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::*;
 
 /// The service in this process, with settings as a user gives them.
 struct Service {
-    stop: CancellationToken,
+    stop: Shutdown,
     run: JoinHandle<anyhow::Result<Drained>>,
     health: Health,
 }
 
 impl Service {
     fn start(aws: &Endpoint, settings: &[(&str, &str)]) -> Self {
-        let given =
-            |name: &str| settings.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
-        let fixed = |name: &str| match name {
-            "HEALTH_ADDR" => Some("127.0.0.1:0".to_owned()),
-            "QUEUE_NAME" => Some("events".to_owned()),
-            "PROVISION" | "ACCESS_LOG" => Some("off".to_owned()),
-            _ => None,
-        };
-        let values = PROGRAM.parse(["consumer"], |name| given(name).or_else(|| fixed(name))).unwrap().values;
-        let settings = Settings { access: Access::local(aws.url()), ..Settings::read(&values).unwrap() };
-        let (stop, health) = (CancellationToken::new(), Health::new("test"));
-        let run = tokio::spawn(service::run(settings, health.clone(), stop.clone().cancelled_owned()));
+        let flag =
+            |(name, value): &(&str, &str)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
+        let fixed = ["consumer", "--queue-name=events", "--provision=off"].map(str::to_owned);
+        let args = Args::parse_from(fixed.into_iter().chain(settings.iter().map(flag)));
+        let checked = lifeline_service::check(args).unwrap();
+        let mut config = checked.config;
+        config.consumer.access = Access::local(aws.url());
+        let host = Host::detached(Health::new("test"), checked.common.process.grace);
+        let (stop, health) = (host.shutdown.clone(), host.health.clone());
+        let run = tokio::spawn(service::run(config, host));
         Self { stop, run, health }
     }
 
     async fn drain(self) -> Drained {
-        self.stop.cancel();
+        self.stop.request();
         let drained = self.run.await.unwrap().unwrap();
         assert!(drained.account.balances());
         drained

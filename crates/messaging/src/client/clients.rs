@@ -19,25 +19,16 @@ use aws_sdk_sqs::config::{Credentials, SharedHttpClient};
 
 use super::connector;
 use crate::codec::{ReadInOnePass, WriteInOnePass};
-use lifeline_service::settings::{self, Reader, Setting};
 
-/// The rows of the AWS settings, for a program's table.
-pub const SETTINGS: &[Setting] = &[
-    Setting {
-        name: "AWS_ENDPOINT_URL",
-        default: None,
-        help: "an SNS and SQS other than AWS's own, like http://localhost:4566",
-    },
-    Setting {
-        name: "AWS_REGION",
-        default: None,
-        help: "the region; us-east-1 where only an endpoint is given",
-    },
-    Setting {
-        name: "CALL_TIMEOUT",
-        default: Some("5s"),
-        help: "one attempt of one AWS call; a long poll gets WAIT_TIME more",
-    },
+/// The domains of AWS's own endpoints, VPC endpoints included, in all its partitions.
+const AWS_DOMAINS: [&str; 7] = [
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "amazonaws.eu",
+    "api.aws",
+    "c2s.ic.gov",
+    "sc2s.sgov.gov",
+    "csp.hci.ic.gov",
 ];
 
 /// How AWS is reached.
@@ -54,17 +45,17 @@ pub struct Access {
 }
 
 impl Access {
-    /// Reads `AWS_ENDPOINT_URL`, `AWS_REGION` and `CALL_TIMEOUT`.
-    pub fn read(reader: &mut Reader<'_>) -> Self {
-        Self {
-            endpoint: reader.optional("AWS_ENDPOINT_URL", settings::url()),
-            region: reader.optional("AWS_REGION", settings::text()),
-            call_timeout: reader.read(
-                "CALL_TIMEOUT",
-                settings::duration(Duration::from_millis(100)..=Duration::from_secs(60)),
-            ),
-            credentials: None,
-        }
+    /// Whether this may be AWS itself: there is no endpoint, or it is one of AWS's own.
+    pub fn is_aws(&self) -> bool {
+        let Some(endpoint) = &self.endpoint else { return true };
+        let host =
+            endpoint.parse::<hyper::Uri>().ok().and_then(|uri| uri.host().map(str::to_ascii_lowercase));
+        host.is_none_or(|host| {
+            let within = |domain| {
+                host.strip_suffix(domain).is_some_and(|sub: &str| sub.is_empty() || sub.ends_with('.'))
+            };
+            AWS_DOMAINS.into_iter().any(within)
+        })
     }
 
     /// The embedded endpoint, or any other that takes every credential.

@@ -17,8 +17,8 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::body::SdkBody;
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::{CaptureConnection, HttpInfo, capture_connection};
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use lifeline_http::{Addresses, ClientError};
 use tokio::time::error::Elapsed;
 
 use crate::call::progress::{Counted, Progress};
@@ -70,7 +70,7 @@ struct Connector {
 
 impl Connector {
     fn within(connect: Duration, read: Option<Duration>) -> SharedHttpConnector {
-        SharedHttpConnector::new(Self { client: lifeline_http::client(connect, usize::MAX), read })
+        SharedHttpConnector::new(Self { client: lifeline_http::Client::builder(connect).build(), read })
     }
 }
 
@@ -111,21 +111,19 @@ impl HttpConnector for Connector {
 fn connection(captured: &CaptureConnection) -> Option<ConnectionMetadata> {
     let mut extensions = hyper::http::Extensions::new();
     captured.connection_metadata().as_ref()?.get_extras(&mut extensions);
-    let info = extensions.get::<HttpInfo>();
+    let ends = extensions.get::<Addresses>();
     let captured = captured.clone();
     let mut connection = ConnectionMetadata::builder().proxied(false).poison_fn(move || {
         if let Some(connection) = captured.connection_metadata().as_ref() {
             connection.poison();
         }
     });
-    connection
-        .set_local_addr(info.map(HttpInfo::local_addr))
-        .set_remote_addr(info.map(HttpInfo::remote_addr));
+    connection.set_local_addr(ends.map(|ends| ends.local)).set_remote_addr(ends.map(|ends| ends.remote));
     Some(connection.build())
 }
 
 /// Whatever ends a request without an answer lies between the endpoint and us; what matters is whether a clock ran out.
-fn understand(error: legacy::Error) -> ConnectorError {
+fn understand(error: ClientError) -> ConnectorError {
     let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
     let timed_out = |cause: &(dyn Error + 'static)| {
         cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)

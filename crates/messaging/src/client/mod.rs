@@ -3,4 +3,4 @@
 mod clients;
 mod connector;
 
-pub use clients::{Access, Clients, SETTINGS};
+pub use clients::{Access, Clients};

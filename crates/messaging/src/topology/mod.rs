@@ -15,6 +15,6 @@ pub use error::TopologyError;
 pub use inspect::{
     Queue, Redrive, describe, has_subscription, queue_attributes, subscription, topic_attributes,
 };
-pub use names::{QUEUE_SETTINGS, QueueRef, QueueSpec, SETTINGS, TopicRef, dead_letter_name, read_provision};
+pub use names::{QueueRef, QueueSpec, TopicRef, dead_letter_name};
 pub use policy::{admission, admitting_policy};
 pub use provision::{FoundTopic, queue, topic};

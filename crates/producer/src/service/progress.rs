@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lifeline_service::log::ACCOUNT;
+use lifeline_service::{SUMMARY, Summary};
 
 /// How often progress is said by count: after a crash at most this many messages are repeated, and those in the air.
 const SAID_EVERY: u64 = 1000;
@@ -165,20 +165,22 @@ pub struct Account {
 }
 
 impl Account {
-    /// Logs it, the line to resume from first: the account is the last line of a process.
-    pub fn say(&self) {
-        let Self { read, published, rejected, blank, from, .. } = *self;
-        tracing::info!(target: "producer", read, published, rejected, blank, from, "progress");
-        tracing::info!(name: ACCOUNT, target: "producer", read, published, rejected, blank, "drained");
-    }
-
     /// Whether every line is accounted for.
     pub fn balances(&self) -> bool {
         self.read == self.published + self.rejected + self.blank
     }
+}
+
+impl Summary for Account {
+    /// The line to resume from comes first: the summary is the last line of a process.
+    fn log(&self) {
+        let Self { read, published, rejected, blank, from, .. } = *self;
+        tracing::info!(target: "producer", read, published, rejected, blank, from, "progress");
+        tracing::info!(name: SUMMARY, target: "producer", read, published, rejected, blank, "drained");
+    }
 
     /// 0: nothing lost. 1: some input was rejected or could not be read.
-    pub fn exit_code(&self) -> u8 {
+    fn exit_code(&self) -> u8 {
         u8::from(self.rejected > 0 || self.input_failed || !self.balances())
     }
 }

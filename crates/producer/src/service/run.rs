@@ -1,7 +1,4 @@
-//! The service: input, at its pace, into the publisher, until the input ends or it is told to stop; then the account.
-//!
-//! The binary `producer` runs one, and `lifeline up` runs one beside a consumer. It prints no account and serves no
-//! port: whoever runs it does, when nothing else writes any more.
+//! The producer as a service: publishes an input at its rate, until the input ends or the host shuts down.
 
 use std::future::Future;
 use std::io;
@@ -11,6 +8,7 @@ use std::time::Duration;
 
 use lifeline_health::{Health, IntCounter, Pulse};
 use lifeline_messaging::client::Clients;
+use lifeline_service::Host;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +17,7 @@ use crate::entry::Outcome;
 use crate::error::PublishError;
 use crate::message::Message;
 use crate::publisher::{Places, Publisher, Sink};
-use crate::service::args::Settings;
+use crate::service::args::{Config, PublishConfig};
 use crate::service::input::{Content, Input, Line, Source};
 use crate::service::message_group::Group;
 use crate::service::progress::{Account, Progress};
@@ -29,40 +27,53 @@ use crate::service::rejection_log::Rejections;
 /// How often progress is said by time.
 const SAID_EVERY: Duration = Duration::from_secs(2);
 
-/// How often the runtime shows that it runs tasks.
-const RUNTIME_BEAT: Duration = Duration::from_secs(5);
+/// Publishes until the input ends or the host shuts down, and everything read has its outcome.
+///
+/// # Errors
+/// No region is known: nothing has been read then.
+pub async fn run(config: Config, host: Host) -> anyhow::Result<Account> {
+    let clients = Clients::connect(&config.access).await?;
+    // unmet until the publisher reports otherwise
+    host.health.readiness.condition("topology");
+    host.started();
+    let service = Service::new(config, clients, host.health.clone(), host.grace);
+    Ok(service.run(host.shutdown.requested()).await)
+}
 
 /// A producer that is about to run.
 ///
 /// ```no_run
 /// # use lifeline_messaging::client::{Access, Clients};
 /// # use lifeline_health::Health;
-/// # use lifeline_producer::{Service, Settings};
-/// # async fn example(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+/// # use lifeline_producer::Service;
+/// # use lifeline_producer::service::Config;
+/// # use lifeline_service::Summary;
+/// # async fn example(config: Config) -> Result<(), Box<dyn std::error::Error>> {
 /// let health = Health::new(env!("CARGO_PKG_VERSION")); // a health server tells them
-/// let clients = Clients::connect(&settings.access).await?;
-/// let service = Service::new(settings, clients, health);
+/// let clients = Clients::connect(&config.access).await?;
+/// let service = Service::new(config, clients, health, std::time::Duration::from_secs(25));
 /// let progress = service.progress();
 /// let account = service.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await;
-/// account.say();
+/// account.log();
 /// assert_eq!(account.published, progress.published());
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct Service {
-    settings: Settings,
+    config: Config,
     clients: Clients,
     health: Health,
+    grace: Duration,
     progress: Progress,
 }
 
 impl Service {
-    /// Nothing happens before [`run`](Self::run).
-    pub fn new(settings: Settings, clients: Clients, health: Health) -> Self {
-        let progress = Progress::new(settings.from);
+    /// Nothing happens before [`run`](Self::run). `grace` is the time from a shutdown to the end.
+    pub fn new(config: Config, clients: Clients, health: Health, grace: Duration) -> Self {
+        let progress = Progress::new(config.publish.from);
         health.readiness.condition("draining").met();
-        Self { settings, clients, health, progress }
+        Self { config, clients, health, grace, progress }
     }
 
     /// Counts to watch while it runs.
@@ -91,21 +102,20 @@ impl Service {
     }
 
     async fn work(self, stop: CancellationToken) -> Account {
-        let Self { settings, clients, health, progress } = self;
+        let Self { config, clients, health, grace, progress } = self;
+        let settings = config.publish;
         let mut aside = JoinSet::new();
-        let runtime = health.pulses.start("runtime", PULSE_BOUND);
-        aside.spawn(beat(runtime.clone()));
         aside.spawn(say(progress.clone()));
-        let publisher = Publisher::builder(clients, settings.topic.clone())
+        let publisher = Publisher::builder(clients, config.topic)
             .linger(settings.linger)
             .buffer(settings.buffer)
-            .in_air(settings.in_air)
+            .in_air(settings.concurrency)
             .deadline(None)
-            .provision(settings.provision)
+            .provision(config.provision)
             .health(&health)
             .start();
         let cut = {
-            let (stop, publisher, grace) = (stop.clone(), publisher.clone(), settings.grace);
+            let (stop, publisher) = (stop.clone(), publisher.clone());
             async move {
                 stop.cancelled().await;
                 tokio::time::sleep(before(grace)).await;
@@ -119,7 +129,6 @@ impl Service {
         publisher.close().await;
         rejections.say_rest();
         aside.shutdown().await;
-        runtime.retire();
         if let Err(error) = &fed {
             tracing::error!(%error, "reading INPUT failed");
         }
@@ -130,14 +139,6 @@ impl Service {
 /// What of the grace is for publishing; the rest is for ending.
 fn before(grace: Duration) -> Duration {
     grace - (grace / 5).min(Duration::from_millis(500))
-}
-
-/// Shows that the runtime still runs tasks: stale when all its threads are blocked.
-async fn beat(pulse: Pulse) {
-    loop {
-        pulse.beat();
-        tokio::time::sleep(RUNTIME_BEAT).await;
-    }
 }
 
 async fn say(progress: Progress) {
@@ -161,7 +162,7 @@ struct Feeder {
 
 impl Feeder {
     fn new(
-        settings: &Settings,
+        settings: &PublishConfig,
         publisher: &Publisher,
         health: &Health,
         progress: &Progress,
@@ -174,14 +175,14 @@ impl Feeder {
             rejections: Arc::clone(rejections),
             rejected: crate::metrics::PublisherMetrics::new(&health.metrics).rejected,
             pulse: health.pulses.start("input", PULSE_BOUND),
-            pace: Pace::new(settings.rate),
+            pace: Pace::new(if settings.rate.is_finite() { settings.rate } else { 0.0 }),
             group: settings.group.clone(),
             left: settings.count.unwrap_or(u64::MAX),
         }
     }
 
     /// Until the end of input, of the count, or of the time.
-    async fn feed(mut self, settings: Settings, stop: &CancellationToken) -> io::Result<()> {
+    async fn feed(mut self, settings: PublishConfig, stop: &CancellationToken) -> io::Result<()> {
         let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..));
         let (input, from) = (&settings.input, settings.from);
         match input {

@@ -1,4 +1,4 @@
-//! A drill: one message, named by `DRILL_HANG`, wedges the whole process, to see that its probe notices.
+//! A drill: one message, named by `FAULT_HANG`, wedges the whole process, to see that its probe notices.
 //!
 //! It exists for nothing else, is off unless the variable is set, and does what a deadlock in a handler on every
 //! thread would do: block the runtime, so that no pulse beats.
@@ -19,7 +19,7 @@ pub(crate) struct Drill<H> {
 impl<H: Handler> Handler for Drill<H> {
     async fn handle(&self, message: Message, context: Context) -> Result<(), Failure> {
         if self.hang_on.as_deref() == Some(&*message.body) && message.receive_count == 1 {
-            tracing::error!(target: "consumer", message_id = %message.id, "DRILL_HANG: blocking every thread of the runtime");
+            tracing::error!(target: "consumer", message_id = %message.id, "FAULT_HANG: blocking every thread of the runtime");
             let threads = tokio::runtime::Handle::current().metrics().num_workers();
             for _ in 0..threads * 4 {
                 tokio::spawn(async { block_for_ever() });

@@ -53,8 +53,10 @@ impl Post {
             io::Error::new(io::ErrorKind::InvalidInput, format!("HANDLER_URL={url}: not an address: {e}"))
         };
         let parsed: Uri = url.parse().map_err(|e: hyper::http::uri::InvalidUri| bad(&e))?;
-        http::trust(&parsed)?;
-        Ok(Self { url: parsed, client: http::client(CONNECT, connections), fresh: http::client(CONNECT, 0) })
+        let client = http::Client::builder(CONNECT).max_idle(connections).build();
+        let fresh = http::Client::builder(CONNECT).max_idle(0).build();
+        client.check_trust(&parsed)?;
+        Ok(Self { url: parsed, client, fresh })
     }
 
     pub(crate) async fn send(&self, mut message: Message) -> Result<(), Failure> {
