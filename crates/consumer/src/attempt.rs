@@ -14,9 +14,11 @@ use lifeline_messaging::message::Message;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
+use crate::breaker::{Breaker, Pass};
 use crate::context::Context;
+use crate::failure::{Failure, FailureKind};
 use crate::guarded;
-use crate::handler::{Failure, Handler};
+use crate::handler::Handler;
 use crate::lease::handle::Ticket;
 use crate::lease::view::{Cancelled, View};
 use crate::metrics::HandlerMetrics;
@@ -60,8 +62,13 @@ struct Parts {
     handler: Arc<dyn DynHandler>,
     handling: Handling,
     metrics: HandlerMetrics,
+    breaker: Breaker,
     tasks: TaskTracker,
 }
+
+/// How often an unavailable message is tried again although others succeed between its tries; then it counts as failed:
+/// what is unavailable is not what they share.
+const UNAVAILABLE_ALONE: u32 = 2;
 
 /// How a run of the handler ended.
 enum Ended {
@@ -69,6 +76,8 @@ enum Ended {
     Failed(Failure),
     LostLease,
     Shutdown,
+    /// It was asked to stop before it began.
+    NotBegun,
 }
 
 impl Runner {
@@ -76,9 +85,10 @@ impl Runner {
         handler: Arc<dyn DynHandler>,
         handling: Handling,
         metrics: HandlerMetrics,
+        breaker: Breaker,
         tasks: TaskTracker,
     ) -> Self {
-        Self(Arc::new(Parts { handler, handling, metrics, tasks }))
+        Self(Arc::new(Parts { handler, handling, metrics, breaker, tasks }))
     }
 
     /// Runs the handler with a message.
@@ -96,13 +106,7 @@ impl Parts {
         let ended = match message {
             // it waited for its group or for its confirmation, and was lost: another may have begun with it
             _ if !ticket.view().confirmed().await => Ended::LostLease,
-            Ok(message) => {
-                guarded::log(|| log_received(&message, self.handling.body_limit));
-                let begun = Instant::now();
-                let ended = self.handle(message, ticket.view()).await;
-                self.metrics.handle_seconds.observe(begun.elapsed().as_secs_f64());
-                ended
-            }
+            Ok(message) => self.try_until_it_ends(&message, &ticket).await,
             Err(unreadable) => Ended::Failed(Failure::from(unreadable)),
         };
         match ended {
@@ -115,12 +119,54 @@ impl Parts {
                         "the lease was lost before the handler was done; the message will be redelivered");
                 });
             }
+            Ended::NotBegun => ticket.release(None),
             Ended::Shutdown => {
                 drop(ticket);
                 guarded::log(|| {
                     tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
                         "shutdown deadline reached: handler cancelled, message released");
                 });
+            }
+        }
+    }
+
+    /// Runs the handler, again and again in place while it reports that a dependency is unavailable.
+    async fn try_until_it_ends(&self, message: &Message, ticket: &Ticket) -> Ended {
+        let view = ticket.view();
+        let mut logged = false;
+        // how many others had succeeded when it was last unavailable, and how often they did so meanwhile
+        let (mut successes, mut alone) = (None, 0);
+        loop {
+            let pass = tokio::select! {
+                biased;
+                pass = self.breaker.admit() => pass,
+                why = view.cancelled() => return match why {
+                    Cancelled::LostLease => Ended::LostLease,
+                    Cancelled::Shutdown => Ended::NotBegun,
+                },
+            };
+            if !std::mem::replace(&mut logged, true) {
+                guarded::log(|| log_received(message, self.handling.body_limit));
+            }
+            let begun = Instant::now();
+            let ended = self.handle(message.clone(), view).await;
+            self.metrics.handle_seconds.observe(begun.elapsed().as_secs_f64());
+            match ended {
+                Ended::Failed(failure) if failure.kind() == Some(FailureKind::Unavailable) => {
+                    let now = self.breaker.successes();
+                    alone += u32::from(successes.replace(now).is_some_and(|before| now > before));
+                    if alone >= UNAVAILABLE_ALONE {
+                        pass.failed(&message.id);
+                        return Ended::Failed(failure);
+                    }
+                    self.metrics.unavailable.inc();
+                    let reason = Line::new(&failure.to_string()).limit(1024).to_string();
+                    pass.unavailable(failure.delay(), &reason);
+                }
+                ended => {
+                    judge(pass, &ended, &message.id);
+                    return ended;
+                }
             }
         }
     }
@@ -161,6 +207,16 @@ impl Parts {
             }
             (None, None) => Ended::Failed(Failure::new("the handler did not end")),
         }
+    }
+}
+
+/// What the end of a run says about the handler.
+fn judge(pass: Pass, ended: &Ended, message_id: &str) {
+    match ended {
+        Ended::Handled => pass.succeeded(),
+        Ended::Failed(_) => pass.failed(message_id),
+        // that it was stopped says nothing
+        Ended::LostLease | Ended::Shutdown | Ended::NotBegun => drop(pass),
     }
 }
 

@@ -33,6 +33,7 @@
 //! | leases are extended in batches for all messages in flight; a lost one is reported to its handler | `lease` |
 //! | a message is deleted only after its handler succeeded; every entry of a response is read | `attempt`, `batch` |
 //! | a failed message is redelivered after a growing delay | `attempt` |
+//! | an outage behind the handler costs no receives | `breaker` |
 //! | order within a FIFO group | `fifo` |
 //! | a queue that is deleted is found, or created, again | `queue_watch` |
 //! | a task that dies is started again | `supervisor` |
@@ -40,12 +41,14 @@
 
 mod attempt;
 mod batch;
+mod breaker;
 mod call_monitor;
 mod capacity;
 mod clock;
 mod context;
 mod delivery;
 mod dispatch;
+mod failure;
 mod fifo;
 mod guarded;
 mod handler;
@@ -62,7 +65,8 @@ mod supervisor;
 mod worker;
 
 pub use context::Context;
-pub use handler::{Failure, Handler};
+pub use failure::{BoxError, Failure, FailureKind, OrFailure};
+pub use handler::Handler;
 pub use lease::view::Cancelled;
 pub use lifeline_messaging::message::{Attribute, Message};
 pub use summary::{Account, Drained, Outcome};

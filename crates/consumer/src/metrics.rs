@@ -36,6 +36,10 @@ pub(crate) struct DeliveryMetrics {
 #[derive(Debug, Clone)]
 pub(crate) struct HandlerMetrics {
     pub(crate) handle_seconds: Histogram,
+    /// Attempts that found a dependency unavailable.
+    pub(crate) unavailable: IntCounter,
+    /// 1 while the circuit breaker is open.
+    pub(crate) open: IntGauge,
 }
 
 /// What pollers did.
@@ -94,6 +98,14 @@ impl WorkerMetrics {
                     "consumer_handle_duration_seconds",
                     "Time a handler took, whatever it returned.",
                     LATENCY_BUCKETS,
+                ),
+                unavailable: m.counter(
+                    "consumer_unavailable_attempts_total",
+                    "Runs of the handler that found a dependency unavailable; their messages are tried again in place.",
+                ),
+                open: m.int_gauge(
+                    "consumer_handler_unavailable",
+                    "1 while the handler reports a dependency as unavailable, or different messages keep failing: intake is stopped or slowed.",
                 ),
             },
             pollers: PollerMetrics {

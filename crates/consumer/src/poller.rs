@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lifeline_health::Pulse;
 use lifeline_messaging::call::backoff::{Backoff, exponential};
-use lifeline_messaging::call::{CallError, Fault, bounded};
+use lifeline_messaging::call::{CallError, Fault, bounded_with};
 use lifeline_messaging::client::Clients;
 use lifeline_messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
 use lifeline_messaging::topology::Queue;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::LARGEST;
+use crate::breaker::Breaker;
 use crate::call_monitor::CallMonitor;
 use crate::capacity::Capacity;
 use crate::dispatch::Dispatch;
@@ -47,17 +48,22 @@ pub(crate) struct Polling {
     pub(crate) dispatch: Dispatch,
     pub(crate) monitor: CallMonitor,
     pub(crate) draining: CancellationToken,
+    pub(crate) breaker: Breaker,
 }
 
 /// Works until it is stopped by the scale or the worker drains.
 pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
-    let mut poller = Poller { polling, pulse, backoff: Backoff::new(BACKOFF), attempt: None };
+    let mut poller = Poller { polling, pulse, backoff: Backoff::new(BACKOFF), attempt: None, most: LARGEST };
     let mut idle = 0;
     while !polling.draining.is_cancelled() && polling.scale.wants(number) {
         let Some(queue) = poller.unless_draining(polling.queue.known()).await else { return };
-        let Some(permits) = poller.unless_draining(polling.capacity.take()).await else { return };
+        let Some(mut permits) = poller.unless_draining(polling.capacity.take()).await else { return };
+        // after the permits: whoever waited for them may have found out that the handler is unavailable
+        let Some(intake) = poller.unless_draining(polling.breaker.intake()).await else { return };
         let blocked = polling.dispatch.groups.is_blocked();
-        let most = if blocked { 1 } else { permits.num_permits() };
+        let most = if blocked { 1 } else { permits.num_permits().min(poller.most).min(intake) };
+        // what is not asked for is somebody else's
+        drop(permits.split(permits.num_permits() - most));
         let clock = polling.dispatch.leases.clock();
         let (began, asked) = (Instant::now(), clock.now());
         match poller.receive(&queue, most).await {
@@ -68,6 +74,9 @@ pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
                     _ => {}
                 }
                 poller.backoff.reset();
+                if !entries.is_empty() {
+                    poller.most = (poller.most * 2).min(LARGEST);
+                }
                 let waited = !entries.is_empty() || began.elapsed() >= IDLE_PAUSE_CAP;
                 polling.dispatch.accept(entries, permits, (asked, clock.now()), &queue);
                 if waited {
@@ -81,6 +90,10 @@ pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
             Err(error) => {
                 drop(permits);
                 polling.scale.failed();
+                if error.fault == Fault::TimedOut {
+                    // a response that was too large for the link: the next one is half of it
+                    poller.most = (poller.most / 2).max(1);
+                }
                 let wait = poller.backoff.next(error.fault.backoff_cap());
                 poller.unless_draining(tokio::time::sleep(wait)).await;
             }
@@ -94,6 +107,8 @@ struct Poller<'a> {
     backoff: Backoff,
     /// The id of a FIFO receive whose response did not arrive, and since when it is used.
     attempt: Option<(String, Instant)>,
+    /// How many messages a receive asks for at most: fewer after a timeout, more after each success.
+    most: usize,
 }
 
 impl Poller<'_> {
@@ -124,7 +139,8 @@ impl Poller<'_> {
             .message_attribute_names("All")
             .set_receive_request_attempt_id(queue.is_fifo().then(|| self.attempt_id()));
         self.pulse.beat();
-        let response = bounded("ReceiveMessage", wait + self.polling.clients.call_timeout, call.send()).await;
+        let limit = wait + self.polling.clients.call_timeout;
+        let response = bounded_with("ReceiveMessage", limit, || self.pulse.beat(), call.send()).await;
         self.pulse.beat();
         let lost = |fault| matches!(fault, Fault::TimedOut | Fault::Unreachable | Fault::Server);
         if !response.as_ref().is_err_and(|error| lost(error.fault)) {

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::{DynHandler, Runner};
 use crate::batch::delete::Delete;
 use crate::batch::visibility::Visibility;
+use crate::breaker::Breaker;
 use crate::call_monitor::CallMonitor;
 use crate::capacity::Capacity;
 use crate::clock::Clock;
@@ -120,7 +121,18 @@ impl Running {
         );
         let owner =
             Owner::new(leases.clone(), commands, queue.clone(), clients.call_timeout, tally.clone(), calls);
-        let runner = Runner::new(handler, options.handling(), metrics.handlers.clone(), tasks.clone());
+        let breaker = Breaker::new(
+            options.max_in_flight,
+            readiness.condition("handler"),
+            metrics.handlers.open.clone(),
+        );
+        let runner = Runner::new(
+            handler,
+            options.handling(),
+            metrics.handlers.clone(),
+            breaker.clone(),
+            tasks.clone(),
+        );
         let capacity = Capacity::new(options.max_in_flight);
         let polling = Polling {
             wait_time: options.wait_time,
@@ -129,6 +141,7 @@ impl Running {
             queue: queue.clone(),
             monitor: monitor("receiving", &metrics.pollers.calls),
             draining: draining.clone(),
+            breaker,
             dispatch: Dispatch {
                 leases: leases.clone(),
                 books: Books {
@@ -152,9 +165,13 @@ impl Running {
         });
         // its mutex is not contended: a restarted task takes over what the former one had
         let owner = Arc::new(Mutex::new(owner));
+        let over = parts.drained.clone();
         parts.keep("leases", move |pulse| {
-            let owner = Arc::clone(&owner);
-            async move { owner.lock().await.run(&pulse).await }
+            let (owner, over) = (Arc::clone(&owner), over.clone());
+            async move {
+                owner.lock().await.run(&pulse).await;
+                over.cancelled().await;
+            }
         });
         let beating = parts.drained.clone();
         parts.keep("runtime", move |pulse| beat(beating.clone(), pulse));

@@ -148,8 +148,8 @@ async fn http_answers_decide_what_becomes_of_the_message() {
         let body = request.rsplit("\r\n\r\n").next().unwrap_or_default();
         match body {
             "ok" => http("204 No Content", "", ""),
-            "busy" => http("429 Too Many Requests", "retry-after: 77\r\n", "later"),
-            "gone" => http("404 Not Found", "retry-after: 77\r\n", ""),
+            "busy" => http("423 Locked", "retry-after: 77\r\n", "later"),
+            "gone" => http("404 Not Found", "", ""),
             "broken" => http("500 Internal Server Error", "", "oops"),
             _ => None,
         }
@@ -180,10 +180,14 @@ async fn http_with_nobody_there_deletes_nothing() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{nobody}/");
     let service = Service::start(&aws, &[("HANDLER", "http"), ("HANDLER_URL", &url), ("WAIT_TIME", "1s")]);
-    aws.wait_for(|_| !queue.history("one").visibility.is_empty(), SOON).await;
+    let reason = || {
+        let reasons = service.health.readiness.reasons();
+        reasons.into_iter().find(|(name, _)| *name == "handler").map(|(_, why)| why.into_owned())
+    };
+    aws.wait_for(|_| reason().is_some_and(|why| why.contains("unavailable since")), SOON).await;
     assert!(service.health.pulses.stale().is_empty());
     let account = service.drain().await.account;
-    assert!(account.deleted == 0 && account.retried >= 1, "{account}");
+    assert!(account.deleted == 0 && account.retried == 0 && account.released == 1, "{account}");
     assert_eq!(queue.bodies(), ["one"]);
 }
 
@@ -210,13 +214,14 @@ async fn file_appends_each_body_as_a_line() {
 }
 
 #[tokio::test]
-async fn file_that_cannot_be_written_fails_its_messages_and_deletes_none() {
+async fn file_on_a_full_disk_keeps_its_messages_and_is_not_ready() {
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").create();
     queue.put("one");
     let service =
         Service::start(&aws, &[("HANDLER", "file"), ("HANDLER_FILE", "/dev/full"), ("WAIT_TIME", "1s")]);
-    aws.wait_for(|_| !queue.history("one").visibility.is_empty(), SOON).await;
+    let not_ready = || service.health.readiness.reasons().iter().any(|(name, _)| *name == "handler");
+    aws.wait_for(|_| not_ready(), SOON).await;
     assert_eq!(service.drain().await.account.deleted, 0);
     assert_eq!(queue.bodies(), ["one"]);
 }

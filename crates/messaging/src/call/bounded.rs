@@ -7,13 +7,16 @@
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::http::Response;
+use tokio::time::Instant;
 
 use super::evidence::Evidence;
 use super::fault::Fault;
+use super::progress::Progress;
 
 /// A call that failed: what was tried, on what, and what came back.
 #[derive(Debug, Clone)]
@@ -54,7 +57,13 @@ impl Display for CallError {
     }
 }
 
-/// Awaits `call` for at most `limit`.
+/// The time in which a response that has begun must go on arriving, and how much of it must arrive then: a slow link is
+/// waited for, a stalled or a dripping response is not.
+const STEP: Duration = Duration::from_secs(5);
+const STEP_BYTES: u64 = 5 * 1024;
+
+/// Awaits the response of `call` for at most `limit`. One that has begun to arrive by then is awaited for as long as it goes
+/// on arriving, with at least 1 KiB a second.
 ///
 /// # Errors
 /// [`CallError`] with the [`Fault`]. After [`Fault::TimedOut`] the call may still have taken effect.
@@ -69,13 +78,53 @@ pub fn bounded<T, E>(
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
+    bounded_with(action, limit, || {}, call)
+}
+
+/// [`bounded`], which calls `arriving` whenever more of a long response has arrived, at least every 5 s.
+///
+/// # Errors
+/// As of [`bounded`].
+///
+/// # Cancel safety
+/// As of [`bounded`].
+pub fn bounded_with<T, E>(
+    action: &'static str,
+    limit: Duration,
+    arriving: impl Fn(),
+    call: impl Future<Output = Result<T, SdkError<E, Response>>>,
+) -> impl Future<Output = Result<T, CallError>>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let progress = Arc::new(Progress::default());
     // the SDK's futures have 5 kB; on the heap they are copied once, and not with every task and future around them
-    let call = Box::pin(call);
+    let mut call = Box::pin(Arc::clone(&progress).of(call));
     async move {
-        match tokio::time::timeout(limit, call).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(understand(action, &error)),
-            Err(_) => Err(CallError::local(action, Fault::TimedOut, format!("no response within {limit:?}"))),
+        let mut until = Instant::now() + limit;
+        let mut before = 0;
+        loop {
+            if let Ok(response) = tokio::time::timeout_at(until, &mut call).await {
+                return response.map_err(|error| understand(action, &error));
+            }
+            let arrived = progress.arrived();
+            if arrived == 0 {
+                return Err(CallError::local(
+                    action,
+                    Fault::TimedOut,
+                    format!("no response within {limit:?}"),
+                ));
+            }
+            if arrived < before + STEP_BYTES && before > 0 {
+                return Err(CallError::local(
+                    action,
+                    Fault::TimedOut,
+                    format!("the response stalled after {arrived} bytes"),
+                ));
+            }
+            arriving();
+            before = arrived;
+            until = Instant::now() + STEP;
         }
     }
 }

@@ -6,7 +6,8 @@
 use lifeline_messaging::message::Message;
 
 use crate::context::Context;
-use crate::handler::{Failure, Handler};
+use crate::failure::Failure;
+use crate::handler::Handler;
 
 /// A handler behind the drill.
 #[derive(Debug)]

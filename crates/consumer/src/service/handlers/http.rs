@@ -1,11 +1,15 @@
 //! `HANDLER=http`: each message is posted to a service in any language, which stands behind this consumer as a
 //! sidecar and needs to know nothing of SQS.
 //!
-//! | the service answers | the message |
+//! | the service responds | the message |
 //! | --- | --- |
 //! | 2xx | is deleted |
-//! | 429 or 503 with `Retry-After: seconds` | comes back after that |
-//! | anything else, or nothing | comes back after the growing delay, at last to the dead-letter queue |
+//! | 429, 502, 503, 504, or no connection | stays leased and is tried again in place, no sooner than `Retry-After` says; nothing new is received until the service responds |
+//! | any other 4xx or 5xx with `Retry-After: seconds` | is redelivered after that |
+//! | anything else, or nothing within `HANDLER_TIMEOUT` | is redelivered after the growing delay, at last to the dead-letter queue |
+//!
+//! A connection that was kept alive may be closed by the service just as it is used again; such a request is sent once more,
+//! on a new connection.
 //!
 //! The body is the message's. Its ids, receive count, group, topic and attributes are headers, and `traceparent`
 //! carries the trace on. A header cannot hold every text: what does not fit is percent-encoded.
@@ -22,7 +26,7 @@ use lifeline_messaging::message::{Attribute, Message};
 use lifeline_messaging::span::onward;
 use lifeline_messaging::trace::TRACEPARENT;
 
-use crate::handler::Failure;
+use crate::failure::{Failure, OrFailure};
 
 /// The longest delay that an answer may ask for.
 const LONGEST_DELAY: Duration = Duration::from_secs(12 * 60 * 60);
@@ -39,6 +43,8 @@ const ANSWER_WAIT: Duration = Duration::from_millis(500);
 pub(crate) struct Post {
     url: Uri,
     client: http::Client<Full<Bytes>>,
+    /// Keeps no connection.
+    fresh: http::Client<Full<Bytes>>,
 }
 
 impl Post {
@@ -48,21 +54,27 @@ impl Post {
         };
         let parsed: Uri = url.parse().map_err(|e: hyper::http::uri::InvalidUri| bad(&e))?;
         let client = http::Client::builder(CONNECT).max_idle(connections).build();
+        let fresh = http::Client::builder(CONNECT).max_idle(0).build();
         client.check_trust(&parsed)?;
-        Ok(Self { url: parsed, client })
+        Ok(Self { url: parsed, client, fresh })
     }
 
-    pub(crate) async fn send(&self, message: Message) -> Result<(), Failure> {
-        let request = self.request(message)?;
-        let answer = self.client.request(request).await?;
+    pub(crate) async fn send(&self, mut message: Message) -> Result<(), Failure> {
+        let body = Bytes::from(std::mem::take(&mut message.body));
+        let answer = match self.client.request(self.request(&message, &body)?).await {
+            // it was kept alive, perhaps, and closed by the service just now
+            Err(error) if !error.is_connect() => self.fresh.request(self.request(&message, &body)?).await,
+            answer => answer,
+        };
+        let answer = answer.or_unavailable()?;
         let verdict = judge(&answer);
         drain(answer.into_body()).await;
         verdict
     }
 
-    fn request(&self, message: Message) -> Result<Request<Full<Bytes>>, Failure> {
+    fn request(&self, message: &Message, body: &Bytes) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = Request::post(self.url.clone());
-        let json = message.body.starts_with(['{', '[']);
+        let json = matches!(body.first(), Some(b'{' | b'['));
         let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
         request = request
             .header(CONTENT_TYPE, kind)
@@ -83,7 +95,7 @@ impl Post {
                 request = request.header(name, attribute_header(attribute));
             }
         }
-        Ok(request.body(Full::new(Bytes::from(message.body)))?)
+        request.body(Full::new(body.clone())).or_failed()
     }
 }
 
@@ -107,8 +119,15 @@ fn judge<B>(answer: &Response<B>) -> Result<(), Failure> {
     if status.is_success() {
         return Ok(());
     }
-    let failure = Failure::new(format!("the service answered {status}"));
-    let asks = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let text = format!("the service responded {status}");
+    let failure = match status {
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Failure::unavailable(text),
+        _ => Failure::failed(text),
+    };
+    let asks = status.is_client_error() || status.is_server_error();
     let delay =
         answer.headers().get(RETRY_AFTER).filter(|_| asks).and_then(|v| v.to_str().ok()?.trim().parse().ok());
     Err(match delay {
@@ -140,17 +159,31 @@ fn header(text: &str) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::FailureKind;
+
+    fn answer(status: u16, after: &str) -> Result<(), Failure> {
+        judge(&Response::builder().status(status).header(RETRY_AFTER, after).body(()).unwrap())
+    }
 
     #[test]
-    fn only_429_and_503_set_the_delay() {
-        let answer = |status: u16, after: &str| {
-            judge(&Response::builder().status(status).header(RETRY_AFTER, after).body(()).unwrap())
-        };
+    fn a_service_that_is_down_or_busy_is_unavailable_and_every_other_answer_is_about_the_message() {
         assert!(answer(204, "7").is_ok());
-        assert_eq!(answer(429, "7").unwrap_err().delay(), Some(Duration::from_secs(7)));
+        for status in [429, 502, 503, 504] {
+            assert_eq!(answer(status, "").unwrap_err().kind(), Some(FailureKind::Unavailable), "{status}");
+        }
+        for status in [301, 400, 401, 404, 409, 413, 422, 500, 501] {
+            assert_eq!(answer(status, "").unwrap_err().kind(), Some(FailureKind::Failed), "{status}");
+        }
+    }
+
+    #[test]
+    fn any_failure_may_ask_for_a_delay_of_at_least_a_second() {
+        for status in [400, 423, 429, 500, 503] {
+            assert_eq!(answer(status, "7").unwrap_err().delay(), Some(Duration::from_secs(7)), "{status}");
+        }
+        assert_eq!(answer(503, "0").unwrap_err().delay(), Some(Duration::from_secs(1)));
         assert_eq!(answer(503, "99999999").unwrap_err().delay(), Some(LONGEST_DELAY));
         assert_eq!(answer(503, "Wed, 21 Oct 2026 07:28:00 GMT").unwrap_err().delay(), None);
-        assert_eq!(answer(500, "7").unwrap_err().delay(), None);
         assert_eq!(answer(301, "7").unwrap_err().delay(), None);
     }
 

@@ -7,7 +7,8 @@ mod http;
 use std::io;
 
 use crate::context::Context;
-use crate::handler::{Failure, Handler};
+use crate::failure::Failure;
+use crate::handler::Handler;
 use crate::service::args::HandlerKind;
 use lifeline_messaging::message::Message;
 
