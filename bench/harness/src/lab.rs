@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::contender::{Contender, Job, Programs};
 use crate::handled::{Form, HandledFifo, Task};
 use crate::process::Running;
-use crate::stage::{Delivery, Endpoint, Stage, Transport, pinned};
+use crate::stage::{CountingProxy, Delivery, Endpoint, Stage, Transport, pinned};
 
 /// Maximum time to fill a queue.
 const FILLED_WITHIN: Duration = Duration::from_secs(600);
@@ -92,7 +92,8 @@ impl Lab {
             return Ok((endpoint, stage));
         }
         let program = self.programs.tools.join("latency-proxy");
-        let stage = stage.behind(endpoint.terminate_tls(&program, self.scratch.path(), &self.log)?);
+        let proxy = CountingProxy::start_tls(&program, &endpoint.url, self.scratch.path(), &self.log)?;
+        let stage = stage.behind(endpoint.put_in_front(proxy));
         Ok((endpoint, stage))
     }
 

@@ -97,7 +97,7 @@ pub async fn idle(
             seconds,
             cpu: rest.running.cpu() - cpu,
             memory_kb: rest.running.memory("VmRSS"),
-            calls: Some(rest.proxy.take().await?.values().sum()),
+            calls: Some(rest.proxy.take().await?.calls.values().sum()),
         };
         idles.push(rest.running.must_run().map(|()| idle).map_err(|error| (rest.contender, error)));
     }
@@ -150,5 +150,5 @@ pub async fn calls(
         anyhow::ensure!(began.elapsed() < Duration::from_secs(60), "the run took longer than a minute");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(Calls { contender, drained, in_flight, body, messages, by_action: proxy.take().await? })
+    Ok(Calls { contender, drained, in_flight, body, messages, by_action: proxy.take().await?.calls })
 }

@@ -1,5 +1,6 @@
 //! The benchmark harness: measures Lifeline and other clients. Started by `bench/run`; see `bench/README.md`.
 
+mod capacity;
 mod comparison;
 mod contender;
 mod growth;
@@ -10,6 +11,7 @@ mod life;
 mod process;
 mod report;
 mod results;
+mod slow_handler;
 mod span;
 mod stage;
 mod throughput;
@@ -40,6 +42,8 @@ enum Task {
     Compare(Compare),
     /// Measure cost and memory with a growing backlog and more pollers
     Growth(Growth),
+    /// Measure consumers and producers behind a latency, for docs/scale.md
+    Capacity(Capacity),
     /// Compare builds of Lifeline and print a table
     Versus(Versus),
     /// Write the tables of existing results
@@ -113,6 +117,28 @@ struct Growth {
 }
 
 #[derive(Args)]
+struct Capacity {
+    /// Directory with `lifeline`, `consumer` and `producer`
+    #[arg(long)]
+    services: PathBuf,
+    /// Directory of `latency-proxy`
+    #[arg(long)]
+    tools: PathBuf,
+    /// Date of the measurement
+    #[arg(long)]
+    date: String,
+    /// Round trips in milliseconds
+    #[arg(long, value_delimiter = ',', default_value = "1,20,80")]
+    round_trips: Vec<u64>,
+    /// Directory for input files and logs
+    #[arg(long)]
+    scratch: PathBuf,
+    /// File for the rows: bench/scale/measured.json
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Args)]
 struct Versus {
     /// Directories with `lifeline`, `consumer` and `producer`
     #[arg(required = true)]
@@ -167,6 +193,14 @@ async fn measure(task: Task) -> Result<ExitCode> {
         Task::Versus(asked) => {
             let table = versus::run(&asked.builds()?, &asked.measure, asked.rounds, asked.seconds).await?;
             println!("{table}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Task::Capacity(asked) => {
+            let programs = Programs::ours(asked.services, asked.tools);
+            let lab = Lab::open(programs, None, false, &asked.scratch)?;
+            let measured = capacity::run(&lab, asked.date, &asked.round_trips).await?;
+            let text = serde_json::to_string_pretty(&measured)?;
+            std::fs::write(&asked.out, format!("{text}\n"))?;
             return Ok(ExitCode::SUCCESS);
         }
         Task::Report(output) => {

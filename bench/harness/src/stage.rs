@@ -65,16 +65,20 @@ impl Endpoint {
         Ok(Self { url: format!("http://127.0.0.1:{port}"), running: Some(running), front: None })
     }
 
-    /// CPU seconds of an embedded endpoint and its TLS proxy; 0 for another endpoint.
+    /// CPU seconds of an embedded endpoint and the proxy in front; 0 for another endpoint.
     pub fn cpu(&self) -> f64 {
         let front = self.front.as_ref().map_or(0.0, |front| front.running.cpu());
         self.running.as_ref().map_or(0.0, Running::cpu) + front
     }
 
-    /// Puts a proxy in front that terminates TLS; its CA is `ca.pem` in `directory`.
-    pub fn terminate_tls(&mut self, program: &Path, directory: &Path, log: &Path) -> Result<&CountingProxy> {
-        let front = CountingProxy::start_tls(program, &self.url, directory, log)?;
-        Ok(self.front.insert(front))
+    /// Puts a proxy in front, which lives as long as the endpoint.
+    pub fn put_in_front(&mut self, proxy: CountingProxy) -> &CountingProxy {
+        self.front.insert(proxy)
+    }
+
+    /// The proxy in front.
+    pub fn front(&self) -> Option<&CountingProxy> {
+        self.front.as_ref()
     }
 }
 
@@ -112,10 +116,17 @@ impl CountingProxy {
     }
 
     /// Starts a proxy that terminates TLS, with a CA of its own in `directory`.
-    fn start_tls(program: &Path, endpoint: &str, directory: &Path, log: &Path) -> Result<Self> {
+    pub fn start_tls(program: &Path, endpoint: &str, directory: &Path, log: &Path) -> Result<Self> {
         let mut command = Command::new(program);
         command.arg("--tls").arg(directory);
         Self::run(command, endpoint, Some(directory.join("ca.pem")), log)
+    }
+
+    /// Starts a proxy that adds a latency.
+    pub fn start_distant(program: &Path, endpoint: &str, round_trip_ms: u64, log: &Path) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["--round-trip", &format!("{round_trip_ms}ms")]);
+        Self::run(command, endpoint, None, log)
     }
 
     fn run(mut command: Command, endpoint: &str, ca: Option<PathBuf>, log: &Path) -> Result<Self> {
@@ -128,8 +139,8 @@ impl CountingProxy {
         Ok(Self { url: line.trim().to_owned(), ca, running })
     }
 
-    /// The calls by action since the last request.
-    pub async fn take(&self) -> Result<BTreeMap<String, u64>> {
+    /// The counts since the last request.
+    pub async fn take(&self) -> Result<Counts> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let address = self.url.trim_start_matches("http://");
         let mut stream = tokio::net::TcpStream::connect(address).await?;
@@ -138,16 +149,24 @@ impl CountingProxy {
         let mut response = String::new();
         stream.read_to_string(&mut response).await?;
         let (_, body) = response.split_once("\r\n\r\n").context("the response of the proxy has no body")?;
-        let counts: Counts =
-            serde_json::from_str(body).with_context(|| format!("the counts of the proxy: {body}"))?;
-        Ok(counts.calls)
+        serde_json::from_str(body).with_context(|| format!("the counts of the proxy: {body}"))
     }
 }
 
 /// The part of the proxy's counts that is used.
-#[derive(Deserialize)]
-struct Counts {
-    calls: BTreeMap<String, u64>,
+#[derive(Debug, Deserialize)]
+pub struct Counts {
+    /// AWS calls by action.
+    pub calls: BTreeMap<String, u64>,
+    /// Connections to the proxy.
+    pub connections: Connections,
+}
+
+/// Connections to a proxy.
+#[derive(Debug, Deserialize)]
+pub struct Connections {
+    /// Number of connections that were opened.
+    pub opened: u64,
 }
 
 /// Topic, queue and subscription.
@@ -212,6 +231,30 @@ impl Stage {
             queue_url: format!("{}/{path}", proxy.url.trim_end_matches('/')),
             ..self.clone()
         }
+    }
+
+    /// The same with clients that connect to its address, which is a proxy's.
+    pub async fn connected(self) -> Self {
+        let config = access(&self.endpoint).await;
+        Self { sqs: aws_sdk_sqs::Client::new(&config), sns: aws_sdk_sns::Client::new(&config), ..self }
+    }
+
+    /// Receives up to ten messages, deletes them, and returns how many there were.
+    pub async fn receive_and_delete(&self) -> Result<usize> {
+        use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
+        let receive = self.sqs.receive_message().queue_url(&self.queue_url).max_number_of_messages(10);
+        let messages = receive.send().await?.messages.unwrap_or_default();
+        let entries: Result<Vec<_>, _> = messages
+            .iter()
+            .enumerate()
+            .map(|(n, message)| {
+                let receipt = message.receipt_handle.clone().unwrap_or_default();
+                DeleteMessageBatchRequestEntry::builder().id(n.to_string()).receipt_handle(receipt).build()
+            })
+            .collect();
+        let delete = self.sqs.delete_message_batch().queue_url(&self.queue_url);
+        delete.set_entries(Some(entries?)).send().await?;
+        Ok(messages.len())
     }
 
     /// Sets the environment of a contender.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::autoscale::{self, Course};
-use crate::measured;
+use crate::measured::{self, Measured};
 use crate::model::{self, Costs, Pod};
 use crate::plan::{CALL, Demand, Planner, USED};
 
@@ -81,9 +81,9 @@ fn figures(planner: &Planner) -> String {
 }
 
 fn measured() -> Result<String> {
-    let rows = measured::read()?;
-    let lines: String = rows.iter().map(|row| row.line() + "\n").collect();
-    Ok(format!("{}\n{lines}", measured::HEAD))
+    let measured = Measured::read()?;
+    let lines: String = measured.lines().collect();
+    Ok(format!("{}\n{lines}\nMeasured on {}.\n", measured::HEAD, measured.date))
 }
 
 fn limits(planner: &Planner) -> String {

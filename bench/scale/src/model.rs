@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 /// Messages per receive, delete or publish call: the limit of SNS and SQS.
 pub(crate) const BATCH: usize = 10;
 
@@ -37,7 +35,7 @@ pub(crate) struct Costs {
 }
 
 /// What limits a pod first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bound {
     /// Each poller receives ten messages per call.
     Pollers,
