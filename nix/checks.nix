@@ -110,19 +110,21 @@ rules
   # Against stand-ins of minikube, kubectl and docker, which lie as minikube does.
   apps = script "apps" [ pkgs.jq ] "bash ${project.scripts}/nix/tests/run apps";
 
-  # What a program says of itself (cargo auditable) is what cargo resolves for it alone.
+  # A program names every crate that is linked into it (cargo auditable). It also names some that are not: cargo auditable asks
+  # `cargo metadata`, which knows the features of the whole workspace alone, and counts procedural macros.
   audit =
     script "audit"
       [
         pkgs.rust-audit-info
         pkgs.jq
-        pkgs.diffutils
       ]
       (
         lib.concatMapStrings (name: ''
           rust-audit-info ${lib.getExe rust.programs.${name}} |
             jq -r '.packages[] | select(.kind != "build") | "\(.name) \(.version)"' | LC_ALL=C sort -u >${name}
-          cut -d' ' -f1,2 ${linked}/${name} | LC_ALL=C sort -u | diff - ${name}
+          cut -d' ' -f1,2 ${linked}/${name} | LC_ALL=C sort -u >wanted
+          LC_ALL=C comm -23 wanted ${name} >missing
+          if [ -s missing ]; then echo "${name} does not name:" && cat missing && exit 1; fi
         '') (lib.attrNames project.programs)
       );
 
