@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
 use lifeline_consumer::service::{ConsumerConfig, HandlerArgs, HandlerKind, WorkerArgs};
-use lifeline_messaging::args::{
-    AwsArgs, CallArgs, DeliveryArgs, QueueArgs, TopicArgs, queue_name, topic_name,
-};
+use lifeline_messaging::args::{CallArgs, DeliveryArgs, queue_name, topic_name};
 use lifeline_messaging::client::Access;
 use lifeline_messaging::topology::{QueueRef, TopicRef};
 use lifeline_producer::service::PublishArgs;
 use lifeline_service::settings::{Checked, Problems, address, read_environment, text};
 use lifeline_service::{LogArgs, Process, ProcessArgs};
+
+use crate::doctor::DoctorArgs;
 
 /// What the variables of this binary begin with.
 pub const PREFIX: &str = "LIFELINE_";
@@ -47,7 +47,7 @@ pub enum Command {
     Up(Box<UpArgs>),
     /// The embedded SNS and SQS alone, for your own producers and consumers
     Aws(EmbeddedArgs),
-    /// Checks a topic, a queue and what connects them, here or on AWS, and says what is wrong
+    /// Checks a topic, a queue and what connects them, here or on AWS, and reports what is wrong
     Doctor(Box<DoctorArgs>),
 }
 
@@ -113,26 +113,6 @@ pub struct EmbeddedArgs {
     /// Where it listens.
     #[command(flatten)]
     pub listen: ListenArgs,
-    /// The log.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
-/// The settings of `doctor`: those of the consumer tell what to look at.
-#[derive(clap::Args, Debug, Clone)]
-pub struct DoctorArgs {
-    /// The topic.
-    #[command(flatten)]
-    pub topic: TopicArgs,
-    /// The queue.
-    #[command(flatten)]
-    pub queue: QueueArgs,
-    /// The handler's timeout.
-    #[command(flatten)]
-    pub worker: WorkerArgs,
-    /// How AWS is reached.
-    #[command(flatten)]
-    pub aws: AwsArgs,
     /// The log.
     #[command(flatten)]
     pub log: LogArgs,
