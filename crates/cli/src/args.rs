@@ -15,6 +15,7 @@ use lifeline_service::settings::{Checked, Problems, address, read_environment, t
 use lifeline_service::{LogArgs, Process, ProcessArgs};
 
 use crate::doctor::DoctorArgs;
+use crate::send::SendArgs;
 
 /// What the variables of this binary begin with.
 pub const PREFIX: &str = "LIFELINE_";
@@ -49,6 +50,8 @@ pub enum Command {
     Aws(EmbeddedArgs),
     /// Checks a topic, a queue and what connects them, here or on AWS, and reports what is wrong
     Doctor(Box<DoctorArgs>),
+    /// Publishes a message, or each line of standard input
+    Send(Box<SendArgs>),
 }
 
 /// The settings of `up`.

@@ -24,6 +24,10 @@ fn main() -> ExitCode {
             Ok((log, command)) => operate(log, command.run()),
             Err(problems) => invalid_settings(&problems),
         },
+        Some(Command::Send(args)) => match args.check(Problems::new(PREFIX)) {
+            Ok((log, command)) => operate(log, command.run()),
+            Err(problems) => invalid_settings(&problems),
+        },
     }
 }
 
