@@ -47,7 +47,7 @@ pub enum Command {
     /// The whole pipeline; ends when its input does and everything is handled
     Up(Box<UpArgs>),
     /// The embedded SNS and SQS alone, for your own producers and consumers
-    Aws(EmbeddedArgs),
+    Aws(Box<EmbeddedArgs>),
     /// Checks a topic, a queue and what connects them, here or on AWS, and reports what is wrong
     Doctor(Box<DoctorArgs>),
     /// Publishes a message, or each line of standard input

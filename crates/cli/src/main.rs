@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     match cli.command {
         None => pipeline(cli.up),
         Some(Command::Up(args)) => pipeline(*args),
-        Some(Command::Aws(args)) => embedded(args),
+        Some(Command::Aws(args)) => embedded(*args),
         Some(Command::Doctor(args)) => match args.check(Problems::new(PREFIX)) {
             Ok((log, command)) => operate(log, command.run()),
             Err(problems) => invalid_settings(&problems),
