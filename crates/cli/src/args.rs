@@ -7,14 +7,15 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
 use lifeline_consumer::service::{ConsumerConfig, HandlerArgs, HandlerKind, WorkerArgs};
-use lifeline_messaging::args::{
-    AwsArgs, CallArgs, DeliveryArgs, QueueArgs, TopicArgs, queue_name, topic_name,
-};
+use lifeline_messaging::args::{CallArgs, DeliveryArgs, queue_name, topic_name};
 use lifeline_messaging::client::Access;
 use lifeline_messaging::topology::{QueueRef, TopicRef};
 use lifeline_producer::service::PublishArgs;
 use lifeline_service::settings::{Checked, Problems, address, read_environment, text};
 use lifeline_service::{LogArgs, Process, ProcessArgs};
+
+use crate::doctor::DoctorArgs;
+use crate::send::SendArgs;
 
 /// What the variables of this binary begin with.
 pub const PREFIX: &str = "LIFELINE_";
@@ -46,9 +47,11 @@ pub enum Command {
     /// The whole pipeline; ends when its input does and everything is handled
     Up(Box<UpArgs>),
     /// The embedded SNS and SQS alone, for your own producers and consumers
-    Aws(EmbeddedArgs),
-    /// Checks a topic, a queue and what connects them, here or on AWS, and says what is wrong
+    Aws(Box<EmbeddedArgs>),
+    /// Checks a topic, a queue and what connects them, here or on AWS, and reports what is wrong
     Doctor(Box<DoctorArgs>),
+    /// Publishes a message, or each line of standard input
+    Send(Box<SendArgs>),
 }
 
 /// The settings of `up`.
@@ -113,26 +116,6 @@ pub struct EmbeddedArgs {
     /// Where it listens.
     #[command(flatten)]
     pub listen: ListenArgs,
-    /// The log.
-    #[command(flatten)]
-    pub log: LogArgs,
-}
-
-/// The settings of `doctor`: those of the consumer tell what to look at.
-#[derive(clap::Args, Debug, Clone)]
-pub struct DoctorArgs {
-    /// The topic.
-    #[command(flatten)]
-    pub topic: TopicArgs,
-    /// The queue.
-    #[command(flatten)]
-    pub queue: QueueArgs,
-    /// The handler's timeout.
-    #[command(flatten)]
-    pub worker: WorkerArgs,
-    /// How AWS is reached.
-    #[command(flatten)]
-    pub aws: AwsArgs,
     /// The log.
     #[command(flatten)]
     pub log: LogArgs,

@@ -5,4 +5,5 @@ pub mod args;
 pub mod aws;
 pub mod doctor;
 pub mod screen;
+pub mod send;
 pub mod up;

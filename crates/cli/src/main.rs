@@ -1,13 +1,13 @@
 //! The binary `lifeline`; see `lifeline --help`.
 
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use lifeline_cli::args::{self, Command, EmbeddedArgs, PREFIX, UpArgs};
 use lifeline_cli::screen::Screen;
-use lifeline_cli::{doctor, up};
+use lifeline_cli::up;
 use lifeline_service::settings::Problems;
 use lifeline_service::{Log, Shutdown, Threads, failed, invalid_settings};
 
@@ -19,9 +19,13 @@ fn main() -> ExitCode {
     match cli.command {
         None => pipeline(cli.up),
         Some(Command::Up(args)) => pipeline(*args),
-        Some(Command::Aws(args)) => embedded(args),
-        Some(Command::Doctor(args)) => match doctor::Settings::check(*args) {
-            Ok(settings) => once(settings.log.clone(), examine(settings)),
+        Some(Command::Aws(args)) => embedded(*args),
+        Some(Command::Doctor(args)) => match args.check(Problems::new(PREFIX)) {
+            Ok((log, command)) => operate(log, command.run()),
+            Err(problems) => invalid_settings(&problems),
+        },
+        Some(Command::Send(args)) => match args.check(Problems::new(PREFIX)) {
+            Ok((log, command)) => operate(log, command.run()),
             Err(problems) => invalid_settings(&problems),
         },
     }
@@ -47,16 +51,19 @@ fn embedded(args: EmbeddedArgs) -> ExitCode {
     })
 }
 
-async fn examine(settings: doctor::Settings) -> anyhow::Result<ExitCode> {
-    let report = doctor::examine(&settings).await?;
-    writeln!(io::stdout(), "{report}").ok();
-    Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+/// Runs an operator's command: its output has standard output to itself, and the log goes to standard error.
+fn operate(log: Log, work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
+    log.install_to(io::stderr);
+    on_runtime(work)
 }
 
 /// Runs a command that hosts no service.
 fn once(log: Log, work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
     log.install();
-    let ended =
-        Threads::new(2).runtime().map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(work));
-    ended.unwrap_or_else(|error| failed("lifeline", &error))
+    on_runtime(work)
+}
+
+fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
+    let runtime = Threads::new(2).runtime().map_err(anyhow::Error::from);
+    runtime.and_then(|runtime| runtime.block_on(work)).unwrap_or_else(|error| failed("lifeline", &error))
 }

@@ -89,6 +89,8 @@ pub struct Clients {
     pub call_timeout: Duration,
     /// The region in force.
     pub region: String,
+    /// What the clients share: for clients of further services.
+    pub config: SdkConfig,
 }
 
 impl Clients {
@@ -146,6 +148,7 @@ impl Clients {
             ),
             call_timeout: access.call_timeout,
             region,
+            config,
         })
     }
 }

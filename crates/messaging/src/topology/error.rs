@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use lifeline_policy::{Decision, Malformed};
+
 use crate::call::{CallError, Fault};
 
 /// Why the topology is not as it must be.
@@ -21,6 +23,26 @@ pub enum TopologyError {
         /// What is missing.
         subject: String,
     },
+    /// The queue's policy denies the topic, whatever else it allows.
+    #[error(
+        "queue {queue_arn}: its policy denies {topic_arn} ({decision}); SNS discards every message for it; change that statement"
+    )]
+    TopicDenied {
+        /// The queue.
+        queue_arn: String,
+        /// The topic.
+        topic_arn: String,
+        /// What the policy says.
+        decision: Decision,
+    },
+    /// The queue's policy could not be changed safely.
+    #[error("queue {queue_arn}: {reason}; nothing was overwritten; correct the policy")]
+    Policy {
+        /// The queue.
+        queue_arn: String,
+        /// What is wrong with the policy.
+        reason: Malformed,
+    },
     /// AWS answered something that makes no sense.
     #[error("{subject}: {detail}")]
     Nonsense {
@@ -37,6 +59,7 @@ impl TopologyError {
         match self {
             Self::Call { error, .. } => error.fault,
             Self::Missing { .. } => Fault::Missing,
+            Self::TopicDenied { .. } | Self::Policy { .. } => Fault::Denied,
             Self::Nonsense { .. } => Fault::Server,
         }
     }

@@ -16,5 +16,5 @@ pub use inspect::{
     Queue, Redrive, describe, has_subscription, queue_attributes, subscription, topic_attributes,
 };
 pub use names::{QueueRef, QueueSpec, TopicRef, dead_letter_name};
-pub use policy::{admission, admitting_policy};
+pub use policy::topic_may_send;
 pub use provision::{FoundTopic, queue, topic};

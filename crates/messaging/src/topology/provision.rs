@@ -1,6 +1,9 @@
 //! Creates what is missing; the only file that changes anything on AWS.
 
+use std::time::SystemTime;
+
 use aws_sdk_sqs::types::QueueAttributeName;
+use lifeline_policy::{Decision, topics, with_topic};
 use serde_json::json;
 
 use super::error::{TopologyError, about};
@@ -8,7 +11,7 @@ use super::inspect::{
     Queue, describe, find_topic, queue_attributes, queue_url, subscription, topic_attributes,
 };
 use super::names::{QueueRef, QueueSpec, TopicRef, dead_letter_name};
-use super::policy::admitting_policy;
+use super::policy::topic_may_send;
 use crate::call::{Fault, bounded};
 use crate::client::Clients;
 
@@ -121,25 +124,67 @@ async fn create_queue(
 /// Policy first, then the subscription: SNS discards what it may not deliver.
 async fn connect(clients: &Clients, spec: &QueueSpec, queue: &Queue) -> Result<(), TopologyError> {
     let topic_arn = topic(clients, &spec.topic, true).await?.arn;
-    admit(clients, queue, &topic_arn).await?;
+    allow(clients, queue, &topic_arn).await?;
     subscribe(clients, spec, queue, &topic_arn).await
 }
 
-async fn admit(clients: &Clients, queue: &Queue, topic_arn: &str) -> Result<(), TopologyError> {
-    let attributes = queue_attributes(clients, &queue.url, &[QueueAttributeName::Policy]).await?;
-    let existing = attributes.get(&QueueAttributeName::Policy).map_or("", String::as_str);
-    let Some(policy) = admitting_policy(existing, &queue.arn, topic_arn) else { return Ok(()) };
+/// Adds the topic to the queue's policy unless it is allowed for certain, and reads back what was written: another service
+/// may write its own statement at the same moment.
+async fn allow(clients: &Clients, queue: &Queue, topic_arn: &str) -> Result<(), TopologyError> {
+    let may_send = |policy: &str| topic_may_send(policy, &queue.arn, topic_arn, SystemTime::now());
+    let denied = |decision| TopologyError::TopicDenied {
+        queue_arn: queue.arn.clone(),
+        topic_arn: topic_arn.to_owned(),
+        decision,
+    };
+    let malformed = |reason| TopologyError::Policy { queue_arn: queue.arn.clone(), reason };
+    let existing = policy(clients, queue).await?;
+    match may_send(&existing) {
+        Decision::Allowed(_) => return Ok(()),
+        decision @ Decision::Denied(Some(_)) => return Err(denied(decision)),
+        Decision::Denied(None) | Decision::CannotTell { .. } => {}
+    }
+    // listed already: what is in doubt is a Deny of somebody else
+    let Some(merged) = with_topic(&existing, &queue.arn, topic_arn).map_err(malformed)? else {
+        return Ok(());
+    };
     let call = clients
         .sqs
         .set_queue_attributes()
         .queue_url(&queue.url)
-        .attributes(QueueAttributeName::Policy, policy)
+        .attributes(QueueAttributeName::Policy, merged)
         .send();
     bounded("SetQueueAttributes", clients.call_timeout, call)
         .await
         .map_err(about(format_args!("queue {}", queue.arn)))?;
-    tracing::info!(queue_arn = queue.arn, topic_arn, "let the topic into the queue");
+    let written = policy(clients, queue).await?;
+    let decision = may_send(&written);
+    let listed = topics(&written, &queue.arn).map_err(malformed)?.iter().any(|topic| topic == topic_arn);
+    match decision {
+        Decision::Denied(Some(_)) => return Err(denied(decision)),
+        Decision::Allowed(_) => {}
+        _ if listed => tracing::warn!(
+            queue_arn = queue.arn, topic_arn, %decision,
+            "added the queue policy statement that allows the topic to send, but another statement may deny it"
+        ),
+        _ => {
+            return Err(TopologyError::Nonsense {
+                subject: format!("queue {}", queue.arn),
+                detail: "its policy does not have the statement that was just written to it".to_owned(),
+            });
+        }
+    }
+    tracing::info!(
+        queue_arn = queue.arn,
+        topic_arn,
+        "added the queue policy statement that allows the topic to send"
+    );
     Ok(())
+}
+
+async fn policy(clients: &Clients, queue: &Queue) -> Result<String, TopologyError> {
+    let mut attributes = queue_attributes(clients, &queue.url, &[QueueAttributeName::Policy]).await?;
+    Ok(attributes.remove(&QueueAttributeName::Policy).unwrap_or_default())
 }
 
 async fn subscribe(

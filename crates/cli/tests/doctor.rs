@@ -1,0 +1,129 @@
+//! `lifeline doctor` as a program, against an endpoint: what it prints, how it exits, and that it only reads.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use lifeline_messaging::client::{Access, Clients};
+use lifeline_messaging::topology::{self, QueueRef, QueueSpec, TopicRef};
+use lifeline_scripted::Endpoint;
+use serde_json::Value;
+
+fn doctor(endpoint: &str, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lifeline"))
+        .args(["doctor", "--aws-endpoint-url", endpoint, "--aws-region", "us-east-1", "--call-timeout", "2s"])
+        .args(arguments)
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .output()
+        .unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The status of each check by its code.
+fn statuses(output: &Output) -> Vec<(String, String)> {
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(output)));
+    let word = |value: &Value| value.as_str().unwrap().to_owned();
+    report["checks"].as_array().unwrap().iter().map(|c| (word(&c["code"]), word(&c["status"]))).collect()
+}
+
+fn provision(aws: &Endpoint) {
+    let spec = QueueSpec {
+        queue: QueueRef::Name("events-consumer".to_owned()),
+        topic: TopicRef::Name("events".to_owned()),
+        provision: true,
+        max_receives: 5,
+        raw_delivery: false,
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
+        topology::queue(&clients, &spec).await.unwrap();
+    });
+}
+
+#[test]
+fn nothing_exists_and_then_everything_does() {
+    let aws = Endpoint::start_on_own_thread();
+    let before = doctor(&aws.url(), &["--fix"]);
+    assert_eq!(before.status.code(), Some(1), "{}", text(&before));
+    assert!(text(&before).contains("FAIL topic events does not exist"), "{}", text(&before));
+    assert!(text(&before).contains("sqs create-queue --queue-name events-consumer\n"), "{}", text(&before));
+    provision(&aws);
+    let changes = |aws: &Endpoint| {
+        ["CreateTopic", "CreateQueue", "SetQueueAttributes", "Subscribe"].map(|a| aws.count(a))
+    };
+    let made = changes(&aws);
+    let after = doctor(&aws.url(), &["--json"]);
+    assert_eq!(after.status.code(), Some(0), "{}", text(&after));
+    assert!(statuses(&after).iter().all(|(_, status)| status == "ok"), "{}", text(&after));
+    assert_eq!(changes(&aws), made, "it only reads");
+}
+
+#[test]
+fn each_fault_is_found_by_its_code() {
+    let aws = Endpoint::start_on_own_thread();
+    provision(&aws);
+    let queue = aws.queue("events-consumer").get();
+    for (name, value, code, status) in [
+        ("Policy", r#"{"Statement":[]}"#, "queue-policy", "fail"),
+        ("KmsMasterKeyId", "alias/aws/sqs", "queue-key", "fail"),
+        ("DelaySeconds", "900", "queue-delay", "warn"),
+        (
+            "RedrivePolicy",
+            r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:nope","maxReceiveCount":5}"#,
+            "dead-letter-queue",
+            "fail",
+        ),
+    ] {
+        let before = queue.attribute(name).unwrap_or_default();
+        queue.set_attribute(name, value);
+        let output = doctor(&aws.url(), &["--json"]);
+        let found: Vec<_> = statuses(&output).into_iter().filter(|(_, status)| status != "ok").collect();
+        assert_eq!(found, [(code.to_owned(), status.to_owned())], "{name}: {}", text(&output));
+        assert_eq!(output.status.code(), Some(i32::from(status == "fail")));
+        queue.set_attribute(name, &before);
+    }
+}
+
+#[test]
+fn a_role_that_may_not_look_at_the_topic_gets_warnings() {
+    let aws = Endpoint::start_on_own_thread();
+    provision(&aws);
+    aws.on("ListTopics").status(403, "AuthorizationError");
+    let output = doctor(&aws.url(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("warn not allowed: sns:ListTopics"), "{}", text(&output));
+    assert!(text(&output).contains("ok   the queue policy allows the topic to send"), "{}", text(&output));
+}
+
+#[test]
+fn waiting_ends_when_the_checks_pass() {
+    let aws = Endpoint::start_on_own_thread();
+    let output = std::thread::scope(|scope| {
+        let url = aws.url();
+        let waiting = scope.spawn(move || doctor(&url, &["--wait", "1m"]));
+        // it has looked at least once in vain
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(aws.wait_for(|aws| aws.count("GetQueueUrl") >= 1, Duration::from_secs(30)));
+        provision(&aws);
+        waiting.join().unwrap()
+    });
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let output = doctor(&aws.url(), &["--wait", "soon"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+}
+
+#[test]
+fn an_endpoint_that_is_not_there_or_hangs_is_one_failure() {
+    let aws = Endpoint::start_on_own_thread();
+    aws.on("GetQueueUrl").hang();
+    for endpoint in ["http://127.0.0.1:1", aws.url().as_str()] {
+        let output = doctor(endpoint, &["--json"]);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert_eq!(statuses(&output), [("endpoint-reachable".to_owned(), "fail".to_owned())]);
+    }
+}
