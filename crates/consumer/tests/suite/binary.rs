@@ -143,7 +143,8 @@ async fn a_port_that_is_taken_ends_it_with_code_1_and_says_so() {
     let address = taken.local_addr().unwrap().to_string();
     let output = command(&aws, &[("HEALTH_ADDR", &address)]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8(output.stderr).unwrap().contains(&address));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(String::from_utf8(said).unwrap().contains(&address));
     assert_eq!(aws.count("*"), 0);
 }
 
@@ -228,10 +229,12 @@ async fn a_second_signal_ends_it_at_once_with_code_130() {
     let mut process = Process::start(&aws, &[("WAIT_TIME", "20s")]);
     aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
     process.signal("TERM");
-    aws.wait_for(|_| process.has_said("draining"), SOON).await;
+    aws.wait_for(|_| process.has_said("shutting down"), SOON).await;
     // not ready while it drains, which it says before it is
     aws.wait_for(|_| process.ask("/ready").is_some_and(|answer| answer.status == 503), SOON).await;
     assert!(process.ask("/health").is_some_and(|answer| answer.is_ok()), "but alive");
+    // sooner it would count as the same signal
+    tokio::time::sleep(Duration::from_millis(1200)).await;
     process.signal("TERM");
     let (code, _) = process.end(Duration::from_secs(2)).await;
     assert_eq!(code, 130);
@@ -276,6 +279,8 @@ async fn a_hung_process_is_down_within_a_minute_and_says_what_is_stale() {
     );
     // and what restarts it is not ignored
     process.signal("TERM");
+    // sooner it would count as the same signal
+    tokio::time::sleep(Duration::from_millis(1200)).await;
     process.signal("INT");
     assert_eq!(process.end(Duration::from_secs(5)).await.0, 130);
 }
@@ -335,4 +340,25 @@ async fn a_backlog_of_a_hundred_thousand_costs_no_memory_and_a_full_worker_no_cp
         lines.last().unwrap().ends_with("drained received=64 deleted=0 retried=0 released=64 lost_lease=0")
     );
     assert_eq!(queue.counts().visible, 100_000);
+}
+
+/// The response lies in the socket while the process is stopped, and the lease with it runs out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receive_that_is_read_after_the_process_was_stopped_is_not_taken_for_a_fresh_lease() {
+    let aws = Endpoint::start().await;
+    let queue = aws.queue("events").visibility(3 * SECOND).create();
+    let process = Process::start(&aws, &[("WAIT_TIME", "20s"), ("SHUTDOWN_GRACE", "30s")]);
+    aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+    process.signal("STOP");
+    queue.put("one");
+    aws.wait_for(|_| queue.counts().in_flight == 1, SOON).await;
+    aws.wait_for(|_| queue.counts().visible == 1, SOON).await;
+    let other = clients(&aws).await.sqs.receive_message().queue_url(queue.url());
+    let taken = other.visibility_timeout(60).send().await.unwrap();
+    assert_eq!(taken.messages().len(), 1, "another consumer has it");
+    process.signal("CONT");
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!(aws.count("DeleteMessageBatch"), 0, "the delete of a lost lease is not sent");
+    assert!(!process.has_said("received message_id"), "no handler began: {:?}", lines_of(&process));
+    assert_eq!(queue.counts().in_flight, 1);
 }
