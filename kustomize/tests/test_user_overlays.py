@@ -186,20 +186,28 @@ FOREIGN = [
     {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "orders", "namespace": "lifeline"}, "spec": {
         "scaleTargetRef": {"name": "orders"}, "triggers": [{"type": "cpu", "metadata": {"value": "60"}}],
     }},
+    {"apiVersion": "sqs.services.k8s.aws/v1alpha1", "kind": "Queue", "metadata": {"name": "orders", "namespace": "lifeline"}, "spec": {
+        "queueName": "orders",
+    }},
+    {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "orders", "namespace": "lifeline"}, "spec": {
+        "maxUnavailable": 1,
+    }},
     {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "orders", "namespace": "lifeline"}, "spec": {
         "podSelector": {},
     }},
 ]
 
 
-def untouched(objects):
+def untouched(objects, namespace="lifeline"):
     for item in FOREIGN:
+        item = item | {"metadata": item["metadata"] | {"namespace": namespace}}
         assert item in objects, (item["kind"], item["metadata"]["name"])
 
 
-def foreign(folder):
+def foreign(folder, namespace="lifeline"):
     for number, item in enumerate(FOREIGN):
-        (folder / f"foreign-{number}.yaml").write_text(yaml.safe_dump(item))
+        metadata = item["metadata"] | {"namespace": namespace}
+        (folder / f"foreign-{number}.yaml").write_text(yaml.safe_dump(item | {"metadata": metadata}))
     return [f"foreign-{number}.yaml" for number in range(len(FOREIGN))]
 
 
@@ -218,10 +226,11 @@ def test_objects_beside_every_component_are_left_alone(emulator, tree, kustomize
     others = [name for name in rendering.COMPONENTS if name not in {"localstack", "embedded-aws", "aws-endpoint"}]
     rendering.write(folder, {}, values=rendering.VALUES)
     rendering.write(folder, {
-        "resources": ["../../base", "values.yaml", *foreign(folder)],
+        "resources": ["../../base", "values.yaml", *foreign(folder, "shop")],
         "components": [f"../../components/{name}" for name in [emulator, *others]],
     })
-    untouched(kustomize(folder))
+    # Theirs are in another namespace, and stay there.
+    untouched(kustomize(folder), "shop")
 
 
 # --- overlays of the user's own ---
@@ -283,11 +292,15 @@ def test_an_object_of_a_component_is_patched_by_kind_and_name_alone(component, t
         assert objects.one(item["kind"], item["metadata"]["name"])["metadata"]["annotations"]["mine"] == "yes"
 
 
-@pytest.mark.parametrize("below", [f"overlays/{name}" for name in rendering.OVERLAYS])
-def test_a_prefix_and_a_suffix_are_followed(below, tree, kustomize):
-    above = rendering.write(tree / "overlays/mine", {"namePrefix": "team-", "nameSuffix": "-blue", "resources": [f"../../{below}"]})
+@pytest.mark.parametrize("below, component", [(name, None) for name in rendering.OVERLAYS] + [("eks", "monitoring"), ("eks", "ack")])
+def test_a_prefix_and_a_suffix_are_followed(below, component, tree, kustomize):
+    if component:
+        edit(tree / "overlays" / below, lambda kustomization: kustomization["components"].append(f"../../components/{component}"))
+    above = rendering.write(tree / "overlays/mine", {"namePrefix": "team-", "nameSuffix": "-blue", "resources": [f"../{below}"]})
     objects = kustomize(above)
     sound(objects)
+    for subscription in objects.of("Subscription"):
+        objects.one("Topic", subscription["spec"]["topicRef"]["from"]["name"])
     for item in objects:
         name = item["metadata"]["name"]
         assert item["kind"] == "Namespace" or name.startswith("team-") and "-blue" in name

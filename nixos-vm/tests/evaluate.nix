@@ -170,7 +170,7 @@ in
     };
   test =
     let
-      test = import ../test.nix { inherit lifeline; };
+      test = import ../test.nix { inherit lib lifeline; };
     in
     {
       script = test.testScript;

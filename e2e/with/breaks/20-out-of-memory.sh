@@ -12,9 +12,10 @@ k rollout status deployment/consumer --timeout=60s >/dev/null 2>&1 || skip "with
 pod=$(pod_of consumer)
 collect_logs
 filler=$(head -c 200000 /dev/zero | tr '\0' x)
-# A ConfigMap holds a megabyte.
+# A ConfigMap holds a megabyte, and an argument of a program less than a line.
+large() { while read -r line; do printf '%s %s\n' "$line" "$filler"; done; }
 for part in 0 1 2 3 4; do
-  numbered $((part * 4 + 1)) $((part * 4 + 4)) | sed "s/\$/ $filler/" | start_publishing 0 "$RUN-$part"
+  numbered $((part * 4 + 1)) $((part * 4 + 4)) | large | start_publishing 0 "$RUN-$part"
 done
 out_of_memory() { [[ $(status_of "$pod" lastState.terminated.reason) == OOMKilled ]]; }
 for part in 0 1 2 3 4; do finish_publishing 60 4 "$RUN-$part"; done

@@ -1,0 +1,166 @@
+//! The faults in force, and what they decide for each call.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{Calls, Entries, Fault};
+use crate::{action::Action, random::Random};
+
+/// What happens to a call.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Effect {
+    Hang,
+    Delay(Duration),
+    Throttle,
+    Status(u16, String),
+    Error(u16, String),
+    Reset,
+    Stall,
+    Truncate,
+    Bandwidth(u64),
+    LeaveOutEntries,
+    FailEntries(String, bool),
+    Duplicate,
+    LoseLease(Duration),
+}
+
+/// The faults in force, in the order in which they were injected.
+#[derive(Debug)]
+pub(crate) struct Script {
+    rules: Vec<Rule>,
+    next: u64,
+    random: Random,
+}
+
+#[derive(Debug)]
+struct Rule {
+    id: u64,
+    fault: Fault,
+    seen: u64,
+    hits: Arc<AtomicU64>,
+}
+
+/// What the faults decide for one call.
+#[derive(Debug, Default)]
+pub(crate) struct Decision {
+    /// All delays that fit, added up.
+    pub(crate) delay: Duration,
+    /// The slowest that fits.
+    pub(crate) bandwidth: Option<u64>,
+    /// The first other fault that fits.
+    pub(crate) effect: Option<Effect>,
+    pub(crate) entries: Entries,
+    pub(crate) after_effect: bool,
+}
+
+impl Calls {
+    fn contain(&mut self, action: Action, seen: &mut u64, random: &mut Random) -> bool {
+        if !self.actions.is_empty() && !self.actions.contains(&action) {
+            return false;
+        }
+        *seen += 1;
+        let Some(past) = seen.checked_sub(self.from) else { return false };
+        let place = past / self.every;
+        past.is_multiple_of(self.every)
+            && self.times.is_none_or(|times| place < times)
+            && self.probability.is_none_or(|probability| random.fraction() < probability)
+    }
+}
+
+impl Script {
+    pub(crate) fn new(seed: Option<u64>) -> Self {
+        Self { rules: Vec::new(), next: 1, random: Random::new(seed.map(|seed| seed ^ 0x5eed)) }
+    }
+
+    pub(crate) fn add(&mut self, fault: Fault) -> (u64, Arc<AtomicU64>) {
+        let (id, hits) = (self.next, Arc::new(AtomicU64::new(0)));
+        self.next += 1;
+        self.rules.push(Rule { id, fault, seen: 0, hits: Arc::clone(&hits) });
+        (id, hits)
+    }
+
+    /// Says whether there was such a fault.
+    pub(crate) fn remove(&mut self, id: u64) -> bool {
+        let before = self.rules.len();
+        self.rules.retain(|rule| rule.id != id);
+        self.rules.len() < before
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.rules.clear();
+    }
+
+    /// Number, text and hits of each fault.
+    pub(crate) fn list(&self) -> Vec<(u64, String, u64)> {
+        let list = self.rules.iter();
+        list.map(|rule| (rule.id, rule.fault.text.clone(), rule.hits.load(Ordering::Relaxed))).collect()
+    }
+
+    /// Every fault counts the call, whichever happens to it.
+    pub(crate) fn decide(&mut self, action: Action) -> Decision {
+        let mut decision = Decision::default();
+        for rule in &mut self.rules {
+            if !rule.fault.calls.contain(action, &mut rule.seen, &mut self.random) {
+                continue;
+            }
+            match &rule.fault.effect {
+                Effect::Delay(delay) => decision.delay += *delay,
+                Effect::Bandwidth(rate) => {
+                    decision.bandwidth = Some(decision.bandwidth.map_or(*rate, |other| other.min(*rate)));
+                }
+                effect if decision.effect.is_none() => {
+                    decision.effect = Some(effect.clone());
+                    decision.entries = rule.fault.entries.clone();
+                    decision.after_effect = rule.fault.after_effect;
+                }
+                _ => continue,
+            }
+            rule.hits.fetch_add(1, Ordering::Relaxed);
+        }
+        decision
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn met(fault: Fault, calls: usize) -> Vec<usize> {
+        let mut script = Script::new(Some(1));
+        script.add(fault);
+        let hit = |script: &mut Script| script.decide(Action::SendMessage).effect.is_some();
+        (1..=calls).filter(|_| hit(&mut script)).collect()
+    }
+
+    #[test]
+    fn calls_are_chosen_by_their_number() {
+        let on = || Fault::on(Action::SendMessage);
+        assert_eq!(met(on().nth(3).hang(), 6), [3]);
+        assert_eq!(met(on().nth(3).times(2).hang(), 6), [3, 4]);
+        assert_eq!(met(on().times(2).hang(), 6), [1, 2]);
+        assert_eq!(met(on().from(5).hang(), 6), [5, 6]);
+        assert_eq!(met(on().every(2).hang(), 6), [2, 4, 6]);
+        assert_eq!(met(on().every(2).times(1).hang(), 6), [2]);
+        assert_eq!(met(Fault::on(Action::Publish).hang(), 6), [0; 0]);
+        let some = met(on().probability(0.5).hang(), 1000).len();
+        assert!((400..600).contains(&some), "{some}");
+    }
+
+    #[test]
+    fn delays_add_up_and_go_with_another_fault() {
+        let mut script = Script::new(None);
+        let one = Duration::from_millis(1);
+        script.add(Fault::on_every_action().delay(one));
+        script.add(Fault::on(Action::Publish).delay(one));
+        let (_, first) = script.add(Fault::on(Action::Publish).throttle());
+        let (_, second) = script.add(Fault::on(Action::Publish).hang());
+        let decision = script.decide(Action::Publish);
+        assert_eq!((decision.delay, decision.effect), (one * 2, Some(Effect::Throttle)));
+        assert_eq!((first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)), (1, 0));
+    }
+}

@@ -1,0 +1,72 @@
+//! Keeps web pages out: a browser on this machine must not be able to post to the emulator.
+//!
+//! A page of another site sends `Origin`, and one that rebinds its own name to 127.0.0.1 sends that name as `Host`.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, header};
+
+/// Why a request is refused; `None` lets it pass. `loopback` says that the emulator listens for this machine alone:
+/// elsewhere its name is not known, and any `Host` will do.
+pub(crate) fn refuses(headers: &HeaderMap, loopback: bool) -> Option<&'static str> {
+    let text = |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or("?"));
+    if let Some(origin) = text(header::ORIGIN) {
+        let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+        if !is_local(host) {
+            return Some("requests of web pages are not accepted (Origin)");
+        }
+    }
+    if text(header::HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site == "cross-site") {
+        return Some("requests of web pages are not accepted (Sec-Fetch-Site)");
+    }
+    if loopback && text(header::HOST).is_some_and(|host| !is_local(host)) {
+        return Some("the Host is not this machine; call 127.0.0.1, localhost or *.localhost");
+    }
+    None
+}
+
+/// Names that browsers and resolvers keep on this machine.
+fn is_local(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name == "localhost.localstack.cloud"
+        || name.ends_with(".localhost.localstack.cloud")
+        || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(headers: &[(&'static str, &'static str)], loopback: bool) -> bool {
+        let headers = headers.iter().map(|(name, value)| {
+            (header::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+        });
+        refuses(&headers.collect(), loopback).is_some()
+    }
+
+    #[test]
+    fn clients_pass_and_web_pages_do_not() {
+        for host in [
+            "127.0.0.1:4566",
+            "localhost:4566",
+            "[::1]:4566",
+            "sqs.us-east-1.localhost.localstack.cloud:4566",
+        ] {
+            assert!(!refused(&[("host", host)], true), "{host}");
+        }
+        assert!(refused(&[("host", "evil.example:4566")], true), "rebound name");
+        assert!(!refused(&[("host", "lifeline.default.svc:4566")], false), "in a cluster");
+        for loopback in [true, false] {
+            assert!(refused(&[("host", "localhost"), ("origin", "https://evil.example")], loopback));
+            assert!(refused(&[("host", "localhost"), ("origin", "null")], loopback));
+            assert!(refused(&[("host", "localhost"), ("sec-fetch-site", "cross-site")], loopback));
+        }
+        assert!(!refused(&[("host", "localhost"), ("origin", "http://localhost:3000")], true));
+    }
+}
