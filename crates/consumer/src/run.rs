@@ -21,6 +21,7 @@ use crate::batch::visibility::Visibility;
 use crate::breaker::Breaker;
 use crate::call_monitor::CallMonitor;
 use crate::capacity::Capacity;
+use crate::caution::Caution;
 use crate::clock::Clock;
 use crate::delivery::Books;
 use crate::dispatch::Dispatch;
@@ -142,6 +143,7 @@ impl Running {
             monitor: monitor("receiving", &metrics.pollers.calls),
             draining: draining.clone(),
             breaker,
+            caution: Arc::new(Caution::new()),
             dispatch: Dispatch {
                 leases: leases.clone(),
                 books: Books {

@@ -362,3 +362,55 @@ async fn a_receive_that_is_read_after_the_process_was_stopped_is_not_taken_for_a
     assert!(!process.has_said("received message_id"), "no handler began: {:?}", lines_of(&process));
     assert_eq!(queue.counts().in_flight, 1);
 }
+
+/// Where a process of the test below finds its endpoint; not set in a run of the suite.
+const ENDPOINT_OF_CHILD: &str = "SUITE_ENDPOINT_OF_CHILD";
+
+/// Not a test, but the worker in a process of its own: the test below starts this binary with the name of this function.
+#[test]
+fn worker_whose_handler_aborts_the_process() {
+    let Ok(url) = std::env::var(ENDPOINT_OF_CHILD) else { return };
+    let handler = |message: lifeline_consumer::Message, _: lifeline_consumer::Context| async move {
+        // long enough for many to be in flight together
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if message.body == "kills" {
+            std::process::abort();
+        }
+        Ok(())
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let access = lifeline_messaging::client::Access::local(url);
+        let clients = lifeline_messaging::client::Clients::connect(&access).await.unwrap();
+        let worker = lifeline_consumer::Worker::builder(clients, existing("events")).wait_time(SECOND);
+        worker.run(handler, std::future::pending()).await;
+    });
+}
+
+/// A supervisor, 64 messages in flight, and one of 100 that kills the process whenever it is handled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_kills_its_process_is_dead_lettered_alone() {
+    let aws = Endpoint::start().await;
+    let dead = aws.queue("dead").create();
+    let queue = aws.queue("events").visibility(2 * SECOND).dead_letters("dead", 5).create();
+    queue.put_all((0..100).map(|n| if n == 30 { "kills".to_owned() } else { n.to_string() }));
+    let start = || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "binary::worker_whose_handler_aborts_the_process", "--nocapture"]);
+        command.env(ENDPOINT_OF_CHILD, aws.url()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let (mut starts, mut process) = (1, start());
+    let end = Instant::now() + Duration::from_secs(90);
+    while !queue.is_empty() && Instant::now() < end {
+        if process.try_wait().unwrap().is_some() {
+            starts += 1;
+            process = start();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(dead.bodies(), ["kills"], "{starts} starts; left: {:?}", queue.counts());
+    assert_eq!((queue.deleted().len(), starts), (99, 6));
+}

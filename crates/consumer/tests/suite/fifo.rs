@@ -139,6 +139,8 @@ async fn what_waits_for_its_group_keeps_its_lease() {
 async fn what_lost_its_lease_while_it_waited_is_not_started() {
     let aws = Endpoint::start().await;
     let queue = fifo(&aws).visibility(30 * SECOND).create();
+    // the first receive of a worker that starts is for one
+    put(&queue, "b", 0..1);
     put(&queue, "a", 0..3);
     let seen = Seen::default();
     let handler = {
@@ -153,12 +155,12 @@ async fn what_lost_its_lease_while_it_waited_is_not_started() {
         }
     };
     let consumer = Consumer::start(&aws, "events.fifo", handler).await;
-    aws.wait_for(|_| seen.len() == 1, SOON).await;
+    aws.wait_for(|_| seen.len() == 2, SOON).await;
     assert_eq!(queue.steal(|body| body == "a1", 10 * MINUTE), 1);
-    aws.wait_for(|_| queue.deleted() == ["a0"], 2 * MINUTE).await;
+    aws.wait_for(|_| queue.deleted() == ["b0", "a0"], 2 * MINUTE).await;
     tokio::time::sleep(SECOND).await;
-    assert_eq!(seen.all(), ["a0"], "another has a1, and a2 must not overtake it");
-    assert_eq!(consumer.drain().await.account, account(3, 1, 0, 1, 1));
+    assert_eq!(seen.all(), ["b0", "a0"], "another has a1, and a2 must not overtake it");
+    assert_eq!(consumer.drain().await.account, account(4, 2, 0, 1, 1));
     assert_eq!(queue.counts().visible, 1);
 }
 
@@ -221,7 +223,9 @@ async fn no_message_is_dead_lettered_whose_handler_never_began() {
         assert_eq!(dead.bodies(), ["a0"], "{max_receives} receives");
         assert_eq!(queue.deleted(), in_order('a', 1..10), "{max_receives} receives");
         let spent = consumer.metric("consumer_receives_without_handler_total");
-        assert_eq!(spent, f64::from(max_receives - 1) * 9.0, "and each receive without a handler is counted");
+        // the first receive is for the head alone, and with the last of it the others are handled
+        let expected = f64::from(u32::saturating_sub(max_receives, 2)) * 9.0;
+        assert_eq!(spent, expected, "and each receive without a handler is counted");
         consumer.drain().await;
     }
 }
