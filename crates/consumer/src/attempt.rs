@@ -107,7 +107,11 @@ impl Parts {
             // it waited for its group or for its confirmation, and was lost: another may have begun with it
             _ if !ticket.view().confirmed().await => Ended::LostLease,
             Ok(message) => self.try_until_it_ends(&message, &ticket).await,
-            Err(unreadable) => Ended::Failed(Failure::from(unreadable)),
+            Err(unreadable) => {
+                // no handler can have it: that is its own fault
+                ticket.view().begin();
+                Ended::Failed(Failure::from(unreadable))
+            }
         };
         match ended {
             Ended::Handled => ticket.handled(),
@@ -147,6 +151,7 @@ impl Parts {
             };
             if !std::mem::replace(&mut logged, true) {
                 guarded::log(|| log_received(message, self.handling.body_limit));
+                view.begin();
             }
             let begun = Instant::now();
             let ended = self.handle(message.clone(), view).await;
@@ -236,14 +241,9 @@ fn fail(ticket: Ticket, failure: &Failure) {
     ticket.failed(delay, reason);
 }
 
-/// The longest delay of a failure that does not set its own.
-pub(crate) fn longest_retry_delay(receive_count: u32) -> Duration {
-    exponential(RETRY_BASE, receive_count.saturating_sub(1), RETRY_CAP)
-}
-
 /// Grows with every receive, and is never zero: a message that fails at once must not be visible at once.
 fn retry_delay(receive_count: u32) -> Duration {
-    let bound = longest_retry_delay(receive_count);
+    let bound = exponential(RETRY_BASE, receive_count.saturating_sub(1), RETRY_CAP);
     let millis = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(fastrand::u64(millis / 2..=millis)).max(RETRY_BASE)
 }

@@ -31,6 +31,10 @@ const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
 /// How many different messages fail in a row, with none succeeding, before intake slows.
 const IN_A_ROW: usize = 10;
 
+/// How often each message that waits is tried before a new one is received, to tell a dependency that is down from messages
+/// that need another one.
+const PROBES_EACH: usize = 20;
+
 /// Decides when attempts may start and receives may be made. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Breaker(Arc<Shared>);
@@ -168,6 +172,12 @@ impl Breaker {
                         return limit - state.running - waiting;
                     }
                     // one message at a time, and none while one is here
+                    // what is here may be unavailable for a reason of its own: another message tells
+                    Mode::Open { why: Why::Unavailable, probes, probing: false, .. }
+                        if probes as usize >= PROBES_EACH * waiting.max(1) =>
+                    {
+                        return 1;
+                    }
                     Mode::Open { why: Why::Failing, probe_at, probing: false, .. } if waiting == 0 => {
                         if probe_at <= Instant::now() {
                             return 1;
@@ -389,6 +399,17 @@ mod tests {
             last = pause;
             pass.unavailable(None, "down");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_is_unavailable_alone_does_not_stop_the_others_for_good() {
+        let breaker = breaker();
+        breaker.admit().await.unavailable(None, "its own host");
+        for _ in 1..PROBES_EACH {
+            assert!(breaker.intake().now_or_never().is_none());
+            breaker.admit().await.unavailable(None, "its own host");
+        }
+        assert_eq!(breaker.intake().await, 1, "another message tells");
     }
 
     #[tokio::test(start_paused = true)]

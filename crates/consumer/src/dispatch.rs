@@ -61,7 +61,12 @@ impl Dispatch {
         // the owner has a message before anything can be reported about it
         self.leases.hold(new);
         for (attempt, turn) in start {
-            if self.draining.is_cancelled() {
+            // one more receive and it is a dead letter that no handler saw: it is handled within the grace period
+            let last = queue
+                .redrive
+                .as_ref()
+                .is_some_and(|redrive| attempt.ticket.identity().receive_count >= redrive.max_receives);
+            if self.draining.is_cancelled() && !last {
                 attempt.ticket.release(None);
                 continue;
             }

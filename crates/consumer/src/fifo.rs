@@ -1,18 +1,19 @@
 //! FIFO groups: one message after another within a group, groups in parallel.
 //!
-//! When one fails, the rest of its group that is here is released, to be visible together with it, so that nothing
-//! overtakes it. Each time the rest is received again it costs those messages a receive. So while a group is blocked by a
-//! failed message, receives ask for one message: SQS then keeps the rest of the group for itself.
+//! When one is not deleted, the rest of its group that is here is released, to be visible together with it, so that nothing
+//! overtakes it. That costs the rest a receive that no handler saw. So the rest goes on here when the one before it was on
+//! its own last receive: SQS will not hand that out again, but moves it to the dead-letter queue. Since SQS hands a group out
+//! in order, the receive count of a message is never above that of one before it: a message on its last receive is always
+//! handled, and none becomes a dead letter whose handler never began.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::attempt::{Attempt, Runner, longest_retry_delay};
+use crate::attempt::{Attempt, Runner};
 use crate::delivery::Settled;
 use crate::queue_watch::KnownQueue;
 use crate::summary::Outcome;
@@ -31,8 +32,6 @@ pub(crate) struct Groups {
     draining: CancellationToken,
     tasks: TaskTracker,
     waiting: Arc<Mutex<HashMap<String, VecDeque<Waiting>>>>,
-    /// Groups with a message that failed and will be redelivered, and until when that is to be expected.
-    blocked: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
 impl Groups {
@@ -42,7 +41,7 @@ impl Groups {
         draining: CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
-        Self { runner, queue, draining, tasks, waiting: Arc::default(), blocked: Arc::default() }
+        Self { runner, queue, draining, tasks, waiting: Arc::default() }
     }
 
     /// Starts a message when all before it in its group are done.
@@ -60,44 +59,22 @@ impl Groups {
 
     async fn work_off(self, group: String) {
         while let Some(Waiting { attempt, outcome }) = self.next_of(&group) {
-            if self.draining.is_cancelled() {
+            let last = self.queue.is_last_receive(attempt.ticket.identity().receive_count);
+            if self.draining.is_cancelled() && !last {
                 attempt.ticket.release(None);
                 continue;
             }
-            let receive_count = attempt.ticket.identity().receive_count;
             self.runner.start(attempt);
             let settled = outcome.await.ok();
-            let outcome = settled.map(|settled| settled.outcome);
-            self.note(&group, outcome == Some(Outcome::Retried), receive_count);
-            // only when the delete is confirmed may the next one start
-            if outcome != Some(Outcome::Deleted) {
-                let visible_at = settled.and_then(|settled| settled.visible_at);
-                while let Some(rest) = self.next_of(&group) {
-                    rest.attempt.ticket.release(visible_at);
-                }
-                return;
+            // only when the delete is confirmed, or the message is a dead letter, may the next one start
+            if last || settled.is_some_and(|settled| settled.outcome == Outcome::Deleted) {
+                continue;
             }
-        }
-    }
-
-    /// Whether a group waits for a message that failed.
-    pub(crate) fn is_blocked(&self) -> bool {
-        let mut blocked = locked(&self.blocked);
-        let now = Instant::now();
-        blocked.retain(|_, until| *until > now);
-        !blocked.is_empty()
-    }
-
-    fn note(&self, group: &str, failed: bool, receive_count: u32) {
-        let Some(queue) = self.queue.get() else { return };
-        let last = queue.redrive.as_ref().map(|redrive| redrive.max_receives);
-        let mut blocked = locked(&self.blocked);
-        // after its last receive it is not redelivered, and its group goes on
-        if failed && last.is_none_or(|last| receive_count < last) {
-            let until = Instant::now() + longest_retry_delay(receive_count) * 2 + queue.visibility;
-            blocked.insert(group.to_owned(), until);
-        } else {
-            blocked.remove(group);
+            let visible_at = settled.and_then(|settled| settled.visible_at);
+            while let Some(rest) = self.next_of(&group) {
+                rest.attempt.ticket.release(visible_at);
+            }
+            return;
         }
     }
 

@@ -44,6 +44,7 @@ mod batch;
 mod breaker;
 mod call_monitor;
 mod capacity;
+mod caution;
 mod clock;
 mod context;
 mod delivery;

@@ -23,6 +23,8 @@ pub(crate) struct OutcomeMetrics {
     pub(crate) retried: IntCounter,
     pub(crate) released: IntCounter,
     pub(crate) lost_lease: IntCounter,
+    /// Receives that were spent on messages that no handler saw.
+    pub(crate) without_handler: IntCounter,
     pub(crate) in_flight: IntGauge,
 }
 
@@ -80,6 +82,10 @@ impl WorkerMetrics {
                 lost_lease: m.counter(
                     "consumer_messages_lost_lease_total",
                     "Messages whose lease ended before their delete.",
+                ),
+                without_handler: m.counter(
+                    "consumer_receives_without_handler_total",
+                    "Messages received whose handler never began: released at a shutdown or with their FIFO group, or lost before.",
                 ),
                 in_flight: m.int_gauge(
                     "consumer_in_flight_messages",

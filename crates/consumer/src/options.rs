@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) handler_timeout: Duration,
     pub(crate) grace: Duration,
     pub(crate) body_limit: usize,
+    /// Leases on a thread of their own.
+    pub(crate) lease_thread: bool,
 }
 
 /// What an attempt needs of them.
@@ -41,6 +43,7 @@ impl Default for Options {
             handler_timeout: Duration::from_secs(5 * 60),
             grace: Duration::from_secs(25),
             body_limit: 1024,
+            lease_thread: false,
         }
     }
 }
@@ -102,6 +105,7 @@ mod tests {
             handler_timeout: Duration::MAX,
             grace: Duration::MAX,
             body_limit: usize::MAX,
+            lease_thread: false,
         };
         let options = options.within_bounds();
         assert_eq!((options.max_in_flight, options.grace), (MOST_IN_FLIGHT, LONGEST));

@@ -21,6 +21,7 @@ use crate::batch::LARGEST;
 use crate::breaker::Breaker;
 use crate::call_monitor::CallMonitor;
 use crate::capacity::Capacity;
+use crate::caution::Caution;
 use crate::dispatch::Dispatch;
 use crate::poller_scale::PollerScale;
 use crate::queue_watch::KnownQueue;
@@ -49,19 +50,24 @@ pub(crate) struct Polling {
     pub(crate) monitor: CallMonitor,
     pub(crate) draining: CancellationToken,
     pub(crate) breaker: Breaker,
+    pub(crate) caution: Arc<Caution>,
 }
 
 /// Works until it is stopped by the scale or the worker drains.
 pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
     let mut poller = Poller { polling, pulse, backoff: Backoff::new(BACKOFF), attempt: None, most: LARGEST };
     let mut idle = 0;
-    while !polling.draining.is_cancelled() && polling.scale.wants(number) {
+    // a receive whose response was lost is repeated first, under its own id: its messages are hidden until then
+    while !polling.draining.is_cancelled() && (polling.scale.wants(number) || poller.repeats()) {
         let Some(queue) = poller.unless_draining(polling.queue.known()).await else { return };
+        let cautious = polling.caution.is_on();
+        if cautious && poller.unless_draining(polling.capacity.all_free()).await.is_none() {
+            return;
+        }
         let Some(mut permits) = poller.unless_draining(polling.capacity.take()).await else { return };
         // after the permits: whoever waited for them may have found out that the handler is unavailable
         let Some(intake) = poller.unless_draining(polling.breaker.intake()).await else { return };
-        let blocked = polling.dispatch.groups.is_blocked();
-        let most = if blocked { 1 } else { permits.num_permits().min(poller.most).min(intake) };
+        let most = if cautious { 1 } else { permits.num_permits().min(poller.most).min(intake) };
         // what is not asked for is somebody else's
         drop(permits.split(permits.num_permits() - most));
         let clock = polling.dispatch.leases.clock();
@@ -70,9 +76,10 @@ pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
             Ok(entries) => {
                 match entries.len() {
                     0 => polling.scale.empty(number),
-                    n if n >= most.min(LARGEST) => polling.scale.full(number),
+                    n if n >= most.min(LARGEST) && !cautious => polling.scale.full(number),
                     _ => {}
                 }
+                entries.iter().for_each(|entry| polling.caution.received(entry.receive_count));
                 poller.backoff.reset();
                 if !entries.is_empty() {
                     poller.most = (poller.most * 2).min(LARGEST);
@@ -119,6 +126,11 @@ impl Poller<'_> {
             done = self.pulse.beat_while(wait) => Some(done),
             () = self.polling.draining.cancelled() => None,
         }
+    }
+
+    /// Whether the response to a receive of a FIFO queue was lost and can be had again.
+    fn repeats(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|(_, since)| since.elapsed() < ATTEMPT_ID_HOLDS)
     }
 
     async fn receive(&mut self, queue: &Queue, most: usize) -> Result<Vec<Received>, CallError> {

@@ -40,6 +40,12 @@ const VISIBILITY: Duration = Duration::from_secs(30);
 pub(crate) struct KnownQueue(watch::Receiver<Option<Arc<Queue>>>);
 
 impl KnownQueue {
+    /// A queue that is never known, for tests of parts that do not need it.
+    #[cfg(test)]
+    pub(crate) fn unknown() -> Self {
+        Self(watch::channel(None).1)
+    }
+
     /// The queue, once it is known.
     ///
     /// # Cancel safety
@@ -54,14 +60,16 @@ impl KnownQueue {
         }
     }
 
-    /// The queue, if it is known.
-    pub(crate) fn get(&self) -> Option<Arc<Queue>> {
-        self.0.borrow().clone()
-    }
-
     /// The URL for a call about a message that came from it.
     pub(crate) fn url(&self) -> String {
         self.0.borrow().as_ref().map(|queue| queue.url.clone()).unwrap_or_default()
+    }
+
+    /// Whether a message that was received so often is a dead letter if it is received once more.
+    pub(crate) fn is_last_receive(&self, receive_count: u32) -> bool {
+        let queue = self.0.borrow();
+        let redrive = queue.as_ref().and_then(|queue| queue.redrive.as_ref());
+        redrive.is_some_and(|redrive| receive_count >= redrive.max_receives)
     }
 
     /// The visibility timeout, as far as it is known.

@@ -21,6 +21,7 @@ use crate::batch::visibility::Visibility;
 use crate::breaker::Breaker;
 use crate::call_monitor::CallMonitor;
 use crate::capacity::Capacity;
+use crate::caution::Caution;
 use crate::clock::Clock;
 use crate::delivery::Books;
 use crate::dispatch::Dispatch;
@@ -142,6 +143,7 @@ impl Running {
             monitor: monitor("receiving", &metrics.pollers.calls),
             draining: draining.clone(),
             breaker,
+            caution: Arc::new(Caution::new()),
             dispatch: Dispatch {
                 leases: leases.clone(),
                 books: Books {
@@ -166,13 +168,23 @@ impl Running {
         // its mutex is not contended: a restarted task takes over what the former one had
         let owner = Arc::new(Mutex::new(owner));
         let over = parts.drained.clone();
-        parts.keep("leases", move |pulse| {
+        let leases_part = move |pulse| {
             let (owner, over) = (Arc::clone(&owner), over.clone());
             async move {
-                owner.lock().await.run(&pulse).await;
-                over.cancelled().await;
+                let mut owner = owner.lock().await;
+                // until it has finished, or is dropped with a worker that was dropped
+                tokio::select! {
+                    biased;
+                    () = owner.run(&pulse) => over.cancelled().await,
+                    () = over.cancelled() => {}
+                }
             }
-        });
+        };
+        if options.lease_thread {
+            parts.keep_on_thread("leases", leases_part);
+        } else {
+            parts.keep("leases", leases_part);
+        }
         let beating = parts.drained.clone();
         parts.keep("runtime", move |pulse| beat(beating.clone(), pulse));
         let mut pollers = JoinSet::new();
@@ -254,6 +266,50 @@ impl Parts {
         let done = move || drained.is_cancelled();
         self.tasks.spawn(self.supervisor.clone().keep(name.to_owned(), BOUND, over, done, work));
     }
+
+    /// As [`keep`](Self::keep), on a thread with a runtime of its own, which nothing else can block.
+    fn keep_on_thread<F>(&mut self, name: &'static str, work: impl Fn(Pulse) -> F + Clone + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (over, drained) = (self.drained.clone(), self.drained.clone());
+        let kept = self.supervisor.clone().keep(
+            name.to_owned(),
+            BOUND,
+            over,
+            move || drained.is_cancelled(),
+            work.clone(),
+        );
+        let (ended, end) = tokio::sync::oneshot::channel::<()>();
+        // its lines go where the worker's go
+        let log = tracing::dispatcher::get_default(Clone::clone);
+        let started = runtime_of_its_own().and_then(|runtime| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+                tracing::dispatcher::with_default(&log, || runtime.block_on(kept));
+                // a name look-up in flight must not hold up the end
+                runtime.shutdown_background();
+                drop(ended);
+            })
+        });
+        match started {
+            Ok(_) => {
+                self.tasks.spawn(async move {
+                    end.await.ok();
+                });
+            }
+            Err(error) => {
+                guarded::log(
+                    || tracing::warn!(%error, "no thread of its own for {name}; handlers that block may hold it up"),
+                );
+                self.keep(name, work);
+            }
+        }
+    }
+}
+
+fn runtime_of_its_own() -> std::io::Result<tokio::runtime::Runtime> {
+    // name look-ups are the only blocking work
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()
 }
 
 /// One of the pollers: works while it is wanted, waits otherwise.

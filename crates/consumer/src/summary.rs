@@ -76,6 +76,11 @@ impl Tally {
         self.0.cancelled.fetch_add(handlers, Ordering::Relaxed);
     }
 
+    /// A receive was spent on a message that no handler saw.
+    pub(crate) fn without_handler(&self) {
+        self.0.metrics.without_handler.inc();
+    }
+
     pub(crate) fn cancelled(&self) -> u64 {
         self.0.cancelled.load(Ordering::Relaxed)
     }

@@ -75,3 +75,64 @@ impl Supervisor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn supervisor() -> Supervisor {
+        // pulses that live in the time of the test, which is paused
+        let pulses = Pulses::with_clock(|| tokio::time::Instant::now().into_std());
+        let restarts = lifeline_health::Metrics::new("test", &pulses).counter("restarts", "For the test.");
+        Supervisor { pulses, restarts }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_dies_whenever_its_long_poll_returns_is_reported() {
+        let supervisor = supervisor();
+        let pulses = supervisor.pulses.clone();
+        let bound = Duration::from_secs(35);
+        let over = CancellationToken::new();
+        let work = |pulse: Pulse| async move {
+            pulse.beat();
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            panic!("as scripted");
+        };
+        let kept = tokio::spawn(supervisor.keep("poller-1".to_owned(), bound, over, || false, work));
+        let begun = tokio::time::Instant::now();
+        while pulses.stale().is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(begun.elapsed() < Duration::from_secs(120), "it looks alive: {pulses:?}");
+        }
+        assert_eq!(pulses.stale(), ["poller-1 (restarting)"]);
+        // and stays so
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(pulses.stale(), ["poller-1 (restarting)"]);
+        kept.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_lasts_longer_than_its_longest_round_has_recovered() {
+        let supervisor = supervisor();
+        let pulses = supervisor.pulses.clone();
+        let bound = Duration::from_secs(35);
+        let over = CancellationToken::new();
+        let deaths = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let work = move |pulse: Pulse| {
+            let deaths = std::sync::Arc::clone(&deaths);
+            async move {
+                if deaths.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 8 {
+                    panic!("as scripted");
+                }
+                loop {
+                    pulse.beat();
+                    tokio::time::sleep(Duration::from_secs(20)).await;
+                }
+            }
+        };
+        let kept = tokio::spawn(supervisor.keep("leases".to_owned(), bound, over, || false, work));
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert!(pulses.stale().is_empty() && pulses.ages().len() == 1, "{pulses:?}");
+        kept.abort();
+    }
+}

@@ -8,6 +8,7 @@ use lifeline_messaging::client::Clients;
 use lifeline_messaging::topology::QueueSpec;
 use tokio::time::Instant;
 
+use crate::guarded;
 use crate::handler::Handler;
 use crate::options::Options;
 use crate::run::{Running, Setup};
@@ -101,6 +102,15 @@ impl Builder {
         self
     }
 
+    /// Extends, deletes and releases on a thread of its own, which no handler can block: a handler that computes for
+    /// longer than a lease on every thread of the runtime then costs no other message its lease. Default `false`; the
+    /// service has it. It has a runtime of its own, and costs a message some 15 % more instructions.
+    #[must_use]
+    pub fn lease_thread(mut self, own: bool) -> Self {
+        self.options.lease_thread = own;
+        self
+    }
+
     /// Where the worker's pulses beat, its readiness shows and its metrics count: those of a [`lifeline_health::Server`].
     #[must_use]
     pub fn health(
@@ -121,9 +131,18 @@ impl Builder {
         let asked = options.wait_time;
         let options = options.within_bounds();
         if options.wait_time < Duration::from_secs(asked.as_secs()) {
-            tracing::warn!(wait_time = ?asked, grace = ?options.grace,
-                "WAIT_TIME exceeds SHUTDOWN_GRACE or the longest poll of SQS; using {:?} so that shutdown can finish the current receive",
-                options.wait_time);
+            guarded::log(|| {
+                tracing::warn!(wait_time = ?asked, grace = ?options.grace,
+                    "WAIT_TIME exceeds SHUTDOWN_GRACE or the longest poll of SQS; using {:?} so that shutdown can finish the current receive",
+                    options.wait_time);
+            });
+        }
+        if options.handler_timeout > options.grace {
+            guarded::log(|| {
+                tracing::info!(handler_timeout = ?options.handler_timeout, shutdown_grace = ?options.grace,
+                "HANDLER_TIMEOUT exceeds SHUTDOWN_GRACE: a shutdown cancels handlers that need longer than the grace period, \
+                 and each time costs their messages a receive");
+            });
         }
         let metrics =
             metrics.unwrap_or_else(|| lifeline_health::Metrics::new(env!("CARGO_PKG_VERSION"), &pulses));

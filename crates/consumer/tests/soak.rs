@@ -47,6 +47,10 @@ fn script(aws: &Endpoint) {
         aws.on(action).probability(0.01).close_early();
         aws.on(action).probability(0.01).garbage("<html>");
         aws.on(action).probability(0.02).status(500, "InternalError");
+        aws.on(action).probability(0.005).page(404);
+        aws.on(action).probability(0.005).page(200);
+        aws.on(action).probability(0.005).status(403, "InvalidSignatureException");
+        aws.on(action).probability(0.005).slow(2000);
         aws.on(action).probability(0.01).throttle();
         aws.on(action).probability(0.005).status(403, "AccessDeniedException");
         aws.on(action).probability(0.05).delay(Duration::from_millis(200));
@@ -58,6 +62,7 @@ fn script(aws: &Endpoint) {
             .probability(0.05)
             .for_entries(|e| e.body.ends_with('7'))
             .fail_entry("InternalError", false);
+        aws.on(action).probability(0.02).for_entries(|e| e.body.ends_with('5')).leave_out();
         aws.on(action)
             .probability(0.01)
             .for_entries(|e| e.body.ends_with('3'))
@@ -85,6 +90,7 @@ async fn nothing_is_lost_or_grows_whatever_fails() {
                 match fastrand::u32(0..100) {
                     0 => return Err(Failure::new("now and then")),
                     1 => panic!("now and then"),
+                    3 => return Err(Failure::unavailable("now and then")),
                     2 => tokio::time::sleep(3 * SECOND).await,
                     n => tokio::time::sleep(Duration::from_millis(u64::from(n) / 4)).await,
                 }

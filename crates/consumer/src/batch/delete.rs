@@ -30,7 +30,7 @@ impl BatchCall for Delete {
                 .build()
                 .expect("id and receipt are set")
         });
-        let call = self.clients.sqs.delete_message_batch().queue_url(self.queue.url());
+        let call = self.clients.leases.delete_message_batch().queue_url(self.queue.url());
         let call = call.set_entries(Some(request.collect())).send();
         let response = bounded("DeleteMessageBatch", self.clients.call_timeout, call).await;
         self.monitor.note(&response, |_| "ok");

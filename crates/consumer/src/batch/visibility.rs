@@ -44,7 +44,7 @@ where
                 .build()
                 .expect("id and receipt are set")
         });
-        let call = self.clients.sqs.change_message_visibility_batch().queue_url(self.queue.url());
+        let call = self.clients.leases.change_message_visibility_batch().queue_url(self.queue.url());
         let call = call.set_entries(Some(request.collect())).send();
         let response = bounded("ChangeMessageVisibilityBatch", self.clients.call_timeout, call).await;
         self.monitor.note(&response, |_| "ok");

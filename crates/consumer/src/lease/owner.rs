@@ -263,6 +263,10 @@ where
         }
         let identity = Arc::clone(&entry.delivery.identity);
         let handled = matches!(entry.lease, Lease::Deleting(..));
+        let begun = entry.view.has_begun();
+        if !begun {
+            self.tally.without_handler();
+        }
         entry.view.lose();
         entry.delivery.settle(outcome);
         guarded::log(|| match (outcome, identity.trace) {
@@ -275,6 +279,11 @@ where
             (Outcome::LostLease, _) if handled => {
                 tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
                     "handled, but the visibility timeout expired before the delete; the message will be redelivered");
+            }
+            // each costs the message a receive
+            (Outcome::Released, _) if !begun => {
+                tracing::info!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
+                    "released before its handler began");
             }
             _ => {}
         });
@@ -391,3 +400,6 @@ impl Hasher for ById {
         self.0 = id;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 const CONFIRMED: u8 = 1;
 const ASKED_TO_STOP: u8 = 2;
 const LOST: u8 = 4;
+const BEGUN: u8 = 8;
 
 /// Why a handler should stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,16 @@ impl View {
 
     pub(crate) fn lose(&self) {
         self.note(LOST);
+    }
+
+    /// A handler begins with the message.
+    pub(crate) fn begin(&self) {
+        self.facts.fetch_or(BEGUN, Ordering::AcqRel);
+    }
+
+    /// Whether a handler ever began with the message.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.is(BEGUN)
     }
 
     fn note(&self, fact: u8) {

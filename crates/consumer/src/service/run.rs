@@ -45,6 +45,7 @@ pub async fn run_handler(
         .wait_time(worker.wait_time)
         .handler_timeout(worker.handler_timeout)
         .shutdown_grace(host.grace)
+        .lease_thread(true)
         .log_body(worker.log_body.unwrap_or_default())
         .health(host.health.pulses.clone(), host.health.readiness.clone(), host.health.metrics.clone());
     Ok(worker.run(handler, host.shutdown.requested()).await)

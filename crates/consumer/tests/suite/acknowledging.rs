@@ -27,19 +27,20 @@ async fn deletes_go_in_batches_of_ten_and_a_lone_one_waits_milliseconds() {
 async fn the_same_message_twice_in_a_batch_fails_nobody() {
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").visibility(Duration::from_secs(3)).create();
-    queue.put_all(["a", "b", "c"]);
-    aws.on("ReceiveMessage").nth(1).duplicate_entries();
+    // the first receive of a worker that starts is for one
+    queue.put_all(["first", "a", "b", "c"]);
+    aws.on("ReceiveMessage").nth(2).duplicate_entries();
     // long enough for an extension of both receipts too
     let consumer = Consumer::start(&aws, "events", takes(Duration::from_secs(5))).await;
     aws.wait_for(|_| queue.is_empty(), MINUTE).await;
     let drained = consumer.drain().await;
-    assert_eq!(drained.account, account(6, 6, 0, 0, 0));
+    assert_eq!(drained.account, account(7, 7, 0, 0, 0));
     let answers = aws.calls("DeleteMessageBatch");
     assert!(
         answers.iter().all(|call| call.outcome == lifeline_scripted::Outcome::Answered(200)),
         "{answers:?}"
     );
-    assert!(aws.calls("ChangeMessageVisibilityBatch").iter().any(|call| call.entries.len() == 6));
+    assert!(aws.calls("ChangeMessageVisibilityBatch").iter().any(|call| call.entries.len() >= 6));
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,6 +50,7 @@ async fn a_failed_entry_alone_is_tried_again() {
     queue.put_all((0..10).map(|n| n.to_string()));
     let entry = aws
         .on("DeleteMessageBatch")
+        .when(|call| call.bodies().contains(&"7"))
         .first(3)
         .for_entries(|entry| entry.body == "7")
         .fail_entry("InternalError", false);

@@ -146,7 +146,7 @@ async fn a_message_that_is_unavailable_alone_counts_as_failed() {
             feeding.put(format!("later {n}"));
         }
     });
-    aws.wait_for(|_| dead.bodies() == ["its own host"], 10 * MINUTE).await;
+    aws.wait_for(|_| dead.bodies() == ["its own host"], 30 * MINUTE).await;
     feed.abort();
     aws.wait_for(|_| queue.is_empty(), MINUTE).await;
     assert_eq!(consumer.drain().await.account.lost_lease, 0);

@@ -216,3 +216,43 @@ async fn a_drain_leaves_no_task_behind() {
     let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     assert!(alive <= 4, "{alive} tasks are left");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_on_its_last_receive_is_handled_within_the_grace_and_not_released() {
+    for queue_name in ["events", "events.fifo"] {
+        let aws = Endpoint::start().await;
+        let suffix = if queue_name.ends_with(".fifo") { ".fifo" } else { "" };
+        let dead = aws.queue(&format!("dead{suffix}")).create();
+        let queue = aws
+            .queue(queue_name)
+            .attribute("ContentBasedDeduplication", "true")
+            .dead_letters(&format!("dead{suffix}"), 2)
+            .create();
+        let consumer = Consumer::start(&aws, queue_name, takes(SECOND)).await;
+        aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+        consumer.shut_down();
+        tokio::time::sleep(SECOND).await;
+        queue.put(lifeline_scripted::Message::new("last").received_before(1).group("a"));
+        let drained = consumer.end().await;
+        assert_eq!(drained.account, account(1, 1, 0, 0, 0), "{queue_name}");
+        assert!(queue.is_empty() && dead.is_empty(), "{queue_name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_of_an_idle_worker_dead_letters_nothing_that_no_handler_saw() {
+    let aws = Endpoint::start().await;
+    let dead = aws.queue("dead").create();
+    let queue = aws.queue("events").dead_letters("dead", 1).create();
+    for round in 0..10 {
+        let consumer = Consumer::start(&aws, "events", succeed).await;
+        aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+        consumer.shut_down();
+        queue.put_all((0..5).map(|n| format!("{round}-{n}")));
+        consumer.end().await;
+    }
+    let consumer = Consumer::start(&aws, "events", succeed).await;
+    aws.wait_for(|_| queue.is_empty(), MINUTE).await;
+    assert_eq!((dead.bodies().len(), queue.deleted().len()), (0, 50));
+    consumer.drain().await;
+}

@@ -66,7 +66,8 @@ async fn an_entry_that_a_response_leaves_out_is_sent_again_alone() {
         let aws = Endpoint::start().await;
         let queue = aws.queue("events").create();
         queue.put_all((0..10).map(|n| n.to_string()));
-        let rule = aws.on("DeleteMessageBatch").nth(1).for_entries(|entry| entry.body == "7");
+        let rule = aws.on("DeleteMessageBatch").when(|call| call.bodies().contains(&"7")).nth(1);
+        let rule = rule.for_entries(|entry| entry.body == "7");
         let rule = if after_effect { rule.after_effect() } else { rule };
         let left_out = rule.leave_out();
         let consumer = Consumer::start(&aws, "events", succeed).await;
@@ -150,17 +151,19 @@ async fn after_a_timeout_a_receive_asks_for_fewer_messages() {
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").visibility(2 * SECOND).create();
     queue.put_all((0..40).map(|n| n.to_string()));
-    aws.on("ReceiveMessage").first(2).after_effect().hang();
+    // the first receive of a worker that starts is for one
+    aws.on("ReceiveMessage").nth(2).after_effect().hang();
+    aws.on("ReceiveMessage").nth(3).after_effect().hang();
     let consumer = Consumer::start(&aws, "events", succeed).await;
     aws.wait_for(|_| queue.is_empty(), 2 * MINUTE).await;
     let asked: Vec<_> = aws
         .calls("ReceiveMessage")
         .iter()
         .map(|call| call.request["MaxNumberOfMessages"].as_u64().unwrap())
-        .take(5)
+        .take(6)
         .collect();
-    assert_eq!(asked[..4], [10, 5, 2, 4]);
-    assert!(asked[4] > 4, "and more again after each success: {asked:?}");
+    assert_eq!(asked[..5], [1, 10, 5, 2, 4]);
+    assert!(asked[5] > 4, "and more again after each success: {asked:?}");
     consumer.drain().await;
 }
 

@@ -243,7 +243,7 @@ async fn log_shows_the_whole_body_on_one_line_and_can_not_be_forged() {
     let queue = aws.queue("events").create();
     let long = "x".repeat(5000);
     queue.put_all(["a\n2026-01-01T00:00:00Z INFO consumer: deleted\u{1b}[31m", long.as_str()]);
-    let service = Service::start(&aws, &[("WAIT_TIME", "1s")]);
+    let service = Service::start(&aws, &[("HANDLER", "log"), ("LOG_BODY", "all"), ("WAIT_TIME", "1s")]);
     aws.wait_for(|_| queue.is_empty(), SOON).await;
     assert_eq!(service.drain().await.account, account(2, 2, 0, 0, 0));
     let text = log.text();

@@ -212,3 +212,27 @@ async fn a_queue_whose_timeout_is_shortened_while_we_work_loses_no_lease() {
     assert_eq!((queue.receives("before"), queue.receives("after")), (1, 1));
     assert_eq!(consumer.drain().await.account, account(2, 2, 0, 0, 0));
 }
+
+/// Real time, on one thread, which a handler blocks for longer than a lease.
+#[tokio::test]
+async fn a_handler_that_blocks_its_thread_costs_no_other_message_its_lease() {
+    let aws = Endpoint::start_on_own_thread();
+    let queue = aws.queue("events").visibility(4 * SECOND).create();
+    queue.put_all(["computes", "a", "b", "c"]);
+    let handler = |message: Message, _: Context| async move {
+        if message.body == "computes" {
+            // the others have begun
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            std::thread::sleep(6 * SECOND);
+        } else {
+            tokio::time::sleep(7 * SECOND).await;
+        }
+        Ok(())
+    };
+    let set = |b: lifeline_consumer::Builder| b.wait_time(SECOND).lease_thread(true);
+    let pulses = lifeline_health::Pulses::new();
+    let consumer = Consumer::start_on(clients(&aws).await, pulses, existing("events"), set, handler);
+    aws.wait_for(|_| queue.is_empty(), MINUTE).await;
+    assert!(queue.histories().iter().all(|h| h.received.len() == 1), "{:?}", queue.histories());
+    assert_eq!(consumer.drain().await.account, account(4, 4, 0, 0, 0));
+}

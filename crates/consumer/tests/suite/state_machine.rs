@@ -17,6 +17,7 @@ use crate::support::*;
 enum End {
     Ok,
     Err,
+    Unavailable,
     Panic,
     Never,
 }
@@ -34,6 +35,8 @@ enum Event {
     Call { action: &'static str, way: u8, after_effect: bool },
     /// An entry of a batch fails, for good or in passing.
     Entry { action: &'static str, for_good: bool },
+    /// The answer to a batch does not mention some entries; they had their effect, or not.
+    LeftOut { action: &'static str, after_effect: bool },
     /// Another consumer takes a message that is held.
     Steal { message: usize },
     /// SQS hands a held message out again.
@@ -53,8 +56,7 @@ struct Plan {
 }
 
 fn handling() -> impl Strategy<Value = Handling> {
-    let end =
-        prop_oneof![4 => Just(End::Ok), 2 => Just(End::Err), 1 => Just(End::Panic), 1 => Just(End::Never)];
+    let end = prop_oneof![4 => Just(End::Ok), 2 => Just(End::Err), 1 => Just(End::Unavailable), 1 => Just(End::Panic), 1 => Just(End::Never)];
     (0_u32..30, end).prop_map(|(takes, end)| Handling { takes, end })
 }
 
@@ -62,8 +64,9 @@ fn event() -> impl Strategy<Value = Event> {
     let batch = || prop_oneof![Just("DeleteMessageBatch"), Just("ChangeMessageVisibilityBatch")];
     let action = prop_oneof![3 => batch(), 1 => Just("ReceiveMessage")];
     prop_oneof![
-        3 => (action, 0_u8..6, any::<bool>()).prop_map(|(action, way, after_effect)| Event::Call { action, way, after_effect }),
+        3 => (action, 0_u8..11, any::<bool>()).prop_map(|(action, way, after_effect)| Event::Call { action, way, after_effect }),
         2 => (batch(), any::<bool>()).prop_map(|(action, for_good)| Event::Entry { action, for_good }),
+        1 => (batch(), any::<bool>()).prop_map(|(action, after_effect)| Event::LeftOut { action, after_effect }),
         1 => (0_usize..20).prop_map(|message| Event::Steal { message }),
         1 => (0_usize..20).prop_map(|message| Event::Redeliver { message }),
         4 => (1_u32..12).prop_map(|tenths| Event::Time { tenths }),
@@ -103,6 +106,8 @@ fn handler(plan: &Plan, done: &Done) -> impl lifeline_consumer::Handler + use<> 
                     Ok(())
                 }
                 End::Err => Err(Failure::new("as scripted")),
+                End::Unavailable if fastrand::bool() => Err(Failure::unavailable("as scripted")),
+                End::Unavailable => Err(Failure::new("as scripted")),
                 End::Panic => panic!("as scripted"),
                 End::Never => std::future::pending().await,
             }
@@ -121,12 +126,22 @@ async fn happen(aws: &Endpoint, queue: &lifeline_scripted::Queue, event: &Event,
                 2 => rule.status(500, "InternalError"),
                 3 => rule.throttle(),
                 4 => rule.fault(Fault::StallBody),
+                5 => rule.page(200),
+                6 => rule.page(404),
+                7 => rule.page(413),
+                8 => rule.status(403, "InvalidSignatureException"),
+                9 => rule.slow(500),
                 _ => rule.delay(Duration::from_millis(visibility * 500)),
             };
         }
         Event::Entry { action, for_good } => {
             let code = if *for_good { "ReceiptHandleIsInvalid" } else { "InternalError" };
             aws.on(action).nth(1).for_entries(|entry| entry.body.len() == 1).fail_entry(code, *for_good);
+        }
+        Event::LeftOut { action, after_effect } => {
+            let rule = aws.on(action).nth(1).for_entries(|entry| entry.body.len() == 1);
+            let rule = if *after_effect { rule.after_effect() } else { rule };
+            rule.leave_out();
         }
         Event::Steal { message } => {
             let body = message.to_string();

@@ -115,3 +115,51 @@ async fn a_drain_does_not_wait_for_a_restart() {
     consumer.drain().await;
     assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
 }
+
+/// As `tracing_subscriber::fmt()` does when standard output and error are closed.
+struct Panics;
+
+impl tracing::Subscriber for Panics {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() <= tracing::Level::INFO
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("a subscriber that cannot write");
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_panics_costs_no_message_and_no_permit() {
+    let aws = Endpoint::start().await;
+    let dead = aws.queue("dead").create();
+    let queue = aws.queue("events").visibility(5 * SECOND).dead_letters("dead", 5).create();
+    queue.put_all((0..30).map(|n| n.to_string()));
+    // every kind of line: failures of calls, of messages, outages that end
+    aws.on("ReceiveMessage").every(3).status(500, "InternalError");
+    aws.on("DeleteMessageBatch").nth(2).throttle();
+    aws.on("ChangeMessageVisibilityBatch").nth(1).page(404);
+    let set = |b: lifeline_consumer::Builder| b.max_in_flight(10);
+    let client = clients(&aws).await;
+    let pulses = lifeline_health::Pulses::with_clock(|| tokio::time::Instant::now().into_std());
+    let _panics = tracing::subscriber::set_default(Panics);
+    let handler = |message: lifeline_consumer::Message, _: lifeline_consumer::Context| async move {
+        tokio::time::sleep(6 * SECOND).await;
+        if message.receive_count == 1 && message.body.ends_with('7') {
+            return Err(lifeline_consumer::Failure::new("once"));
+        }
+        Ok(())
+    };
+    let consumer = Consumer::start_on(client, pulses, existing("events"), set, handler);
+    aws.wait_for(|_| queue.is_empty(), 5 * MINUTE).await;
+    assert!(dead.is_empty());
+    assert!(consumer.pulses.stale().is_empty());
+    let account = consumer.drain().await.account;
+    assert_eq!((account.deleted, account.retried, account.lost_lease), (30, 3, 0));
+}

@@ -85,6 +85,8 @@ pub struct Clients {
     pub sqs: aws_sdk_sqs::Client,
     /// SQS over a pool of its own, for receives.
     pub polls: aws_sdk_sqs::Client,
+    /// SQS over a pool of its own, for deletes and changes of visibility, which may run on a thread of their own.
+    pub leases: aws_sdk_sqs::Client,
     /// The bound of one call, for [`crate::call::bounded`].
     pub call_timeout: Duration,
     /// The region in force.
@@ -102,8 +104,8 @@ impl Clients {
         Self::connect_over(access, || connector::client(connect_limit(access.call_timeout))).await
     }
 
-    /// [`connect`](Self::connect) with other HTTP than ours: a recording, a measurement. `http` is asked for two clients:
-    /// one for receives, one for all else.
+    /// [`connect`](Self::connect) with other HTTP than ours: a recording, a measurement. `http` is asked for three clients:
+    /// one for receives, one for leases, one for all else.
     ///
     /// # Errors
     /// [`NoRegion`].
@@ -111,7 +113,7 @@ impl Clients {
         access: &Access,
         http: impl Fn() -> SharedHttpClient,
     ) -> Result<Self, NoRegion> {
-        let (polled, http) = (http(), http());
+        let (polled, leased, http) = (http(), http(), http());
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http.clone())
             .retry_config(RetryConfig::disabled())
@@ -141,7 +143,8 @@ impl Clients {
                     .interceptor(WriteInOnePass)
                     .build(),
             ),
-            sqs: aws_sdk_sqs::Client::from_conf(sqs(&config, http, timeouts).build()),
+            sqs: aws_sdk_sqs::Client::from_conf(sqs(&config, http, timeouts.clone()).build()),
+            leases: aws_sdk_sqs::Client::from_conf(sqs(&config, leased, timeouts).build()),
             polls: aws_sdk_sqs::Client::from_conf(
                 // the attempt's timeout is set per receive, for it depends on the wait
                 sqs(&config, polled, TimeoutConfig::disabled()).interceptor(ReadInOnePass).build(),

@@ -79,7 +79,7 @@ fn write_all(mut file: impl Output, mut lines: mpsc::UnboundedReceiver<Line>) {
         }
         let result = append(&mut file, &buffer, &mut broken);
         for (_, done) in waiting.drain(..) {
-            let result = result.as_ref().map(|()| ()).map_err(copy);
+            let result = result.as_ref().copied().map_err(copy);
             done.send(result).ok();
         }
     }
