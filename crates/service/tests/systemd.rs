@@ -80,8 +80,10 @@ fn the_watchdog_is_fed_while_no_pulse_is_stale_and_not_a_moment_longer() {
     });
     let pulse = pulses.start("poller-1", bound);
     let period = Duration::from_millis(40);
-    let watchdog =
-        Notifier::to(manager.path.to_str().unwrap(), Some(period)).unwrap().watch(std::slice::from_ref(&pulses)).unwrap();
+    let watchdog = Notifier::to(manager.path.to_str().unwrap(), Some(period))
+        .unwrap()
+        .watch(std::slice::from_ref(&pulses))
+        .unwrap();
     for _ in 0..5 {
         assert_eq!(manager.hears(), "WATCHDOG=1");
     }

@@ -243,13 +243,13 @@ async fn log_shows_the_whole_body_on_one_line_and_can_not_be_forged() {
     let queue = aws.queue("events").create();
     let long = "x".repeat(5000);
     queue.put_all(["a\n2026-01-01T00:00:00Z INFO consumer: deleted\u{1b}[31m", long.as_str()]);
-    let service = Service::start(&aws, &[("WAIT_TIME", "1s")]);
+    let service = Service::start(&aws, &[("HANDLER", "log"), ("LOG_BODY", "all"), ("WAIT_TIME", "1s")]);
     aws.wait_for(|_| queue.is_empty(), SOON).await;
     assert_eq!(service.drain().await.account, account(2, 2, 0, 0, 0));
     let text = log.text();
     assert_eq!(log.lines_with("received message_id="), 2, "{text}");
     assert_eq!(log.lines_with("deleted message_id="), 2);
-    assert!(text.contains(&long), "HANDLER=log shows all of it");
+    assert!(text.contains(&long), "LOG_BODY=all shows all of it");
     assert!(!text.contains('\u{1b}') && text.contains("a\\n2026"), "{text}");
     tokio::time::sleep(Duration::ZERO).await;
 }
