@@ -54,11 +54,11 @@ impl Running {
     pub(super) fn start(service: &'static str) -> io::Result<Self> {
         let endpoint = ENDPOINTS.iter().find_map(|name| variable(name)).unwrap_or_default();
         let uri = endpoint.parse::<http::Uri>().map_err(io::Error::other)?;
-        lifeline_http::trust(&uri)?;
         let timeouts = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
         let timeout = timeouts.iter().find_map(|name| variable(name)?.parse().ok());
         let timeout = timeout.map_or(TIMEOUT, Duration::from_millis);
         let (client, stop) = Client::start(timeout)?;
+        client.http.check_trust(&uri)?;
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_http_client(client)
@@ -175,7 +175,7 @@ impl Client {
         let (stop, stopped) = oneshot::channel();
         let http = {
             let _entered = runtime.enter();
-            lifeline_http::client(timeout, 1)
+            lifeline_http::Client::builder(timeout).max_idle(1).build()
         };
         let client = Self { http, runtime: runtime.handle().clone(), timeout, failing: Arc::default() };
         thread::Builder::new().name("otlp".to_owned()).spawn(move || runtime.block_on(stopped).ok())?;
