@@ -25,15 +25,15 @@
 
 use std::process::ExitCode;
 
+use lifeline_consumer::service::{ConsumerArgs, ConsumerConfig, run_handler};
 pub use lifeline_consumer::{
-    Attribute, Cancelled, Context, Drained, Failure, FailureKind, FromMessage, Handler, IntoHandler, IntoOutcome, Json,
-    Message, OrFailure, Worker, into_handler,
+    Attribute, Cancelled, Context, Drained, Failure, FailureKind, FromMessage, Handler, IntoHandler,
+    IntoOutcome, Json, Message, OrFailure, Worker, into_handler,
 };
 pub use lifeline_health::Health;
 pub use lifeline_messaging::client::{Access, Clients};
 pub use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
 pub use lifeline_producer::{Message as NewMessage, PublishError, Publisher, Receipt};
-use lifeline_consumer::service::{ConsumerArgs, ConsumerConfig, run_handler};
 use lifeline_service::settings::Problems;
 use lifeline_service::{CommonArgs, Program};
 

@@ -16,9 +16,11 @@ mod exporter;
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
 /// How long the end of a process waits for its last spans.
+#[cfg(feature = "otlp")]
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// The same if the grace period of a shutdown is used up.
+#[cfg(feature = "otlp")]
 const LEAST: Duration = Duration::from_millis(200);
 
 /// A running export, if there is one.

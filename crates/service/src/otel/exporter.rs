@@ -103,10 +103,14 @@ fn batch() -> opentelemetry_sdk::trace::BatchConfig {
 }
 
 fn resource(service: &'static str) -> Resource {
-    let named = variable("OTEL_SERVICE_NAME").is_some()
-        || variable("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|listed| listed.contains("service.name="));
+    let listed = variable("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|listed| listed.contains("service.name="));
     let resource = Resource::builder();
-    if named { resource.build() } else { resource.with_service_name(service).build() }
+    match variable("OTEL_SERVICE_NAME") {
+        // the specification lets it win over the attributes; the SDK does not
+        Some(name) => resource.with_service_name(name).build(),
+        None if listed => resource.build(),
+        None => resource.with_service_name(service).build(),
+    }
 }
 
 /// Counts what passes through a processor or an exporter.
