@@ -228,10 +228,12 @@ async fn a_second_signal_ends_it_at_once_with_code_130() {
     let mut process = Process::start(&aws, &[("WAIT_TIME", "20s")]);
     aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
     process.signal("TERM");
-    aws.wait_for(|_| process.has_said("draining"), SOON).await;
+    aws.wait_for(|_| process.has_said("shutting down"), SOON).await;
     // not ready while it drains, which it says before it is
     aws.wait_for(|_| process.ask("/ready").is_some_and(|answer| answer.status == 503), SOON).await;
     assert!(process.ask("/health").is_some_and(|answer| answer.is_ok()), "but alive");
+    // a repeat within a second is the same signal
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     process.signal("TERM");
     let (code, _) = process.end(Duration::from_secs(2)).await;
     assert_eq!(code, 130);
