@@ -125,11 +125,11 @@ pub struct EmbeddedArgs {
 #[derive(Debug, Clone)]
 pub struct Up {
     /// `LISTEN`.
-    pub listen: SocketAddr,
+    pub listen: Address,
     /// `PRODUCER_HEALTH_ADDR`.
-    pub producer_health: SocketAddr,
+    pub producer_health: Address,
     /// `CONSUMER_HEALTH_ADDR`.
-    pub consumer_health: SocketAddr,
+    pub consumer_health: Address,
     /// The producer, but for the endpoint, which is not known yet.
     pub producer: lifeline_producer::service::Config,
     /// The consumer, likewise.
@@ -171,14 +171,29 @@ impl UpArgs {
         }
         let consumer = ConsumerConfig::new(access, spec, self.worker.check(problems_ref));
         let up = Up {
-            listen: problems_ref.value(self.listen.listen),
-            producer_health: problems_ref.value(self.producer_health_addr),
-            consumer_health: problems_ref.value(self.consumer_health_addr),
+            listen: Address::check(self.listen.listen, problems_ref),
+            producer_health: Address::check(self.producer_health_addr, problems_ref),
+            consumer_health: Address::check(self.consumer_health_addr, problems_ref),
             producer,
             consumer: lifeline_consumer::service::Config::new(handler, hang, consumer),
             process: self.process.check(problems_ref),
         };
         problems.finish().map(|warnings| (up, warnings))
+    }
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, Copy)]
+pub struct Address {
+    /// The address.
+    pub address: SocketAddr,
+    /// Whether the user chose it. A default one that is taken may be replaced.
+    pub given: bool,
+}
+
+impl Address {
+    fn check(checked: Checked<SocketAddr>, problems: &mut Problems) -> Self {
+        Self { given: checked.is_given(), address: problems.value(checked) }
     }
 }
 
@@ -219,9 +234,9 @@ mod tests {
     fn up_is_the_command_if_there_is_none_and_has_its_own_defaults() {
         for arguments in [&[][..], &["up"]] {
             let up = up(arguments).unwrap();
-            assert_eq!(up.listen.to_string(), "127.0.0.1:4566");
-            assert_eq!(up.producer_health.to_string(), "127.0.0.1:5000");
-            assert_eq!(up.consumer_health.to_string(), "127.0.0.1:5001");
+            assert_eq!(up.listen.address.to_string(), "127.0.0.1:4566");
+            assert_eq!(up.producer_health.address.to_string(), "127.0.0.1:5000");
+            assert_eq!(up.consumer_health.address.to_string(), "127.0.0.1:5001");
             assert_eq!(up.consumer.consumer.worker.wait_time.as_secs(), 1);
             assert!(up.producer.provision && up.consumer.consumer.queue.provision);
             assert_eq!(up.consumer.handler, HandlerKind::Log);

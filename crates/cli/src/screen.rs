@@ -140,9 +140,14 @@ impl Progress {
         // a metric that exists is handed out again: these are the consumer's own
         Self {
             producer,
-            handled: consumer.counter("consumer_messages_deleted_total", ""),
-            in_flight: consumer.int_gauge("consumer_in_flight_messages", ""),
-            oldest_age: consumer.gauge("consumer_queue_oldest_message_age_seconds", ""),
+            handled: consumer
+                .counter("consumer_messages_deleted_total", "Messages handled whose delete SQS confirmed."),
+            in_flight: consumer
+                .int_gauge("consumer_in_flight_messages", "Messages in flight now, from receive to outcome."),
+            oldest_age: consumer.gauge(
+                "consumer_queue_oldest_message_age_seconds",
+                "Age of the oldest message in the last receive; 0 when it was empty.",
+            ),
             last: (Instant::now(), 0),
         }
     }

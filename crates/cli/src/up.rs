@@ -12,15 +12,15 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use aws_sdk_sqs::types::QueueAttributeName;
 use lifeline_consumer::Drained;
-use lifeline_health::Health;
+use lifeline_health::{Health, ListenError};
 use lifeline_messaging::client::Clients;
 use lifeline_messaging::topology;
 use lifeline_producer::service::Account;
 use lifeline_service::{Host, Shell, Shutdown, Summary, Threads, failed};
 use tokio::task::JoinHandle;
 
-use crate::args::Up;
-use crate::aws::EmbeddedAws;
+use crate::args::{Address, Up};
+use crate::aws::{BindError, EmbeddedAws};
 use crate::screen::{Progress, Screen};
 
 /// What the embedded queues hold of messages before publishing is held back: a fast producer must not fill the memory.
@@ -62,10 +62,9 @@ pub fn main(settings: Up, warnings: &[String], screen: &Screen) -> ExitCode {
         let version = env!("CARGO_PKG_VERSION");
         let mut shell =
             Shell::start("lifeline", version, &settings.process, Threads::new(THREADS), warnings)?;
-        let producer = shell.host_with("producer", settings.producer_health, screen.clone());
-        let producer = producer.context("PRODUCER_HEALTH_ADDR is the producer's HEALTH_ADDR here")?;
-        let consumer = shell.host_with("consumer", settings.consumer_health, screen.clone());
-        let consumer = consumer.context("CONSUMER_HEALTH_ADDR is the consumer's HEALTH_ADDR here")?;
+        let mut host = |name, at| host(&mut shell, name, at, screen);
+        let producer = host("producer", settings.producer_health)?;
+        let consumer = host("consumer", settings.consumer_health)?;
         anyhow::Ok((shell, producer, consumer))
     };
     match hosted() {
@@ -74,8 +73,37 @@ pub fn main(settings: Up, warnings: &[String], screen: &Screen) -> ExitCode {
     }
 }
 
+/// Hosts one of the services. A default port that is taken is replaced by a free one; macOS has its AirPlay on 5000.
+fn host(shell: &mut Shell, name: &'static str, at: Address, screen: &Screen) -> anyhow::Result<Host> {
+    let Address { address, given } = at;
+    let taken = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(ListenError::InUse(_)));
+    match shell.host_with(name, address, screen.clone()) {
+        Err(error) if taken(&error) && !given => {
+            tracing::warn!(target: "lifeline", "port {} is in use; the {name}'s /health takes a free one", address.port());
+            shell.host_with(name, (address.ip(), 0).into(), screen.clone())
+        }
+        Err(error) if taken(&error) => bail!(
+            "cannot listen on {address} (--{name}-health-addr): another process has this port; stop it, or use \
+             --{name}-health-addr 127.0.0.1:0 for any free port"
+        ),
+        Err(error) => Err(error.context(format!("--{name}-health-addr"))),
+        host => host,
+    }
+}
+
+/// The same for the endpoint.
+async fn bind(at: Address) -> anyhow::Result<EmbeddedAws> {
+    match EmbeddedAws::bind(at.address).await {
+        Err(BindError::InUse { addr }) if !at.given => {
+            tracing::warn!(target: "lifeline", "port {} is in use; SNS and SQS take a free one", addr.port());
+            Ok(EmbeddedAws::bind((addr.ip(), 0).into()).await?)
+        }
+        bound => Ok(bound?),
+    }
+}
+
 async fn run(mut settings: Up, screen: &Screen, producer: Host, consumer: Host) -> anyhow::Result<Ended> {
-    let aws = EmbeddedAws::bind(settings.listen).await?.backlog(BACKLOG_BYTES);
+    let aws = bind(settings.listen).await?.backlog(BACKLOG_BYTES);
     let endpoint = aws.url();
     settings.reach(&endpoint);
     let aws = guard(tokio::spawn(aws.serve(std::future::pending())));

@@ -16,7 +16,7 @@ fn both_sides_of_a_message_are_one_trace() {
         .args(["up", "--listen", "127.0.0.1:0", "--producer-health-addr", "127.0.0.1:0"])
         .args(["--consumer-health-addr", "127.0.0.1:0", "--publish-rate", "0", "--input"])
         .arg(&input)
-        .args(["--otel-exporter-otlp-endpoint", collector.url()])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url())
         .output()
         .unwrap();
     std::fs::remove_file(input).unwrap();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 fn lifeline(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lifeline"));
-    command.args(["--listen", "127.0.0.1:0", "--producer-health-addr", "127.0.0.1:0"]);
+    command.args(["up", "--listen", "127.0.0.1:0", "--producer-health-addr", "127.0.0.1:0"]);
     command.args(["--consumer-health-addr", "127.0.0.1:0"]).args(arguments);
     // whatever the environment of the test says, nothing but loopback is reached
     command.env("AWS_ENDPOINT_URL", "http://192.0.2.1").env_remove("RUST_LOG");
@@ -26,7 +26,7 @@ fn scratch(name: &str) -> PathBuf {
 fn publish(name: &str, input: &[u8]) -> (Output, Vec<Vec<u8>>) {
     let (from, to) = (scratch(&format!("{name}.in")), scratch(&format!("{name}.out")));
     fs::write(&from, input).unwrap();
-    let output = lifeline(&["up", "--publish-rate", "0", "--input"])
+    let output = lifeline(&["--publish-rate", "0", "--input"])
         .arg(&from)
         .arg("--output")
         .arg(&to)
@@ -148,7 +148,7 @@ fn the_first_signal_drains_both_and_prints_both_accounts() {
 #[test]
 fn both_accounts_are_printed_whatever_is_logged_unless_nothing_is() {
     for (asked, lines) in [("warn", 2), ("error", 2), ("off", 0)] {
-        let output = lifeline(&["up", "--publish-count", "3", "--publish-rate", "0", "--rust-log", asked])
+        let output = lifeline(&["--publish-count", "3", "--publish-rate", "0", "--rust-log", asked])
             .output()
             .unwrap();
         let log = log(&output);

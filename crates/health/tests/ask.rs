@@ -97,3 +97,16 @@ fn a_path_cannot_smuggle_a_request() {
     }
     assert!(it.log.none_left());
 }
+
+#[test]
+fn the_unspecified_ipv6_address_serves_both_families() {
+    let health = lifeline_health::Health::new("1");
+    let server = health.server().access_log_to(std::io::sink()).listen("[::]:0".parse().unwrap()).unwrap();
+    let port = server.local_addr().port();
+    assert_eq!(ask(SocketAddr::from(([127, 0, 0, 1], port)), "/health", wire::PATIENCE).unwrap().status, 200);
+    // a kernel without IPv6 serves IPv4 alone
+    if server.local_addr().is_ipv6() {
+        let v6 = (std::net::Ipv6Addr::LOCALHOST, port).into();
+        assert_eq!(ask(v6, "/health", wire::PATIENCE).unwrap().status, 200);
+    }
+}

@@ -99,6 +99,7 @@ impl ProcessArgs {
             Format::Text => AccessFormat::Text,
             Format::Json => AccessFormat::Json,
         };
+        crate::otel::check(problems);
         let access_log = AccessLog { format, silence_healthy: !problems.value(self.access_log) };
         Process { grace: problems.value(self.shutdown_grace), access_log, log }
     }

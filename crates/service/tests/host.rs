@@ -3,10 +3,11 @@
 //! Without the test harness: the process that hosts is this executable again, told so by a variable, and it must return
 //! from `main` as a real program does.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests, without the harness")]
+
 use std::io::{BufRead, BufReader, Lines, Read};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -337,7 +338,7 @@ fn a_process_that_does_not_drain_is_ended() {
 }
 
 fn several_services_are_ready_and_alive_together() {
-    let path = PathBuf::from(std::env::temp_dir()).join(format!("lifeline-host-{}", std::process::id()));
+    let path = std::env::temp_dir().join(format!("lifeline-host-{}", std::process::id()));
     let manager = UnixDatagram::bind(&path).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let next = || {

@@ -261,11 +261,11 @@ async fn the_health_subcommand_asks_the_running_service() {
 async fn a_hung_process_is_down_within_a_minute_and_says_what_is_stale() {
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").create();
-    let mut process = Process::start(&aws, &[("DRILL_HANG", "hang"), ("CALL_TIMEOUT", "1s")]);
+    let mut process = Process::start(&aws, &[("FAULT_HANG", "hang"), ("CALL_TIMEOUT", "1s")]);
     queue.put("fine");
     aws.wait_for(|_| queue.is_empty(), SOON).await;
     queue.put("hang");
-    aws.wait_for(|_| process.has_said("DRILL_HANG"), SOON).await;
+    aws.wait_for(|_| process.has_said("FAULT_HANG"), SOON).await;
     let begun = Instant::now();
     let down = || process.ask("/health").is_some_and(|answer| answer.status == 503);
     while !down() {

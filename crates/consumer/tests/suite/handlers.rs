@@ -249,7 +249,7 @@ async fn log_shows_the_whole_body_on_one_line_and_can_not_be_forged() {
     let text = log.text();
     assert_eq!(log.lines_with("received message_id="), 2, "{text}");
     assert_eq!(log.lines_with("deleted message_id="), 2);
-    assert!(text.contains(&long), "HANDLER=log shows all of it");
+    assert!(text.contains(&long), "LOG_BODY=all shows all of it");
     assert!(!text.contains('\u{1b}') && text.contains("a\\n2026"), "{text}");
     tokio::time::sleep(Duration::ZERO).await;
 }

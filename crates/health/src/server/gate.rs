@@ -7,7 +7,7 @@
 //! brings a request at once, as a probe does, is always served.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -51,7 +51,16 @@ pub(crate) struct Gate {
 }
 
 pub(crate) fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    let any_v6 = addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let socket = match Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP)) {
+        // this kernel has no IPv6: all addresses there are are those of IPv4
+        Err(_) if any_v6 => return bind((Ipv4Addr::UNSPECIFIED, addr.port()).into()),
+        socket => socket?,
+    };
+    if any_v6 {
+        // IPv4 clients too, which the system's default may exclude
+        socket.set_only_v6(false)?;
+    }
     // A restarted service gets its port while connections of the former are still being forgotten.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;

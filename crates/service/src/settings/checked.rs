@@ -171,6 +171,11 @@ impl Problems {
         self.problems.push(format!("{}{variable}: not set; {why}", self.prefix));
     }
 
+    /// Notes a bad value that did not come through an argument.
+    pub fn invalid(&mut self, variable: &str, value: &str, expected: &str) {
+        self.problems.push(format!("{variable}={}: invalid value; expected {expected}", shown(value)));
+    }
+
     /// Takes the value of a setting by its former name, unless it is set by its present one, and warns.
     pub fn renamed<T>(&mut self, old: Option<Checked<T>>, new: Checked<T>, name: &str) -> Checked<T> {
         let Some(old) = old else { return new };

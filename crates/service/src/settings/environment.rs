@@ -58,6 +58,7 @@ mod tests {
 
     /// The environment of a process can only be set from outside.
     #[test]
+    #[allow(clippy::print_stdout, reason = "the child's answer")]
     fn variables_are_read_with_the_prefix_and_empty_ones_are_unset() {
         const CHILD: &str = "SERVICE_TEST_PREFIX";
         if let Ok(prefix) = env::var(CHILD) {
