@@ -111,7 +111,7 @@ async fn publish(endpoint: &FakeEndpoint, messages: usize, body: &str) -> Result
         outcome.expect("the endpoint accepts every message");
     });
     for at in 0..messages {
-        sink.send(at as u64, lifeline_producer::Message::new(body)).await?;
+        sink.send(at as u64, lifeline_producer::NewMessage::new(body)).await?;
     }
     publisher.close().await;
     Ok(())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lifeline_health::{Health, Metrics, Pulses, Readiness};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::TopicRef;
-use lifeline_producer::{Message, Publisher};
+use lifeline_producer::{NewMessage, Publisher};
 use lifeline_scripted::Endpoint;
 use tokio::time::Instant;
 
@@ -33,7 +33,7 @@ async fn aws_being_down_is_up() {
         .health(&health)
         .deadline(None)
         .start();
-    let _pending = publisher.enqueue(Message::new("x")).await.unwrap();
+    let _pending = publisher.enqueue(NewMessage::new("x")).await.unwrap();
     for _ in 0..60 {
         tokio::time::sleep(LONG / 60).await;
         assert_eq!(health.pulses.stale(), Vec::<String>::new());
@@ -51,12 +51,12 @@ async fn an_endpoint_that_throttles_or_refuses_is_up_but_not_ready_and_ready_aga
         .health(&health)
         .deadline(None)
         .start();
-    publisher.publish(Message::new("before")).await.unwrap();
+    publisher.publish(NewMessage::new("before")).await.unwrap();
     assert_eq!(health.readiness.reasons(), []);
     for (status, code) in [(400, "ThrottlingException"), (403, "AuthorizationError"), (500, "InternalError")]
     {
         let refusal = aws.on("*").status(status, code);
-        let pending = publisher.enqueue(Message::new(code)).await.unwrap();
+        let pending = publisher.enqueue(NewMessage::new(code)).await.unwrap();
         for minute in 1..=15 {
             tokio::time::sleep(LONG / 10).await;
             assert_eq!(health.pulses.stale(), Vec::<String>::new(), "{code}, minute {minute}");
@@ -100,7 +100,7 @@ fn a_batcher_that_is_stuck_is_down_within_a_minute() {
             stuck.send(()).unwrap();
             blocked.lock().unwrap().recv().ok();
         });
-        sink.send(0, Message::new("x")).await.unwrap();
+        sink.send(0, NewMessage::new("x")).await.unwrap();
     });
     told.recv().unwrap();
     assert_eq!(health.pulses.stale(), Vec::<String>::new());

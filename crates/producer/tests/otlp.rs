@@ -8,7 +8,7 @@ use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::span::Export;
 use lifeline_messaging::topology::TopicRef;
 use lifeline_messaging::trace::TraceContext;
-use lifeline_producer::{Message, Publisher};
+use lifeline_producer::{NewMessage, Publisher};
 use lifeline_scripted::Endpoint;
 use lifeline_scripted::collector::{Collector, Mood};
 use lifeline_service::settings::Reader;
@@ -101,7 +101,7 @@ async fn a_callers_trace_is_carried_on_by_a_child_of_its_span() {
     let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     for flags in ["01", "00"] {
         let callers: TraceContext = format!("00-{trace}-{parent}-{flags}").parse().unwrap();
-        publisher.publish(Message::new(flags).trace(callers)).await.unwrap();
+        publisher.publish(NewMessage::new(flags).continue_trace(callers)).await.unwrap();
     }
     publisher.close().await;
     tokio::task::spawn_blocking(|| exporting.finish(SOON)).await.unwrap();
