@@ -8,7 +8,7 @@ use std::time::Duration;
 use lifeline_health::Health;
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::TopicRef;
-use lifeline_producer::{NewMessage, Pending, PublishErrorKind, Publisher, PublisherBuilder};
+use lifeline_producer::{Pending, PublishErrorKind, Publisher, PublisherBuilder};
 use lifeline_scripted::Endpoint;
 use tokio::time::{Instant, sleep, timeout};
 

@@ -10,7 +10,7 @@ use lifeline_health::Health;
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::message::Attribute;
 use lifeline_messaging::topology::TopicRef;
-use lifeline_producer::{InvalidMessage, NewMessage, PublishError, PublishErrorKind, Publisher};
+use lifeline_producer::{InvalidMessage, NewMessage, PublishErrorKind, Publisher};
 use lifeline_scripted::Endpoint;
 use tokio::time::{Instant, timeout};
 

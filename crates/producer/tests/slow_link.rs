@@ -51,6 +51,9 @@ async fn link(upstream: String, bytes_a_second: f64) -> String {
         loop {
             let (client, _) = listener.accept().await.unwrap();
             let server = TcpStream::connect(&upstream).await.unwrap();
+            // paused time would pass while the kernel waits for an acknowledgement
+            client.set_nodelay(true).unwrap();
+            server.set_nodelay(true).unwrap();
             let uplink = uplink.clone();
             tokio::spawn(async move {
                 let (mut from_client, mut to_client) = client.into_split();
