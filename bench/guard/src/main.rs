@@ -106,7 +106,7 @@ async fn bare_consume(sqs: &aws_sdk_sqs::Client, messages: usize) -> Result<()> 
 
 async fn publish(endpoint: &FakeEndpoint, messages: usize, body: &str) -> Result<()> {
     let topic = TopicRef::Arn(TOPIC_ARN.to_owned());
-    let publisher = Publisher::builder(clients(endpoint).await?, topic).start();
+    let publisher = Publisher::to(topic).clients(clients(endpoint).await?).start().await?;
     let sink = publisher.sink(|_, outcome| {
         outcome.expect("the endpoint accepts every message");
     });

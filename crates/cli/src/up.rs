@@ -103,7 +103,7 @@ async fn run(mut settings: Up, screen: &Screen, producer: Host, consumer: Host) 
     let progress = Progress::new(service.progress(), &seen.metrics);
     let showing = guard(tokio::spawn(screen.clone().show(progress)));
     producer.started();
-    let produced = service.run(stop.requested()).await;
+    let produced = service.run(stop.requested()).await?;
 
     if !stop.is_requested() {
         tokio::select! {

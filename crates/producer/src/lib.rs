@@ -3,11 +3,9 @@
 //! As a library:
 //!
 //! ```no_run
-//! use lifeline_messaging::{client, topology::TopicRef};
 //! use lifeline_producer::{NewMessage, Publisher};
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let clients = client::Clients::connect(&client::Access::local("http://localhost:4566")).await?;
-//! let publisher = Publisher::builder(clients, TopicRef::Name("events".to_owned())).provision(true).start();
+//! let publisher = Publisher::to("events").start().await?; // or by its ARN
 //! let receipt = publisher.publish(NewMessage::new(r#"{"id": 7}"#).subject("order placed")).await?;
 //! println!("{}", receipt.message_id);
 //! publisher.close().await; // everything accepted has its result
@@ -54,6 +52,6 @@ pub use error::{PublishError, PublishErrorKind};
 pub use invalid_message::InvalidMessage;
 pub use limits::MAX_ATTRIBUTES;
 pub use message::NewMessage;
-pub use publisher::{Pending, Permit, Publisher, PublisherBuilder};
+pub use publisher::{ConfigError, Pending, Permit, Publisher, PublisherBuilder};
 pub use service::{Generator, Input, LONGEST_LINE, Progress, Service, Summary};
 pub use sink::{Reservation, Sink};

@@ -121,9 +121,9 @@ impl Outgoing {
         message: NewMessage,
         fifo: bool,
         ids: &DeduplicationIds,
-    ) -> Result<Self, (InvalidMessage, NewMessage)> {
+    ) -> Result<Self, Box<(InvalidMessage, NewMessage)>> {
         if let Err(invalid) = check(&message, fifo) {
-            return Err((invalid, message));
+            return Err(Box::new((invalid, message)));
         }
         let NewMessage { body, subject, mut attributes, group, deduplication_id } = message;
         let (trace_id, span) = trace(&mut attributes);
@@ -272,7 +272,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(message: NewMessage) -> Result<Outgoing, InvalidMessage> {
-        Outgoing::new(message, false, &DeduplicationIds::new()).map_err(|(invalid, _)| invalid)
+        Outgoing::new(message, false, &DeduplicationIds::new()).map_err(|error| error.0)
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt};
 use lifeline_health::Health;
-use lifeline_messaging::client::Clients;
+use lifeline_messaging::client::{Access, Clients, NoRegion};
 use lifeline_messaging::span::Destination;
 use lifeline_messaging::topology::TopicRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -38,11 +38,11 @@ pub struct Publisher {
     done: CancellationToken,
 }
 
-/// How a publisher works. See [`Publisher::builder`].
+/// How a publisher works. See [`Publisher::to`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing happens until it is started"]
 pub struct PublisherBuilder {
-    clients: Clients,
+    clients: Option<Clients>,
     topic: TopicRef,
     linger: Duration,
     buffer: usize,
@@ -56,11 +56,11 @@ pub struct PublisherBuilder {
 }
 
 impl Publisher {
-    /// A publisher to `topic`, with the defaults that each setter names.
-    pub fn builder(clients: Clients, topic: TopicRef) -> PublisherBuilder {
+    /// A publisher to the topic of this name or ARN, with the defaults that each setter names.
+    pub fn to(topic: impl Into<TopicRef>) -> PublisherBuilder {
         PublisherBuilder {
-            clients,
-            topic,
+            clients: None,
+            topic: topic.into(),
             linger: Duration::from_millis(5),
             buffer: 1000,
             buffer_bytes: 8 << 20,
@@ -190,6 +190,12 @@ impl Publisher {
 }
 
 impl PublisherBuilder {
+    /// How AWS is reached; by the SDK's usual environment variables and files, with a timeout of 5 s for each call.
+    pub fn clients(mut self, clients: Clients) -> Self {
+        self.clients = Some(clients);
+        self
+    }
+
     /// How long a message may wait for its batch to fill; 5 ms.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
@@ -246,11 +252,19 @@ impl PublisherBuilder {
         self
     }
 
-    /// Starts it. It looks up the topic first, and accepts messages meanwhile.
+    /// Starts it. It looks up the topic first, and accepts messages meanwhile: a topic that is missing, or an AWS that does
+    /// not respond, is no error here.
     ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub fn start(self) -> Publisher {
+    /// # Errors
+    /// No clients were given, and the environment names no region.
+    ///
+    /// # Cancel safety
+    /// Dropped, nothing was started.
+    pub async fn start(self) -> Result<Publisher, ConfigError> {
+        let clients = match self.clients {
+            Some(clients) => clients,
+            None => Clients::connect(&Access::from_environment()).await?,
+        };
         let (commands, received) = mpsc::unbounded_channel();
         let (closing, abandoned, done) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
@@ -273,7 +287,7 @@ impl PublisherBuilder {
             concurrency: self.concurrency,
             rate: RateLimit::for_batches(self.rate),
             lookup: TopicLookup::new(
-                self.clients,
+                clients,
                 self.topic,
                 self.provision,
                 self.wait_for_subscription,
@@ -289,9 +303,14 @@ impl PublisherBuilder {
             let _finished = finished;
             batcher.run().await;
         });
-        Publisher { submit, closing, abandoned, done }
+        Ok(Publisher { submit, closing, abandoned, done })
     }
 }
+
+/// Why a publisher cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ConfigError(#[from] NoRegion);
 
 /// The future of an accepted message's result.
 #[derive(Debug)]

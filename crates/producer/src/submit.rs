@@ -90,7 +90,8 @@ impl Submit {
     }
 
     fn prepare(&self, message: NewMessage) -> Result<Outgoing, PublishError> {
-        let mut outgoing = Outgoing::new(message, self.fifo, &self.ids).map_err(|(invalid, message)| {
+        let mut outgoing = Outgoing::new(message, self.fifo, &self.ids).map_err(|error| {
+            let (invalid, message) = *error;
             self.rejected.inc();
             PublishError::invalid(invalid, Some(message))
         })?;

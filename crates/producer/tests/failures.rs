@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use lifeline_health::Health;
 use lifeline_messaging::client::{Access, Clients};
-use lifeline_messaging::topology::TopicRef;
 use lifeline_producer::{Pending, PublishErrorKind, Publisher, PublisherBuilder};
 use lifeline_scripted::Endpoint;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,7 +15,7 @@ const LONG: Duration = Duration::from_secs(600);
 
 async fn builder(aws: &Endpoint) -> PublisherBuilder {
     let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
-    Publisher::builder(clients, TopicRef::Name("t".to_owned())).deadline(None)
+    Publisher::to("t").clients(clients).deadline(None)
 }
 
 async fn enqueue(publisher: &Publisher, count: usize) -> Vec<Pending> {
@@ -61,7 +60,7 @@ async fn a_call_that_is_refused_for_a_while_loses_nothing_and_is_shown_by_ready(
         let aws = Endpoint::start().await;
         let topic = aws.topic("t");
         let health = Health::new("test");
-        let publisher = builder(&aws).await.health(&health).start();
+        let publisher = builder(&aws).await.health(&health).start().await.unwrap();
         let refusal = aws.on("PublishBatch").status(status, code);
         let mut pending = enqueue(&publisher, 50).await;
         let begun = Instant::now();
@@ -93,7 +92,7 @@ async fn an_arn_of_another_region_rejects_no_message() {
             sender_fault: true,
         }));
     let health = Health::new("test");
-    let publisher = builder(&aws).await.health(&health).start();
+    let publisher = builder(&aws).await.health(&health).start().await.unwrap();
     let pending = enqueue(&publisher, 20).await;
     sleep(Duration::from_secs(30)).await;
     assert_eq!(publisher.buffered(), 20);
@@ -111,7 +110,7 @@ async fn one_message_that_the_path_refuses_stands_alone_and_no_other_waits_for_i
         let aws = Endpoint::start().await;
         let topic = aws.topic("t");
         aws.on("PublishBatch").when(|call| call.bodies().contains(&"25")).page(status, "<html>no</html>");
-        let publisher = builder(&aws).await.start();
+        let publisher = builder(&aws).await.start().await.unwrap();
         let mut pending = enqueue(&publisher, 50).await;
         let failing = pending.remove(25);
         let begun = Instant::now();
@@ -135,7 +134,7 @@ async fn while_messages_flow_one_that_is_refused_again_and_again_is_rejected() {
     let topic = aws.topic("t");
     aws.on("PublishBatch").when(|call| call.bodies().contains(&"poison")).page(413, "");
     let health = Health::new("test");
-    let publisher = builder(&aws).await.health(&health).start();
+    let publisher = builder(&aws).await.health(&health).start().await.unwrap();
     let poison = publisher.enqueue("poison").await.unwrap();
     let flow = async {
         for n in 0.. {
@@ -154,7 +153,7 @@ async fn an_entry_with_a_code_that_nobody_knows_is_kept_while_others_pass() {
     let aws = Endpoint::start().await;
     let topic = aws.topic("t");
     let rule = aws.on("PublishBatch").for_entries(|e| e.body == "3").fail_entry("OfTomorrow", true);
-    let publisher = builder(&aws).await.start();
+    let publisher = builder(&aws).await.start().await.unwrap();
     let mut pending = enqueue(&publisher, 10).await;
     let odd = pending.remove(3);
     for pending in pending {
@@ -172,7 +171,7 @@ async fn whether_it_may_have_been_published_is_known() {
     let aws = Endpoint::start().await;
     let _topic = aws.topic("t");
     let deadline = Duration::from_secs(8);
-    let publisher = builder(&aws).await.deadline(deadline).start();
+    let publisher = builder(&aws).await.deadline(deadline).start().await.unwrap();
     publisher.publish("warm").await.unwrap();
     let denied = aws.on("PublishBatch").status(403, "AuthorizationError");
     let error = publisher.publish("never").await.unwrap_err();
@@ -189,12 +188,12 @@ async fn a_publisher_with_nothing_to_publish_is_ready() {
     let topic = aws.topic("t");
     let health = Health::new("test");
     let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
-    let _by_name = builder(&aws).await.health(&health).start();
+    let _by_name = builder(&aws).await.health(&health).start().await.unwrap();
     aws.wait_for(|_| health.readiness.reasons().is_empty(), LONG).await;
     let health = Health::new("test");
     // by its ARN, with a policy that allows sns:Publish alone
     aws.on("GetTopicAttributes").status(403, "AuthorizationError");
-    let _by_arn = Publisher::builder(clients, TopicRef::Arn(topic.arn().to_owned())).health(&health).start();
+    let _by_arn = Publisher::to(topic.arn()).clients(clients).health(&health).start().await.unwrap();
     aws.wait_for(|_| health.readiness.reasons().is_empty(), LONG).await;
 }
 
@@ -211,7 +210,7 @@ async fn a_provisioning_publisher_waits_for_a_confirmed_subscription_and_ready_s
         )
     };
     let pending_one = aws.on("ListSubscriptionsByTopic").garbage(&subscription("PendingConfirmation"));
-    let publisher = builder(&aws).await.provision(true).health(&health).start();
+    let publisher = builder(&aws).await.provision(true).health(&health).start().await.unwrap();
     let message = publisher.enqueue("x").await.unwrap();
     for _ in 0..10 {
         sleep(Duration::from_secs(60)).await;
@@ -233,7 +232,7 @@ async fn a_provisioning_publisher_waits_for_a_confirmed_subscription_and_ready_s
     assert_eq!(aws.count("ListTopics"), 0, "CreateTopic returns the ARN: no search");
 
     let aws = Endpoint::start().await;
-    let publisher = builder(&aws).await.provision(true).wait_for_subscription(false).start();
+    let publisher = builder(&aws).await.provision(true).wait_for_subscription(false).start().await.unwrap();
     timeout(LONG, publisher.publish("x")).await.unwrap().unwrap();
 }
 
@@ -251,7 +250,7 @@ async fn a_listing_that_repeats_itself_is_an_error_and_not_an_endless_search() {
     let topic = aws.topic("t");
     let endless = aws.on("ListTopics").garbage(&topics_page("arn:aws:sns:us-east-1:0:other", "again"));
     let health = Health::new("test");
-    let publisher = builder(&aws).await.health(&health).start();
+    let publisher = builder(&aws).await.health(&health).start().await.unwrap();
     let pending = publisher.enqueue("x").await.unwrap();
     aws.wait_for(
         |_| health.readiness.reasons().iter().any(|(_, reason)| reason.contains("same NextToken twice")),
@@ -270,7 +269,7 @@ async fn a_throttled_search_resumes_where_it_was() {
     let _topic = aws.topic("t");
     aws.on("ListTopics").nth(1).garbage(&topics_page("arn:aws:sns:us-east-1:0:other", "page-2"));
     aws.on("ListTopics").nth(2).throttle();
-    let publisher = builder(&aws).await.start();
+    let publisher = builder(&aws).await.start().await.unwrap();
     timeout(LONG, publisher.publish("x")).await.unwrap().unwrap();
     let tokens: Vec<_> =
         aws.calls("ListTopics").iter().map(|call| call.request["NextToken"].clone()).collect();
@@ -281,7 +280,7 @@ async fn a_throttled_search_resumes_where_it_was() {
 async fn a_maximum_that_was_raised_or_lowered_is_noticed() {
     let aws = Endpoint::start().await;
     let topic = aws.topic("t");
-    let publisher = builder(&aws).await.start();
+    let publisher = builder(&aws).await.start().await.unwrap();
     publisher.publish("small").await.unwrap();
     let large = || "x".repeat(300_000);
     let refused = publisher.publish(large()).await.unwrap_err();
@@ -303,7 +302,7 @@ async fn a_maximum_that_was_raised_or_lowered_is_noticed() {
 async fn the_rate_holds_after_an_outage() {
     let aws = Endpoint::start().await;
     let topic = aws.topic("t");
-    let publisher = builder(&aws).await.rate(20.0).start();
+    let publisher = builder(&aws).await.rate(20.0).start().await.unwrap();
     publisher.publish("warm").await.unwrap();
     aws.down();
     let pending = enqueue(&publisher, 320).await;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::span::Export;
-use lifeline_messaging::topology::TopicRef;
 use lifeline_messaging::trace::TraceContext;
 use lifeline_producer::{NewMessage, Publisher};
 use lifeline_scripted::Endpoint;
@@ -97,7 +96,7 @@ async fn a_callers_trace_is_carried_on_by_a_child_of_its_span() {
     let values = lifeline_producer::settings::PROGRAM.parse(["producer"], find).unwrap().values;
     let exporting = Export::read(&mut Reader::new(&values)).install("test").unwrap();
     let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
-    let publisher = Publisher::builder(clients, TopicRef::Name("events".to_owned())).start();
+    let publisher = Publisher::to("events").clients(clients).start().await.unwrap();
     let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     for flags in ["01", "00"] {
         let callers: TraceContext = format!("00-{trace}-{parent}-{flags}").parse().unwrap();

@@ -9,7 +9,6 @@ use std::time::Duration;
 use lifeline_health::Health;
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::message::Attribute;
-use lifeline_messaging::topology::TopicRef;
 use lifeline_producer::{InvalidMessage, NewMessage, PublishErrorKind, Publisher};
 use lifeline_scripted::Endpoint;
 use tokio::time::{Instant, timeout};
@@ -19,7 +18,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// A publisher to this topic, with the defaults but for a call timeout of 1 s.
 async fn publisher(url: &str, topic: &str) -> lifeline_producer::PublisherBuilder {
     let access = Access { call_timeout: Duration::from_secs(1), ..Access::local(url) };
-    Publisher::builder(Clients::connect(&access).await.unwrap(), TopicRef::Name(topic.to_owned()))
+    Publisher::to(topic).clients(Clients::connect(&access).await.unwrap())
 }
 
 /// An endpoint with a topic.
@@ -60,7 +59,7 @@ fn sorted(mut texts: Vec<String>) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_small_messages_take_at_most_1010_calls() {
     let (aws, topic) = endpoint("t").await;
-    let publisher = publisher(&aws.url(), "t").await.linger(Duration::from_millis(50)).start();
+    let publisher = publisher(&aws.url(), "t").await.linger(Duration::from_millis(50)).start().await.unwrap();
     let published = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&published);
     let sink = publisher.sink(move |_, outcome| {
@@ -84,7 +83,8 @@ async fn ten_thousand_small_messages_take_at_most_1010_calls() {
 #[tokio::test]
 async fn a_lone_message_waits_no_longer_than_linger() {
     let (aws, topic) = endpoint("t").await;
-    let publisher = publisher(&aws.url(), "t").await.linger(Duration::from_millis(200)).start();
+    let publisher =
+        publisher(&aws.url(), "t").await.linger(Duration::from_millis(200)).start().await.unwrap();
     publisher.publish(NewMessage::new("warm")).await.unwrap();
     let begun = Instant::now();
     publisher.publish(NewMessage::new("lone")).await.unwrap();
@@ -100,7 +100,7 @@ async fn transient_entries_alone_are_retried() {
         .first(3)
         .for_entries(|entry| entry.body == "3" || entry.body == "7")
         .fail_entry("InternalError", false);
-    let publisher = publisher(&aws.url(), "t").await.start();
+    let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let outcomes = publish_all(&publisher, numbered(10)).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     assert_eq!(topic.messages().len(), 10, "nobody was sent twice that was taken");
@@ -114,7 +114,7 @@ async fn transient_entries_alone_are_retried() {
 async fn a_senders_fault_fails_that_message_alone_with_code_and_text() {
     let (aws, topic) = endpoint("t").await;
     aws.on("PublishBatch").for_entries(|entry| entry.body == "4").fail_entry("InvalidParameter", true);
-    let publisher = publisher(&aws.url(), "t").await.start();
+    let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let outcomes = publish_all(&publisher, numbered(10)).await;
     for (n, outcome) in outcomes.iter().enumerate() {
         match outcome {
@@ -136,7 +136,7 @@ async fn partial_success_is_told_message_by_message() {
     let (aws, topic) = endpoint("t").await;
     aws.on("PublishBatch").nth(1).for_entries(|e| e.body != "1").fail_entry("InternalError", false);
     aws.on("PublishBatch").from(2).for_entries(|e| e.body == "2").fail_entry("InvalidParameter", true);
-    let publisher = publisher(&aws.url(), "t").await.start();
+    let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let outcomes = publish_all(&publisher, numbered(4)).await;
     let ids: HashMap<String, String> =
         topic.published().into_iter().map(|p| (p.message, p.message_id)).collect();
@@ -153,7 +153,7 @@ async fn an_entry_that_the_answer_does_not_mention_is_sent_again() {
         <Successful><member><Id>0</Id><MessageId>m-0</MessageId></member></Successful><Failed/>\
         </PublishBatchResult><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></PublishBatchResponse>";
     aws.on("PublishBatch").nth(1).garbage(answer);
-    let publisher = publisher(&aws.url(), "t").await.start();
+    let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let outcomes = publish_all(&publisher, numbered(3)).await;
     assert_eq!(outcomes[0].as_ref().unwrap().message_id, "m-0");
     assert_eq!(sorted(topic.messages()), ["1", "2"]);
@@ -188,7 +188,7 @@ async fn retried_without_doubling(script: impl FnOnce(&Endpoint)) {
     let queue = aws.queue("q.fifo").create();
     topic.deliver_to(&queue, true);
     script(&aws);
-    let publisher = publisher(&aws.url(), "t.fifo").await.start();
+    let publisher = publisher(&aws.url(), "t.fifo").await.start().await.unwrap();
     let messages = || numbered(10).enumerate().map(|(n, m)| m.group(format!("g{n}")));
     let outcomes = timeout(Duration::from_secs(60), publish_all(&publisher, messages())).await.unwrap();
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
@@ -209,7 +209,8 @@ async fn large_messages_are_batched_by_the_topics_own_maximum() {
         if let Some(maximum) = maximum {
             topic.set_attribute("MaximumMessageSize", maximum);
         }
-        let publisher = publisher(&aws.url(), "t").await.linger(Duration::from_millis(100)).start();
+        let publisher =
+            publisher(&aws.url(), "t").await.linger(Duration::from_millis(100)).start().await.unwrap();
         let large = (0..10).map(|n| NewMessage::new(n.to_string().repeat(200 << 10)));
         let outcomes = publish_all(&publisher, large).await;
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
@@ -220,7 +221,7 @@ async fn large_messages_are_batched_by_the_topics_own_maximum() {
 #[tokio::test]
 async fn what_is_larger_than_the_topic_takes_is_refused_with_both_figures() {
     let (aws, topic) = endpoint("t").await;
-    let publisher = publisher(&aws.url(), "t").await.start();
+    let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let trace = "traceparent".len() + "String".len() + 55;
     let fits = "x".repeat(262_144 - trace);
     publisher.publish(NewMessage::new(fits.clone())).await.unwrap();
@@ -233,7 +234,7 @@ async fn what_is_larger_than_the_topic_takes_is_refused_with_both_figures() {
 #[tokio::test]
 async fn an_eleventh_attribute_and_a_bad_character_never_reach_the_wire() {
     let (aws, topic) = endpoint("t").await;
-    let publisher = publisher(&aws.url(), "t").await.start();
+    let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let with = |n: usize| {
         (0..n).fold(NewMessage::new("x"), |m, i| m.attribute(format!("a{i}"), Attribute::string("v")))
     };
@@ -252,7 +253,7 @@ async fn an_eleventh_attribute_and_a_bad_character_never_reach_the_wire() {
 async fn a_batch_that_is_refused_is_halved_until_only_the_failing_message_is_rejected() {
     let (aws, topic) = endpoint("t").await;
     aws.on("PublishBatch").when(|call| call.bodies().contains(&"6")).status(400, "InvalidParameter");
-    let publisher = publisher(&aws.url(), "t").await.start();
+    let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let outcomes = publish_all(&publisher, numbered(10)).await;
     for (n, outcome) in outcomes.iter().enumerate() {
         assert_eq!(outcome.is_ok(), n != 6, "{n}: {outcome:?}");
@@ -267,8 +268,10 @@ async fn two_pods_that_publish_the_same_body_publish_two_messages() {
     let (aws, topic) = endpoint("t.fifo").await;
     let queue = aws.queue("q.fifo").create();
     topic.deliver_to(&queue, true);
-    let (one, two) =
-        (publisher(&aws.url(), "t.fifo").await.start(), publisher(&aws.url(), "t.fifo").await.start());
+    let (one, two) = (
+        publisher(&aws.url(), "t.fifo").await.start().await.unwrap(),
+        publisher(&aws.url(), "t.fifo").await.start().await.unwrap(),
+    );
     let same = || NewMessage::new("same").group("g");
     one.publish(same()).await.unwrap();
     two.publish(same()).await.unwrap();
@@ -283,7 +286,7 @@ async fn two_pods_that_publish_the_same_body_publish_two_messages() {
 async fn a_failure_holds_its_group_and_no_other() {
     let (aws, topic) = endpoint("t.fifo").await;
     aws.on("PublishBatch").first(4).for_entries(|e| e.body == "a1").fail_entry("InternalError", false);
-    let publisher = publisher(&aws.url(), "t.fifo").await.start();
+    let publisher = publisher(&aws.url(), "t.fifo").await.start().await.unwrap();
     let messages = ["a0", "a1", "b0", "a2", "b1", "a3", "b2", "b3"]
         .map(|body| NewMessage::new(body).group(body[..1].to_owned()));
     let outcomes = timeout(SOON, publish_all(&publisher, messages)).await.unwrap();
@@ -306,7 +309,7 @@ async fn order_holds_within_every_group_whatever_fails() {
         .for_entries(|e| e.body.ends_with('3'))
         .fail_entry("Throttled", false);
     aws.on("PublishBatch").every(11).after_effect().reset();
-    let publisher = publisher(&aws.url(), "t.fifo").await.start();
+    let publisher = publisher(&aws.url(), "t.fifo").await.start().await.unwrap();
     let messages = (0..300).map(|n| NewMessage::new(format!("{:03}", n)).group(format!("g{}", n % 25)));
     let outcomes = timeout(Duration::from_secs(50), publish_all(&publisher, messages)).await.unwrap();
     assert!(outcomes.iter().all(Result::is_ok));
@@ -323,7 +326,7 @@ async fn throttling_lowers_the_rate_and_no_error_reaches_the_caller() {
     let (aws, topic) = endpoint("t").await;
     aws.on("PublishBatch").delay(Duration::from_millis(20));
     let throttled = aws.on("PublishBatch").when(|call| call.concurrent > 2).throttle();
-    let publisher = publisher(&aws.url(), "t").await.start();
+    let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let outcomes = timeout(Duration::from_secs(30), publish_all(&publisher, numbered(1000))).await.unwrap();
     assert!(outcomes.iter().all(Result::is_ok));
     assert_eq!(topic.messages().len(), 1000);
@@ -341,7 +344,7 @@ async fn throttling_lowers_the_rate_and_no_error_reaches_the_caller() {
 async fn no_more_than_the_buffer_is_held_and_callers_wait() {
     let (aws, _topic) = endpoint("t").await;
     aws.black_hole();
-    let publisher = publisher(&aws.url(), "t").await.buffer(25).start();
+    let publisher = publisher(&aws.url(), "t").await.buffer(25).start().await.unwrap();
     let mut held = Vec::new();
     for message in numbered(25) {
         held.push(publisher.enqueue(message).await.unwrap());
@@ -361,7 +364,7 @@ async fn no_more_than_the_buffer_is_held_and_callers_wait() {
 async fn bytes_are_bounded_too() {
     let (aws, _topic) = endpoint("t").await;
     aws.black_hole();
-    let publisher = publisher(&aws.url(), "t").await.buffer_bytes(300_000).start();
+    let publisher = publisher(&aws.url(), "t").await.buffer_bytes(300_000).start().await.unwrap();
     let first = publisher.enqueue(NewMessage::new("x".repeat(200_000))).await.unwrap();
     let second = publisher.enqueue(NewMessage::new("y".repeat(200_000)));
     assert!(timeout(Duration::from_millis(100), second).await.is_err());
@@ -372,7 +375,7 @@ async fn bytes_are_bounded_too() {
 #[tokio::test]
 async fn closing_publishes_what_lingers_and_takes_no_more() {
     let (aws, topic) = endpoint("t").await;
-    let publisher = publisher(&aws.url(), "t").await.linger(Duration::from_secs(3600)).start();
+    let publisher = publisher(&aws.url(), "t").await.linger(Duration::from_secs(3600)).start().await.unwrap();
     publish_one(&publisher, "7").await;
     let pending = publisher.enqueue(NewMessage::new("lingers")).await.unwrap();
     timeout(SOON, publisher.close()).await.unwrap();
@@ -394,7 +397,7 @@ async fn publish_one(publisher: &Publisher, body: &str) {
 #[tokio::test]
 async fn a_dropped_publisher_still_publishes_what_it_took() {
     let (aws, topic) = endpoint("t").await;
-    let publisher = publisher(&aws.url(), "t").await.start();
+    let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let pending = publisher.enqueue(NewMessage::new("x")).await.unwrap();
     drop(publisher);
     timeout(SOON, pending).await.unwrap().unwrap();
@@ -406,7 +409,7 @@ async fn past_its_deadline_a_message_fails_with_the_last_failure() {
     let (aws, _topic) = endpoint("t").await;
     aws.on("PublishBatch").status(503, "ServiceUnavailable");
     let deadline = Duration::from_millis(500);
-    let publisher = publisher(&aws.url(), "t").await.deadline(deadline).start();
+    let publisher = publisher(&aws.url(), "t").await.deadline(deadline).start().await.unwrap();
     let begun = Instant::now();
     let error = publisher.publish(NewMessage::new("x")).await.unwrap_err();
     assert_eq!(error.kind(), PublishErrorKind::TimedOut);
@@ -419,7 +422,7 @@ async fn past_its_deadline_a_message_fails_with_the_last_failure() {
 async fn abandoning_reports_every_message() {
     let (aws, _topic) = endpoint("t").await;
     aws.on("PublishBatch").hang();
-    let publisher = publisher(&aws.url(), "t").await.start();
+    let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let mut pending = Vec::new();
     for message in numbered(50) {
         pending.push(publisher.enqueue(message).await.unwrap());
@@ -438,7 +441,7 @@ async fn abandoning_reports_every_message() {
 async fn a_topic_that_disappeared_is_created_again_and_used_when_it_has_a_subscription() {
     let (aws, topic) = endpoint("t").await;
     topic.deliver_to(&aws.queue("q").create(), true);
-    let publisher = publisher(&aws.url(), "t").await.provision(true).start();
+    let publisher = publisher(&aws.url(), "t").await.provision(true).start().await.unwrap();
     publisher.publish(NewMessage::new("before")).await.unwrap();
     aws.wipe();
     let pending = publisher.enqueue(NewMessage::new("after")).await.unwrap();
@@ -453,7 +456,7 @@ async fn a_topic_that_disappeared_is_created_again_and_used_when_it_has_a_subscr
 async fn without_provision_a_missing_topic_is_waited_for() {
     let aws = Endpoint::start().await;
     let health = Health::new("test");
-    let publisher = publisher(&aws.url(), "t").await.health(&health).start();
+    let publisher = publisher(&aws.url(), "t").await.health(&health).start().await.unwrap();
     let pending = publisher.enqueue(NewMessage::new("x")).await.unwrap();
     let said =
         || health.readiness.reasons().iter().any(|(n, r)| *n == "topology" && r.contains("PROVISION=true"));
@@ -468,7 +471,7 @@ async fn without_provision_a_missing_topic_is_waited_for() {
 async fn an_outage_is_probed_at_a_growing_interval_and_its_end_is_noticed() {
     let (aws, topic) = endpoint("t").await;
     let health = Health::new("test");
-    let publisher = publisher(&aws.url(), "t").await.health(&health).start();
+    let publisher = publisher(&aws.url(), "t").await.health(&health).start().await.unwrap();
     publisher.publish(NewMessage::new("0")).await.unwrap();
     let outage = aws.on("*").status(503, "ServiceUnavailable");
     let mut pending = Vec::new();
@@ -490,7 +493,7 @@ async fn an_outage_is_probed_at_a_growing_interval_and_its_end_is_noticed() {
 #[tokio::test]
 async fn every_message_has_a_trace_of_its_own() {
     let (aws, topic) = endpoint("t").await;
-    let publisher = publisher(&aws.url(), "t").await.start();
+    let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let receipts = publish_all(&publisher, numbered(20)).await;
     let traces: HashSet<String> =
         receipts.into_iter().map(|r| r.unwrap().trace_id.unwrap().to_string()).collect();
@@ -505,7 +508,7 @@ async fn every_message_has_a_trace_of_its_own() {
 #[tokio::test]
 async fn a_callback_that_panics_does_not_end_the_publisher() {
     let (aws, topic) = endpoint("t").await;
-    let publisher = publisher(&aws.url(), "t").await.start();
+    let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&told);
     let sink = publisher.sink(move |tag, _| {
@@ -525,7 +528,7 @@ async fn metrics_tell_what_was_done() {
     let (aws, _topic) = endpoint("t").await;
     aws.on("PublishBatch").nth(2).status(500, "InternalError");
     let health = Health::new("test");
-    let publisher = publisher(&aws.url(), "t").await.health(&health).start();
+    let publisher = publisher(&aws.url(), "t").await.health(&health).start().await.unwrap();
     publisher.publish(NewMessage::new("1")).await.unwrap();
     publisher.publish(NewMessage::new("2")).await.unwrap();
     publisher.publish(NewMessage::new("\0")).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! The binary, as a process of its own, against the scripted endpoint: input, signals, health, and the account.
+//! The binary, as a process of its own, against the scripted endpoint: input, signals, health, and the summary.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::collections::HashMap;
@@ -238,8 +238,8 @@ fn every_line_arrives_byte_for_byte_and_the_rest_is_accounted_for() {
     assert!(arrived == sent, "a line changed on its way");
     for reason in [
         "line=9 reason=not UTF-8: byte 4 is 0xff",
-        "line=10 reason=refused before it was sent: the body has U+0000 at byte 4",
-        "line=11 reason=refused before it was sent: 300072 bytes with its attributes; the topic takes 262144",
+        "line=10 reason=not sent: the body has U+0000 at byte 4",
+        "line=11 reason=not sent: 300072 bytes with its attributes; the topic takes 262144",
         "line=12 reason=3145728 bytes; no topic takes more than 1048576",
     ] {
         assert!(producer.log.iter().any(|line| line.contains(reason)), "{reason} in {:#?}", producer.log);
@@ -355,7 +355,7 @@ fn a_second_signal_ends_at_once() {
     let mut producer = Producer::start(&aws, &[]);
     until(|| aws.open("PublishBatch") > 0);
     producer.signal("TERM");
-    producer.line("draining");
+    producer.line("a second signal exits immediately");
     let begun = Instant::now();
     producer.signal("TERM");
     assert_eq!(producer.status().code(), Some(130));
@@ -507,7 +507,7 @@ fn the_self_check_asks_the_running_service() {
     assert_eq!(String::from_utf8(asked.stdout).unwrap(), "{ \"status\": \"UP!\" }\n");
     assert!(asked.status.success());
     drop(producer);
-    let asked = command(&["health", "--health-addr", &health, "--input", "/none"]).output().unwrap();
+    let asked = command(&["health", "--health-addr", &health]).env("INPUT", "/none").output().unwrap();
     assert_eq!(asked.status.code(), Some(1));
     assert!(String::from_utf8(asked.stderr).unwrap().contains("nothing answers"));
 }
@@ -524,7 +524,7 @@ fn bad_settings_end_with_2_and_a_line_each_before_anything_is_called() {
     let said = String::from_utf8(ended.stderr).unwrap();
     let mut names: Vec<_> = said.lines().map(|line| line.split('=').next().unwrap()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["BUFFER", "INPUT", "PUBLISH_RATE"], "{said}");
+    assert_eq!(names, ["--buffer", "--input", "PUBLISH_RATE"], "{said}");
     assert_eq!(aws.count("*"), 0);
     assert_eq!(command(&["--no-such-flag"]).output().unwrap().status.code(), Some(2));
 }
@@ -551,8 +551,8 @@ fn a_port_in_use_is_one_clear_line() {
     let address = taken.local_addr().unwrap().to_string();
     let ended = command(&["--health-addr", &address]).env("AWS_REGION", "us-east-1").output().unwrap();
     assert_eq!(ended.status.code(), Some(1));
-    let said = String::from_utf8(ended.stderr).unwrap();
-    assert!(said.lines().count() == 1 && said.contains(&address) && said.contains("HEALTH_ADDR"), "{said}");
+    let log = String::from_utf8(ended.stdout).unwrap();
+    assert!(log.lines().count() == 1 && log.contains(&address) && log.contains("HEALTH_ADDR"), "{log}");
 }
 
 #[test]
@@ -729,21 +729,17 @@ fn a_file_is_followed_as_it_grows_is_rotated_and_truncated() {
     let mut old = File::options().append(true).open(&path).unwrap();
     fs::rename(&path, folder.0.join("log.1")).unwrap();
     old.write_all(b"late\nunended").unwrap();
-    append("new\n");
+    append(&format!("new{}\n", "w".repeat(100)));
     until(|| topic.messages().len() == 6);
     File::create(&path).unwrap();
-    until(|| {
-        topic.messages().len() == 6 && {
-            append("after\n");
-            true
-        }
-    });
+    append("after\n");
     until(|| topic.messages().len() >= 7);
     producer.signal("TERM");
     assert_eq!(producer.end().0, Some(0));
     let mut published = topic.messages();
+    published.iter_mut().for_each(|line| line.truncate(8));
     published.sort();
-    assert_eq!(published, ["1", "2", "after", "half", "late", "new", "unended"]);
+    assert_eq!(published, ["1", "2", "after", "half", "late", "newwwwww", "unended"]);
 }
 
 #[test]
@@ -830,7 +826,7 @@ fn a_file_is_published_as_fast_as_the_topic_accepts_and_a_slow_rate_says_how_lon
     let begun = Instant::now();
     assert_eq!(Producer::start(&aws, &["--input", &file]).end(), (Some(0), account(2000, 2000, 0, 0)));
     assert!(begun.elapsed() < Duration::from_secs(20) && topic.messages().len() == 2000);
-    for rate in ["1", "0.001", "1e-300"] {
+    for rate in ["1", "0.001"] {
         let mut slow = Producer::start(&aws, &["--input", &file, "--publish-rate", rate]);
         slow.line("PUBLISH_RATE=unlimited publishes as fast as the topic accepts");
         slow.line("published message_id=");

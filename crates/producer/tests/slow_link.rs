@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lifeline_messaging::client::{Access, Clients};
-use lifeline_messaging::topology::TopicRef;
 use lifeline_producer::{NewMessage, Publisher};
 use lifeline_scripted::Endpoint;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -85,7 +84,7 @@ async fn publish(messages: usize, bytes: usize, bytes_a_second: f64) -> Run {
     let topic = aws.topic("t");
     let url = link(aws.url(), bytes_a_second).await;
     let clients = Clients::connect(&Access::local(url)).await.unwrap();
-    let publisher = Publisher::builder(clients, TopicRef::Name("t".to_owned())).deadline(None).start();
+    let publisher = Publisher::to("t").clients(clients).deadline(None).start().await.unwrap();
     let begun = Instant::now();
     let bodies = (0..messages).map(|n| NewMessage::new(format!("{n:06}{}", "x".repeat(bytes - 6))));
     let mut pending = Vec::new();

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use lifeline_messaging::client::{Access, Clients};
-use lifeline_messaging::topology::TopicRef;
 use lifeline_producer::{NewMessage, PublishErrorKind, Publisher, PublisherBuilder};
 use lifeline_scripted::Endpoint;
 use tokio::time::{Instant, timeout};
@@ -16,7 +15,7 @@ const LONG: Duration = Duration::from_secs(600);
 
 async fn builder(aws: &Endpoint, topic: &str) -> PublisherBuilder {
     let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
-    Publisher::builder(clients, TopicRef::from(topic))
+    Publisher::to(topic).clients(clients)
 }
 
 #[tokio::test(start_paused = true)]
@@ -25,7 +24,7 @@ async fn results_of_a_stream_come_in_the_order_of_its_messages() {
     let topic = aws.topic("t");
     aws.seed(1);
     aws.on("PublishBatch").probability(0.5).for_entries(|_| true).fail_entry("InternalError", false);
-    let publisher = builder(&aws, "t").await.start();
+    let publisher = builder(&aws, "t").await.start().await.unwrap();
     let bodies = (0..100).map(|n| if n == 42 { "\0".to_owned() } else { n.to_string() });
     let results: Vec<_> = timeout(LONG, publisher.publish_all(stream::iter(bodies)).collect()).await.unwrap();
     assert_eq!(results.len(), 100);
@@ -46,7 +45,7 @@ async fn a_stream_is_read_only_when_there_is_capacity() {
     let aws = Endpoint::start().await;
     let _topic = aws.topic("t");
     aws.on("PublishBatch").hang();
-    let publisher = builder(&aws, "t").await.buffer(25).start();
+    let publisher = builder(&aws, "t").await.buffer(25).start().await.unwrap();
     let read = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&read);
     let endless = stream::repeat_with(move || {
@@ -62,7 +61,7 @@ async fn a_stream_is_read_only_when_there_is_capacity() {
 async fn capacity_is_reserved_before_there_is_a_message_and_free_again_without_one() {
     let aws = Endpoint::start().await;
     let topic = aws.topic("t");
-    let publisher = builder(&aws, "t").await.buffer(2).start();
+    let publisher = builder(&aws, "t").await.buffer(2).start().await.unwrap();
     let (first, second) = (publisher.reserve().await.unwrap(), publisher.reserve().await.unwrap());
     assert_eq!(publisher.buffered(), 2);
     assert!(timeout(Duration::from_secs(1), publisher.reserve()).await.is_err());
@@ -80,7 +79,7 @@ async fn capacity_is_reserved_before_there_is_a_message_and_free_again_without_o
 async fn a_flush_ends_lingering_and_waits_for_what_was_accepted_before_it() {
     let aws = Endpoint::start().await;
     let topic = aws.topic("t");
-    let publisher = builder(&aws, "t").await.linger(LONG).start();
+    let publisher = builder(&aws, "t").await.linger(LONG).start().await.unwrap();
     publisher.flush().await;
     let _first = publisher.enqueue("1").await.unwrap();
     let _second = publisher.enqueue("2").await.unwrap();
@@ -105,7 +104,7 @@ async fn a_message_that_comes_back_can_be_published_again_without_a_duplicate() 
     let topic = aws.topic("t.fifo");
     let queue = aws.queue("q.fifo").create();
     topic.deliver_to(&queue, true);
-    let publisher = builder(&aws, "t.fifo").await.deadline(Duration::from_secs(8)).start();
+    let publisher = builder(&aws, "t.fifo").await.deadline(Duration::from_secs(8)).start().await.unwrap();
     let hang = aws.on("PublishBatch").after_effect().hang();
     let error = publisher.publish(NewMessage::new("x").group("g")).await.unwrap_err();
     assert!(error.may_have_been_published(), "{error}");
@@ -118,7 +117,7 @@ async fn a_message_that_comes_back_can_be_published_again_without_a_duplicate() 
 async fn subject_group_and_attributes_arrive_on_a_standard_topic() {
     let aws = Endpoint::start().await;
     let topic = aws.topic("t");
-    let publisher = builder(&aws, "t").await.start();
+    let publisher = builder(&aws, "t").await.start().await.unwrap();
     let message = NewMessage::json(&serde_json::json!({"id": 7})).unwrap();
     let message = message.subject("order placed").group("customer-7").attribute("total", 8650);
     publisher.publish(message).await.unwrap();

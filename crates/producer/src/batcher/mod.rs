@@ -324,6 +324,7 @@ impl Run {
         match found {
             Ok(topic) => {
                 tracing::info!(
+                    target: "producer",
                     topic_arn = topic.arn,
                     max_message_bytes = topic.maximum,
                     "publishing to topic"

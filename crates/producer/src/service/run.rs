@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::publisher::Publisher;
+use crate::publisher::{ConfigError, Publisher};
 use crate::service::args::Config;
 use crate::service::feeder::Feeder;
 use crate::service::progress::{Ended, Progress, Summary};
@@ -31,7 +31,7 @@ pub async fn run(config: Config, host: Host) -> anyhow::Result<Summary> {
     host.health.readiness.condition("topology");
     host.started();
     let service = Service::new(config, clients, host.health.clone(), host.grace)?;
-    Ok(service.run(host.shutdown.requested()).await)
+    Ok(service.run(host.shutdown.requested()).await?)
 }
 
 /// A producer that is about to run.
@@ -47,7 +47,7 @@ pub async fn run(config: Config, host: Host) -> anyhow::Result<Summary> {
 /// let clients = Clients::connect(&config.access).await?;
 /// let service = Service::new(config, clients, health, std::time::Duration::from_secs(25))?;
 /// let progress = service.progress();
-/// let summary = service.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await;
+/// let summary = service.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await?;
 /// summary.log();
 /// assert_eq!(summary.published, progress.published());
 /// # Ok(())
@@ -87,7 +87,10 @@ impl Service {
     ///
     /// # Cancel safety
     /// Dropped, it stops reading; what is buffered is published as long as the runtime lasts, and nobody counts it.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Summary {
+    ///
+    /// # Errors
+    /// The publisher does not start; nothing has been read then.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary, ConfigError> {
         let stop = CancellationToken::new();
         let draining = self.health.readiness.condition("draining");
         let work = self.work(stop.clone());
@@ -101,12 +104,13 @@ impl Service {
         work.await
     }
 
-    async fn work(self, stop: CancellationToken) -> Summary {
+    async fn work(self, stop: CancellationToken) -> Result<Summary, ConfigError> {
         let Self { config, clients, health, grace, progress } = self;
         let publish = config.publish;
         let mut aside = JoinSet::new();
         aside.spawn(report(progress.clone()));
-        let publisher = Publisher::builder(clients, config.topic)
+        let publisher = Publisher::to(config.topic)
+            .clients(clients)
             .linger(publish.linger)
             .buffer(publish.buffer)
             .concurrency(publish.concurrency)
@@ -115,7 +119,8 @@ impl Service {
             .provision(config.provision)
             .wait_for_subscription(publish.wait_for_subscription)
             .health(&health)
-            .start();
+            .start()
+            .await?;
         let deadline = {
             let (stop, publisher) = (stop.clone(), publisher.clone());
             async move {
@@ -135,7 +140,7 @@ impl Service {
             tracing::error!(target: "producer", %error, "reading INPUT failed");
             Ended::Failed
         });
-        progress.summary(ended)
+        Ok(progress.summary(ended))
     }
 }
 
