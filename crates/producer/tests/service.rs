@@ -349,13 +349,15 @@ fn until(condition: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_exits_immediately() {
     let (aws, _topic, _queue) = endpoint();
     aws.on("PublishBatch").hang();
     let mut producer = Producer::start(&aws, &[]);
     until(|| aws.open("PublishBatch") > 0);
     producer.signal("TERM");
     producer.line("a second signal exits immediately");
+    // a repeat within a second counts as the same signal
+    thread::sleep(Duration::from_millis(1100));
     let begun = Instant::now();
     producer.signal("TERM");
     assert_eq!(producer.status().code(), Some(130));
