@@ -836,3 +836,43 @@ fn a_file_is_published_as_fast_as_the_topic_accepts_and_a_slow_rate_says_how_lon
         assert_eq!(slow.end().0, Some(75));
     }
 }
+
+#[test]
+fn a_log_that_nobody_reads_does_not_keep_a_second_signal_from_exiting() {
+    let (aws, topic, _queue) = endpoint();
+    let mut command = command(&["--publish-rate", "0"]);
+    let mut child = command
+        .env("AWS_ENDPOINT_URL", aws.url())
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("HEALTH_ADDR", "127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let published = || topic.messages().len();
+    // the pipe is full when nothing more is published: its reader is stuck
+    until(|| {
+        let before = published();
+        thread::sleep(Duration::from_millis(500));
+        before > 0 && published() == before
+    });
+    let signal = || {
+        let kill = format!("kill -TERM {}", child.id());
+        assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success());
+    };
+    signal();
+    // a repeat within a second counts as the same signal
+    thread::sleep(Duration::from_millis(1100));
+    signal();
+    let begun = Instant::now();
+    let code = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code();
+        }
+        if begun.elapsed() > Duration::from_secs(10) {
+            child.kill().unwrap();
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(code, Some(130));
+}
