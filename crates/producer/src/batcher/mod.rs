@@ -329,6 +329,10 @@ impl Run {
                     max_message_bytes = topic.maximum,
                     "publishing to topic"
                 );
+                // the lookup has waited for the end of the pause already, and AWS has responded since
+                if self.topic.is_none() {
+                    self.paused_until = Instant::now();
+                }
                 self.topic = Some(Arc::new(topic));
                 // calls that fail say so themselves; until one does, AWS answers
                 if self.backoff.failures() == 0 {
