@@ -106,12 +106,12 @@ async fn bare_consume(sqs: &aws_sdk_sqs::Client, messages: usize) -> Result<()> 
 
 async fn publish(endpoint: &FakeEndpoint, messages: usize, body: &str) -> Result<()> {
     let topic = TopicRef::Arn(TOPIC_ARN.to_owned());
-    let publisher = Publisher::builder(clients(endpoint).await?, topic).start();
+    let publisher = Publisher::to(topic).clients(clients(endpoint).await?).start().await?;
     let sink = publisher.sink(|_, outcome| {
         outcome.expect("the endpoint accepts every message");
     });
     for at in 0..messages {
-        sink.send(at as u64, lifeline_producer::Message::new(body)).await?;
+        sink.send(at as u64, lifeline_producer::NewMessage::new(body)).await?;
     }
     publisher.close().await;
     Ok(())

@@ -15,7 +15,7 @@ use lifeline_consumer::Drained;
 use lifeline_health::{Health, ListenError};
 use lifeline_messaging::client::Clients;
 use lifeline_messaging::topology;
-use lifeline_producer::service::Account;
+use lifeline_producer::Summary as Published;
 use lifeline_service::{Host, Shell, Shutdown, Summary, Threads, failed};
 use tokio::task::JoinHandle;
 
@@ -35,7 +35,7 @@ const THREADS: usize = 4;
 /// How the pipeline ended.
 #[derive(Debug, Clone, Copy)]
 struct Ended {
-    produced: Account,
+    produced: Published,
     consumed: Drained,
     /// Messages that ended in the dead-letter queue.
     dead_letters: u64,
@@ -127,11 +127,11 @@ async fn run(mut settings: Up, screen: &Screen, producer: Host, consumer: Host) 
         clients.clone(),
         producer.health.clone(),
         producer.grace,
-    );
+    )?;
     let progress = Progress::new(service.progress(), &seen.metrics);
     let showing = guard(tokio::spawn(screen.clone().show(progress)));
     producer.started();
-    let produced = service.run(stop.requested()).await;
+    let produced = service.run(stop.requested()).await?;
 
     if !stop.is_requested() {
         tokio::select! {

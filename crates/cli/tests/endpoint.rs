@@ -82,7 +82,7 @@ async fn round_trip(
     topology::queue(&clients, &spec).await.unwrap();
     let worker = Worker::builder(clients.clone(), spec.clone()).wait_time(Duration::from_secs(1));
     let worker = tokio::spawn(worker.run(handler, done.clone().cancelled_owned()));
-    let publisher = Publisher::builder(clients.clone(), spec.topic.clone()).start();
+    let publisher = Publisher::to(spec.topic.clone()).clients(clients.clone()).start().await.unwrap();
     let mut pending = Vec::new();
     for body in bodies {
         pending.push(publisher.enqueue(lifeline_producer::Message::new(body.clone())).await.unwrap());

@@ -60,7 +60,7 @@ async fn an_endpoint_that_comes_back_empty_gets_everything_back_and_messages_flo
     let args = ["producer", "--publish-rate=50", "--topic-name=vanishing", "--provision=true"];
     let checked = lifeline_service::check(lifeline_producer::service::Args::parse_from(args)).unwrap();
     let (health, grace) = (lifeline_health::Health::new("test"), Duration::from_secs(25));
-    let producer = lifeline_producer::Service::new(checked.config, clients, health, grace);
+    let producer = lifeline_producer::Service::new(checked.config, clients, health, grace).unwrap();
     let producer = tokio::spawn(producer.run(stop.clone().cancelled_owned()));
 
     timeout(BACK_WITHIN * 2, handled_more_than(&handled, 20)).await.expect("messages flow at first");
@@ -77,8 +77,8 @@ async fn an_endpoint_that_comes_back_empty_gets_everything_back_and_messages_flo
         println!("away for {outage:?}; twenty messages were handled {:?} after its return", back.elapsed());
     }
     stop.cancel();
-    let account = producer.await.unwrap();
-    assert!(account.balances(), "{account:?}");
+    let summary = producer.await.unwrap().unwrap();
+    assert!(summary.balances(), "{summary:?}");
     let drained = worker.await.unwrap();
     assert!(drained.account.balances(), "{}", drained.account);
 }

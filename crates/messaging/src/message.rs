@@ -76,3 +76,27 @@ impl Attribute {
         }
     }
 }
+
+impl From<&str> for Attribute {
+    fn from(value: &str) -> Self {
+        Self::string(value)
+    }
+}
+
+impl From<String> for Attribute {
+    fn from(value: String) -> Self {
+        Self::string(value)
+    }
+}
+
+impl From<i64> for Attribute {
+    fn from(value: i64) -> Self {
+        Self::Text { data_type: "Number".to_owned(), value: value.to_string() }
+    }
+}
+
+impl From<Vec<u8>> for Attribute {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Binary { data_type: "Binary".to_owned(), value }
+    }
+}

@@ -1,19 +1,21 @@
-//! A message that the publisher holds: from the moment it took room until its fate is told, once.
+//! One message of the publisher, from its acceptance until its one result.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lifeline_messaging::span::{Facts, Operation};
 use lifeline_messaging::trace::TraceId;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::error::PublishError;
 use crate::message::Outgoing;
 
-/// SNS's word that it has the message.
+/// SNS's confirmation that the topic has the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Receipt {
     /// SNS's id, which a consumer of a wrapped delivery sees too.
     pub message_id: String,
@@ -21,68 +23,106 @@ pub struct Receipt {
     pub sequence_number: Option<String>,
     /// Bytes that counted against the topic's maximum: body and attributes.
     pub bytes: usize,
-    /// The trace it carries, unless the caller's `traceparent` was not understood.
+    /// The trace it carries, unless the caller's `traceparent` could not be parsed.
     pub trace_id: Option<TraceId>,
 }
 
-/// A message's fate.
+/// A message's one result.
 pub type Outcome = Result<Receipt, PublishError>;
 
-/// Called with a message's tag and its fate.
-pub(crate) type Tell = Arc<dyn Fn(u64, Outcome) + Send + Sync>;
+/// Called with a message's tag and its result.
+pub(crate) type OnResult = Arc<dyn Fn(u64, Outcome) + Send + Sync>;
 
-/// Who hears of the fate.
-pub(crate) enum Waiter {
+/// Where the result goes.
+pub(crate) enum Reply {
     One(oneshot::Sender<Outcome>),
-    Tagged { tag: u64, tell: Tell },
+    Tagged { tag: u64, on_result: OnResult },
 }
 
-impl Waiter {
-    fn tell(self, outcome: Outcome) {
+impl Reply {
+    pub(crate) fn send(self, outcome: Outcome) {
         match self {
-            // a caller that went away does not want to know
+            // a caller that dropped its future does not want the result
             Self::One(sender) => drop(sender.send(outcome)),
             // a caller's panic must not end the batcher, on which all others depend
-            Self::Tagged { tag, tell } => {
-                if catch_unwind(AssertUnwindSafe(|| tell(tag, outcome))).is_err() {
-                    tracing::error!(tag, "the function that hears of published messages panicked");
+            Self::Tagged { tag, on_result } => {
+                if catch_unwind(AssertUnwindSafe(|| on_result(tag, outcome))).is_err() {
+                    tracing::error!(tag, "the callback for published messages panicked");
                 }
             }
         }
     }
 }
 
-/// The room that a message takes: a place in the buffer, and its bytes. Given back when dropped.
+/// What a message takes of the buffer: one message, and its bytes. Returned when dropped.
 #[derive(Debug)]
-pub(crate) struct Room {
-    pub(crate) _place: OwnedSemaphorePermit,
-    pub(crate) _bytes: OwnedSemaphorePermit,
+pub(crate) struct Permits {
+    pub(crate) _message: OwnedSemaphorePermit,
+    pub(crate) _bytes: Option<OwnedSemaphorePermit>,
 }
 
-/// A message on its way.
-pub(crate) struct Held {
+/// Held by the messages that a flush waits for; the flush ends when the last one is dropped.
+pub(crate) type FlushGuard = mpsc::Sender<std::convert::Infallible>;
+
+/// A message that was accepted.
+pub(crate) struct Entry {
     pub(crate) outgoing: Arc<Outgoing>,
-    pub(crate) waiter: Waiter,
-    pub(crate) room: Option<Room>,
-    /// When it came.
+    pub(crate) reply: Reply,
+    pub(crate) permits: Option<Permits>,
+    /// When it was offered: its deadline counts from then on.
     pub(crate) since: Instant,
     /// When it came in line: it lingers from then on.
     pub(crate) waits_since: Instant,
     pub(crate) deadline: Option<Instant>,
     pub(crate) tries: u32,
-    pub(crate) last_failure: Option<String>,
+    pub(crate) last_failure: Option<Arc<str>>,
+    /// A call that contained it was sent, and its response is not known.
+    pub(crate) may_be_published: bool,
+    pub(crate) refused: Option<Refused>,
+    pub(crate) flushes: Vec<FlushGuard>,
 }
 
-impl Held {
+/// Calls that contained the message and were refused, without a word about the message itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused {
+    pub(crate) first: Instant,
+    pub(crate) last: Instant,
+    /// How often alone, while other calls succeeded.
+    pub(crate) alone: u32,
+}
+
+impl Entry {
+    pub(crate) fn new(
+        outgoing: Arc<Outgoing>,
+        reply: Reply,
+        permits: Option<Permits>,
+        since: Instant,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self {
+            outgoing,
+            reply,
+            permits,
+            since,
+            waits_since: Instant::now(),
+            deadline,
+            tries: 0,
+            last_failure: None,
+            may_be_published: false,
+            refused: None,
+            flushes: Vec::new(),
+        }
+    }
+
     pub(crate) fn size(&self) -> usize {
         self.outgoing.size
     }
 
-    /// Ends it. The room is free before the waiter hears of it, so that it can use it at once.
+    /// Ends it. The capacity is free before the caller gets the result, so that it can use it immediately.
     pub(crate) fn settle(self, outcome: Outcome) {
         self.outgoing.span.end(|| facts(&self.outgoing, &outcome));
-        drop(self.room);
-        self.waiter.tell(outcome);
+        drop(self.permits);
+        self.reply.send(outcome);
     }
 
     pub(crate) fn publish(self, message_id: String, sequence_number: Option<String>) {
@@ -90,22 +130,30 @@ impl Held {
         self.settle(Ok(Receipt { message_id, sequence_number, bytes: size, trace_id }));
     }
 
+    pub(crate) fn reject(self, code: String, text: String) {
+        let error = PublishError::rejected(code, text, self.tries, Arc::clone(&self.outgoing));
+        self.settle(Err(error));
+    }
+
     pub(crate) fn expire(self) {
-        let after = self.deadline.map_or_else(Default::default, |deadline| deadline - self.since);
-        let (tries, last) = (self.tries, self.last());
-        self.settle(Err(PublishError::Expired { after, tries, last }));
+        let after = self.deadline.map_or(Duration::ZERO, |deadline| deadline - self.since);
+        let error = PublishError::timed_out(after, self.last(), self.tries, Arc::clone(&self.outgoing));
+        let perhaps = self.may_be_published;
+        self.settle(Err(error.published_perhaps(perhaps)));
     }
 
     pub(crate) fn abandon(self) {
-        let (tries, last) = (self.tries, self.last());
-        self.settle(Err(PublishError::Abandoned { tries, last }));
+        let error = PublishError::abandoned(self.last(), self.tries, Some(Arc::clone(&self.outgoing)));
+        let perhaps = self.may_be_published;
+        self.settle(Err(error.published_perhaps(perhaps)));
     }
 
     fn last(&self) -> String {
-        self.last_failure.clone().unwrap_or_else(|| match self.tries {
-            0 => "it was not sent yet".to_owned(),
-            _ => "no answer yet".to_owned(),
-        })
+        match &self.last_failure {
+            Some(failure) => failure.to_string(),
+            None if self.tries == 0 => "not sent yet".to_owned(),
+            None => "no response yet".to_owned(),
+        }
     }
 }
 
@@ -125,8 +173,11 @@ fn facts<'a>(outgoing: &'a Outgoing, outcome: &'a Outcome) -> Facts<'a> {
     }
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("size", &self.size()).field("tries", &self.tries).finish_non_exhaustive()
+        f.debug_struct("Entry")
+            .field("size", &self.size())
+            .field("tries", &self.tries)
+            .finish_non_exhaustive()
     }
 }

@@ -1,125 +1,175 @@
-//! Why a message was not published: each variant says who refused, what, and what is known of its fate.
+//! Why a message was not published, and whether it may have been published anyway.
 
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lifeline_escape::Line;
+use crate::invalid_message::InvalidMessage;
+use crate::message::{NewMessage, Outgoing};
 
-use crate::limits::MAX_ATTRIBUTES;
+/// Why a message was not published. It returns the message: [`into_message`](Self::into_message).
+#[derive(Debug)]
+pub struct PublishError(Box<Inner>);
 
-/// Why a message was not published.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// Refused here: nothing was sent, and sending it again would be refused again.
-    #[error("refused before it was sent: {0}")]
-    Refused(#[from] Refusal),
-    /// SNS says that the sender is at fault: sending it again would be rejected again.
-    #[error("SNS rejected it: {code}: {text}")]
-    Rejected {
-        /// SNS's code: `InvalidParameter`.
-        code: String,
-        /// SNS's text.
-        text: String,
-    },
-    /// The deadline passed. It may have been published, if a try was sent.
-    #[error("not confirmed within {after:?}, after {tries} tries: {last}")]
-    Expired {
-        /// The publisher's deadline.
-        after: Duration,
-        /// How often it was sent.
-        tries: u32,
-        /// The last failure.
-        last: String,
-    },
-    /// Given up at shutdown. It may have been published, if a try was sent.
-    #[error("not confirmed at shutdown, after {tries} tries: {last}")]
-    Abandoned {
-        /// How often it was sent.
-        tries: u32,
-        /// The last failure.
-        last: String,
-    },
-    /// The publisher was closed before it took the message.
-    #[error("the publisher is closed")]
+#[derive(Debug)]
+struct Inner {
+    reason: Reason,
+    attempts: u32,
+    may_have_been_published: bool,
+    message: Option<Kept>,
+}
+
+#[derive(Debug)]
+enum Reason {
+    Invalid(InvalidMessage),
+    Rejected { code: String, text: String },
+    TimedOut { after: Duration, last: String },
+    Abandoned { last: String },
+    Closed,
+}
+
+/// The message, before or after it was prepared for sending.
+#[derive(Debug)]
+enum Kept {
+    New(NewMessage),
+    Outgoing(Arc<Outgoing>),
+}
+
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PublishErrorKind {
+    /// Not sent, because SNS would refuse it. Final: it would be invalid again.
+    Invalid,
+    /// SNS rejected this message. Final: it would be rejected again.
+    Rejected,
+    /// Not confirmed within the publisher's deadline.
+    TimedOut,
+    /// Not confirmed when the publisher was abandoned.
+    Abandoned,
+    /// The publisher was closed before it accepted the message.
     Closed,
 }
 
 impl PublishError {
-    /// Whether the fate is known: the message is not in the topic, and never will be.
+    fn new(reason: Reason, attempts: u32, message: Option<Kept>) -> Self {
+        Self(Box::new(Inner { reason, attempts, may_have_been_published: false, message }))
+    }
+
+    pub(crate) fn invalid(invalid: InvalidMessage, message: Option<NewMessage>) -> Self {
+        Self::new(Reason::Invalid(invalid), 0, message.map(Kept::New))
+    }
+
+    pub(crate) fn too_large(invalid: InvalidMessage, attempts: u32, message: Arc<Outgoing>) -> Self {
+        Self::new(Reason::Invalid(invalid), attempts, Some(Kept::Outgoing(message)))
+    }
+
+    pub(crate) fn rejected(code: String, text: String, attempts: u32, message: Arc<Outgoing>) -> Self {
+        Self::new(Reason::Rejected { code, text }, attempts, Some(Kept::Outgoing(message)))
+    }
+
+    pub(crate) fn no_capacity(after: Duration, message: Arc<Outgoing>) -> Self {
+        let last = "the buffer had no capacity".to_owned();
+        Self::new(Reason::TimedOut { after, last }, 0, Some(Kept::Outgoing(message)))
+    }
+
+    pub(crate) fn timed_out(after: Duration, last: String, attempts: u32, message: Arc<Outgoing>) -> Self {
+        Self::new(Reason::TimedOut { after, last }, attempts, Some(Kept::Outgoing(message)))
+    }
+
+    pub(crate) fn abandoned(last: String, attempts: u32, message: Option<Arc<Outgoing>>) -> Self {
+        Self::new(Reason::Abandoned { last }, attempts, message.map(Kept::Outgoing))
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(Reason::Closed, 0, None)
+    }
+
+    /// With the message that it is about.
+    pub(crate) fn of(mut self, message: NewMessage) -> Self {
+        self.0.message = Some(Kept::New(message));
+        self
+    }
+
+    pub(crate) fn of_outgoing(mut self, message: Arc<Outgoing>) -> Self {
+        self.0.message = Some(Kept::Outgoing(message));
+        self
+    }
+
+    pub(crate) fn published_perhaps(mut self, perhaps: bool) -> Self {
+        self.0.may_have_been_published = perhaps;
+        self
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> PublishErrorKind {
+        match self.0.reason {
+            Reason::Invalid(_) => PublishErrorKind::Invalid,
+            Reason::Rejected { .. } => PublishErrorKind::Rejected,
+            Reason::TimedOut { .. } => PublishErrorKind::TimedOut,
+            Reason::Abandoned { .. } => PublishErrorKind::Abandoned,
+            Reason::Closed => PublishErrorKind::Closed,
+        }
+    }
+
+    /// Whether the topic may have the message: true if a call that contained it was sent and SNS's response to it is
+    /// not known. On a FIFO topic a second try within five minutes duplicates nothing, for
+    /// [`into_message`](Self::into_message) keeps its deduplication id.
+    pub fn may_have_been_published(&self) -> bool {
+        self.0.may_have_been_published
+    }
+
+    /// Whether another try would fail in the same way: the kinds `Invalid` and `Rejected`.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Rejected { .. })
+        matches!(self.kind(), PublishErrorKind::Invalid | PublishErrorKind::Rejected)
+    }
+
+    /// How many calls contained the message; 0 if it was never sent.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// SNS's error code, such as `InvalidParameter`, if SNS rejected the message.
+    pub fn code(&self) -> Option<&str> {
+        match &self.0.reason {
+            Reason::Rejected { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with an invalid message.
+    pub fn as_invalid(&self) -> Option<&InvalidMessage> {
+        match &self.0.reason {
+            Reason::Invalid(invalid) => Some(invalid),
+            _ => None,
+        }
+    }
+
+    /// The message, to be kept or sent again. None if the publisher never had it, or its task panicked.
+    pub fn into_message(self) -> Option<NewMessage> {
+        Some(match self.0.message? {
+            Kept::New(message) => message,
+            Kept::Outgoing(message) => message.to_message(),
+        })
     }
 }
 
-/// What SNS does not take, found before the wire.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Larger than the topic takes.
-    #[error("{bytes} bytes with its attributes; the topic takes {limit}")]
-    TooLarge {
-        /// Body, and names, types and values of attributes.
-        bytes: usize,
-        /// The topic's `MaximumMessageSize`.
-        limit: usize,
-    },
-    /// No body.
-    #[error("the body is empty")]
-    Empty,
-    /// Too many attributes, `traceparent` included.
-    #[error("{count} attributes with traceparent; {MAX_ATTRIBUTES} are taken")]
-    Attributes {
-        /// How many.
-        count: usize,
-    },
-    /// An attribute that is none.
-    #[error("attribute {}: {reason}", Line::new(.name).limit(300))]
-    Attribute {
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A character outside of XML 1.0's range.
-    #[error("{what} has U+{:04X} at byte {at}, which SNS does not take (XML 1.0)", u32::from(*.character))]
-    Character {
-        /// Where: `the body`, `attribute x`.
-        what: String,
-        /// Which.
-        character: char,
-        /// Its offset in bytes, from 0.
-        at: usize,
-    },
-    /// A FIFO topic needs a group.
-    #[error("a FIFO topic needs a message group")]
-    NoGroup,
-    /// Only a FIFO topic deduplicates.
-    #[error("a deduplication id is for FIFO topics, and this is none")]
-    NotFifo,
-    /// A group or deduplication id that is none.
-    #[error("the {what} has {bytes} bytes; it must be 1 to 128 letters, digits and punctuation of ASCII")]
-    Id {
-        /// Which: `message group`, `deduplication id`.
-        what: &'static str,
-        /// Its length.
-        bytes: usize,
-    },
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_names_the_figure_and_the_limit() {
-        let refused = PublishError::from(Refusal::TooLarge { bytes: 262_145, limit: 262_144 });
-        assert_eq!(
-            refused.to_string(),
-            "refused before it was sent: 262145 bytes with its attributes; the topic takes 262144"
-        );
-        let character = Refusal::Character { what: "the body".to_owned(), character: '\0', at: 3 };
-        assert_eq!(character.to_string(), "the body has U+0000 at byte 3, which SNS does not take (XML 1.0)");
-        assert_eq!(
-            Refusal::Attributes { count: 11 }.to_string(),
-            "11 attributes with traceparent; 10 are taken"
-        );
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let attempts = self.0.attempts;
+        match &self.0.reason {
+            Reason::Invalid(invalid) => write!(f, "not sent: {invalid}"),
+            Reason::Rejected { code, text } => write!(f, "SNS rejected it: {code}: {text}"),
+            Reason::TimedOut { after, last } => {
+                write!(f, "not confirmed within {after:?}, after {attempts} attempts: {last}")
+            }
+            Reason::Abandoned { last } => {
+                write!(f, "not confirmed at shutdown, after {attempts} attempts: {last}")
+            }
+            Reason::Closed => f.write_str("the publisher is closed"),
+        }
     }
 }
+
+impl Error for PublishError {}

@@ -3,49 +3,55 @@
 //! As a library:
 //!
 //! ```no_run
-//! use lifeline_messaging::{aws, topology::TopicRef};
-//! use lifeline_producer::{Message, Publisher};
+//! use lifeline_producer::{NewMessage, Publisher};
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let clients = aws::Clients::connect(&aws::Access::local("http://localhost:4566")).await?;
-//! let publisher = Publisher::builder(clients, TopicRef::Name("events".to_owned())).provision(true).start();
-//! let receipt = publisher.publish(Message::new(r#"{"id": 7}"#)).await?;
+//! let publisher = Publisher::to("events").start().await?; // or by its ARN
+//! let receipt = publisher.publish(NewMessage::new(r#"{"id": 7}"#).subject("order placed")).await?;
 //! println!("{}", receipt.message_id);
-//! publisher.close().await; // all that was taken is published or reported
+//! publisher.close().await; // everything accepted has its result
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # What it promises
+//! # Guarantees
 //!
-//! - *Every message has a fate, told once*: a [`Receipt`], or a [`PublishError`] that says whether the fate is known.
-//!   Every entry of every answer is checked; one that fails for a while is sent again alone, one that SNS rejects fails
-//!   alone, and a batch that is refused as a whole is halved until the offender is found.
-//! - *Nothing is sent that SNS would refuse*, as far as that is known here: size (the topic's own maximum, which is
-//!   asked for), attributes, characters. The refusal has the figure and the limit.
-//! - *Bounded*: messages and bytes held, batches in the air, every call. Callers wait; nothing grows.
-//! - *Order*: on a FIFO topic a group's messages go one after the other; other groups do not wait.
+//! - *Every message gets exactly one result*: a [`Receipt`], or a [`PublishError`] that says whether the message may have
+//!   been published anyway, and returns it.
+//! - *Rejected means the message*: SNS refused its content. Any other failure is the environment's; the message is kept and
+//!   sent again until its deadline. A call that is refused as a whole is halved until the failing message stands alone,
+//!   while all others are published.
+//! - *Nothing is sent that SNS would refuse*, as far as that is known here: size (the topic's own maximum), attributes,
+//!   characters. The error has the figure and the limit.
+//! - *Bounded*: messages and bytes in the buffer, concurrent calls, the duration of every call. Callers wait.
+//! - *Order*: on a FIFO topic a group's messages are sent one after the other; other groups do not wait.
 //! - *At least once*: a call that timed out may have taken effect and is sent again. On a FIFO topic it has the same
-//!   deduplication id, so that nothing doubles within SNS's five minutes.
+//!   deduplication id, so that nothing is delivered twice within SNS's five minutes.
 //!
-//! As a service: [`Service`] reads input at a pace and accounts for every line.
+//! As a service: [`Service`] publishes an input at its rate and counts what became of every line.
 
 mod batcher;
 mod deduplication;
 mod entry;
 mod error;
+mod invalid_message;
 mod limits;
 mod message;
 mod metrics;
 mod publish_batch;
 mod publisher;
+mod rate_limit;
 mod send_queue;
 pub mod service;
+mod sink;
+mod submit;
 mod topic;
 mod window;
 
 pub use entry::{Outcome, Receipt};
-pub use error::{PublishError, Refusal};
+pub use error::{PublishError, PublishErrorKind};
+pub use invalid_message::InvalidMessage;
 pub use limits::MAX_ATTRIBUTES;
-pub use message::Message;
-pub use publisher::{Builder, Pending, Places, Publisher, Sink};
-pub use service::{Account, Generator, Group, Input, LONGEST_LINE, NoGroup, Progress, Service};
+pub use message::NewMessage;
+pub use publisher::{ConfigError, Pending, Permit, Publisher, PublisherBuilder};
+pub use service::{Generator, Input, LONGEST_LINE, Progress, Service, Summary};
+pub use sink::{Reservation, Sink};

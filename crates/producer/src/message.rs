@@ -1,5 +1,5 @@
-//! A message, and what SNS takes of it. Everything that can be refused without asking SNS is refused here, with the
-//! figure and the limit: nothing is truncated, dropped or left for an emulator and AWS to disagree about.
+//! A message to publish, and what SNS accepts of it. Everything that can be refused without a call is refused here, with
+//! the figure and the limit: nothing is truncated or dropped.
 
 use std::collections::BTreeMap;
 
@@ -8,56 +8,79 @@ use lifeline_messaging::span::{Operation, Span};
 use lifeline_messaging::trace::{TRACEPARENT, TraceContext, TraceId};
 
 use crate::deduplication::DeduplicationIds;
-use crate::error::Refusal;
-use crate::limits::{MAX_ATTRIBUTES, MAX_ID};
+use crate::invalid_message::InvalidMessage;
+use crate::limits::{MAX_ATTRIBUTES, MAX_ID, MAX_SUBJECT};
 
-/// What to publish: a body, and what goes with it.
+/// A message to publish: a body, and what goes with it.
 ///
 /// ```
-/// use lifeline_messaging::message::Attribute;
-/// let message = lifeline_producer::Message::new(r#"{"id": 7}"#).attribute("kind", Attribute::string("order")).group("c-1");
+/// use lifeline_producer::NewMessage;
+/// let message = NewMessage::new(r#"{"id": 7}"#).subject("order").attribute("kind", "order").group("c-1");
 /// assert_eq!(message.body(), r#"{"id": 7}"#);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-pub struct Message {
+#[must_use = "nothing happens until it is published"]
+pub struct NewMessage {
     body: String,
+    subject: Option<String>,
     attributes: BTreeMap<String, Attribute>,
     group: Option<String>,
     deduplication_id: Option<String>,
 }
 
-impl Message {
-    /// A message of this body, byte for byte.
+impl NewMessage {
+    /// A message with this body, byte for byte. SNS accepts 1 byte up to the topic's maximum, attributes included, of
+    /// UTF-8 within XML 1.0's range.
     pub fn new(body: impl Into<String>) -> Self {
-        Self { body: body.into(), attributes: BTreeMap::new(), group: None, deduplication_id: None }
+        Self {
+            body: body.into(),
+            subject: None,
+            attributes: BTreeMap::new(),
+            group: None,
+            deduplication_id: None,
+        }
     }
 
-    /// Adds an attribute, in place of one of that name.
-    #[must_use]
-    pub fn attribute(mut self, name: impl Into<String>, value: Attribute) -> Self {
-        self.attributes.insert(name.into(), value);
+    /// A message whose body is `value` as JSON.
+    ///
+    /// # Errors
+    /// If `value` cannot be written as JSON: a map whose keys are not text, or a failing `Serialize`.
+    pub fn json(value: &impl serde::Serialize) -> Result<Self, serde_json::Error> {
+        serde_json::to_string(value).map(Self::new)
+    }
+
+    /// The subject: 1 to 100 characters, without control characters.
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
         self
     }
 
-    /// The message group: on a FIFO topic its messages are delivered in order; on a standard one SQS uses it for fair
-    /// queues.
-    #[must_use]
+    /// Adds an attribute, or replaces the one of that name. At most ten are accepted, `traceparent` included.
+    pub fn attribute(mut self, name: impl Into<String>, value: impl Into<Attribute>) -> Self {
+        self.attributes.insert(name.into(), value.into());
+        self
+    }
+
+    /// The message group, 1 to 128 characters. On a FIFO topic a group's messages are delivered in order; on a standard
+    /// topic SQS uses it for fair queues.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
         self
     }
 
-    /// FIFO: messages of the same id within five minutes are one. Without it each message gets an id of its own.
-    #[must_use]
+    /// FIFO topics: messages with the same id within five minutes are delivered once. 1 to 128 characters. Without it each
+    /// message gets its own id.
     pub fn deduplication_id(mut self, id: impl Into<String>) -> Self {
         self.deduplication_id = Some(id.into());
         self
     }
 
-    /// Carries on a trace, instead of starting one.
-    #[must_use]
-    pub fn trace(self, trace: TraceContext) -> Self {
-        self.attribute(TRACEPARENT, Attribute::string(trace.to_string()))
+    /// Continues this trace instead of starting one. `None` changes nothing.
+    pub fn continue_trace(self, trace: impl Into<Option<TraceContext>>) -> Self {
+        match trace.into() {
+            Some(trace) => self.attribute(TRACEPARENT, Attribute::string(trace.to_string())),
+            None => self,
+        }
     }
 
     /// The body.
@@ -66,10 +89,23 @@ impl Message {
     }
 }
 
-/// A message as it goes over the wire, the same at every try.
+impl From<&str> for NewMessage {
+    fn from(body: &str) -> Self {
+        Self::new(body)
+    }
+}
+
+impl From<String> for NewMessage {
+    fn from(body: String) -> Self {
+        Self::new(body)
+    }
+}
+
+/// A message as it is sent, the same at every attempt.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) body: String,
+    pub(crate) subject: Option<String>,
     pub(crate) attributes: BTreeMap<String, Attribute>,
     pub(crate) group: Option<String>,
     pub(crate) deduplication_id: Option<String>,
@@ -81,38 +117,67 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// Checks all but the size, whose limit is the topic's.
-    pub(crate) fn new(message: Message, fifo: bool, ids: &DeduplicationIds) -> Result<Self, Refusal> {
-        let Message { body, mut attributes, group, deduplication_id } = message;
-        if body.is_empty() {
-            return Err(Refusal::Empty);
+    pub(crate) fn new(
+        message: NewMessage,
+        fifo: bool,
+        ids: &DeduplicationIds,
+    ) -> Result<Self, Box<(InvalidMessage, NewMessage)>> {
+        if let Err(invalid) = check(&message, fifo) {
+            return Err(Box::new((invalid, message)));
         }
-        if let Some((at, character)) = outside_xml(&body) {
-            return Err(Refusal::Character { what: "the body".to_owned(), character, at });
-        }
+        let NewMessage { body, subject, mut attributes, group, deduplication_id } = message;
         let (trace_id, span) = trace(&mut attributes);
-        if attributes.len() > MAX_ATTRIBUTES {
-            return Err(Refusal::Attributes { count: attributes.len() });
-        }
-        for (name, value) in &attributes {
-            check_attribute(name, value)?;
-        }
-        if fifo && group.is_none() {
-            return Err(Refusal::NoGroup);
-        }
-        if !fifo && deduplication_id.is_some() {
-            return Err(Refusal::NotFifo);
-        }
-        check_id("message group", group.as_deref())?;
-        check_id("deduplication id", deduplication_id.as_deref())?;
         let deduplication_id = if fifo { deduplication_id.or_else(|| Some(ids.next())) } else { None };
         let size =
             body.len() + attributes.iter().map(|(name, value)| name.len() + value.size()).sum::<usize>();
-        Ok(Self { body, attributes, group, deduplication_id, trace_id, span, size })
+        Ok(Self { body, subject, attributes, group, deduplication_id, trace_id, span, size })
+    }
+
+    /// The message again, with the trace and the deduplication id that it was given.
+    pub(crate) fn to_message(&self) -> NewMessage {
+        NewMessage {
+            body: self.body.clone(),
+            subject: self.subject.clone(),
+            attributes: self.attributes.clone(),
+            group: self.group.clone(),
+            deduplication_id: self.deduplication_id.clone(),
+        }
     }
 }
 
-/// The message's trace: the caller's, even where it is none of ours to understand, else a new one. What goes over the wire
-/// is the span of the publication where that is exported.
+fn check(message: &NewMessage, fifo: bool) -> Result<(), InvalidMessage> {
+    if message.body.is_empty() {
+        return Err(InvalidMessage::Empty);
+    }
+    if let Some((at, character)) = outside_xml(&message.body) {
+        return Err(InvalidMessage::Character { what: "the body".to_owned(), character, at });
+    }
+    if let Some(subject) = &message.subject {
+        let characters = subject.chars().count();
+        if !(1..=MAX_SUBJECT).contains(&characters) || subject.chars().any(char::is_control) {
+            return Err(InvalidMessage::Subject { characters });
+        }
+    }
+    let ours = usize::from(!message.attributes.contains_key(TRACEPARENT));
+    let count = message.attributes.len() + ours;
+    if count > MAX_ATTRIBUTES {
+        return Err(InvalidMessage::Attributes { count });
+    }
+    for (name, value) in &message.attributes {
+        check_attribute(name, value)?;
+    }
+    if fifo && message.group.is_none() {
+        return Err(InvalidMessage::NoGroup);
+    }
+    if !fifo && message.deduplication_id.is_some() {
+        return Err(InvalidMessage::NotFifo);
+    }
+    check_id("message group", message.group.as_deref())?;
+    check_id("deduplication id", message.deduplication_id.as_deref())
+}
+
+/// Uses the caller's `traceparent` if there is one, even if it cannot be parsed; otherwise starts a new trace. If spans are
+/// exported, the message carries the publish span's context.
 fn trace(attributes: &mut BTreeMap<String, Attribute>) -> (Option<TraceId>, Span) {
     let Some(own) = attributes.get(TRACEPARENT) else {
         let (trace, span) = Span::root(Operation::Publish);
@@ -133,8 +198,9 @@ fn carry(attributes: &mut BTreeMap<String, Attribute>, trace: TraceContext) {
     attributes.insert(TRACEPARENT.to_owned(), Attribute::string(trace.to_string()));
 }
 
-fn check_attribute(name: &str, value: &Attribute) -> Result<(), Refusal> {
-    let refuse = |reason: &str| Err(Refusal::Attribute { name: name.to_owned(), reason: reason.to_owned() });
+fn check_attribute(name: &str, value: &Attribute) -> Result<(), InvalidMessage> {
+    let refuse =
+        |reason: &str| Err(InvalidMessage::Attribute { name: name.to_owned(), reason: reason.to_owned() });
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     if name.is_empty() || name.len() > 256 || !name.bytes().all(legal) {
         return refuse("its name must be 1 to 256 letters, digits, _, - and .");
@@ -158,7 +224,7 @@ fn check_attribute(name: &str, value: &Attribute) -> Result<(), Refusal> {
         Attribute::Binary { value, .. } if value.is_empty() => refuse("its value is empty"),
         Attribute::Text { value, .. } => match outside_xml(value) {
             Some((at, character)) => {
-                Err(Refusal::Character { what: format!("attribute {name}"), character, at })
+                Err(InvalidMessage::Character { what: format!("attribute {name}"), character, at })
             }
             None => Ok(()),
         },
@@ -166,16 +232,16 @@ fn check_attribute(name: &str, value: &Attribute) -> Result<(), Refusal> {
     }
 }
 
-fn check_id(what: &'static str, id: Option<&str>) -> Result<(), Refusal> {
+fn check_id(what: &'static str, id: Option<&str>) -> Result<(), InvalidMessage> {
     match id {
         Some(id) if id.is_empty() || id.len() > MAX_ID || !id.bytes().all(|b| b.is_ascii_graphic()) => {
-            Err(Refusal::Id { what, bytes: id.len() })
+            Err(InvalidMessage::Id { what, bytes: id.len() })
         }
         _ => Ok(()),
     }
 }
 
-/// The first character outside of XML 1.0's range, with its byte offset: SNS takes
+/// The first character outside of XML 1.0's range, with its byte offset: SNS accepts
 /// `#x9 | #xA | #xD | #x20–#xD7FF | #xE000–#xFFFD | #x10000–#x10FFFF`.
 fn outside_xml(text: &str) -> Option<(usize, char)> {
     let (words, rest) = text.as_bytes().as_chunks::<8>();
@@ -205,18 +271,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn check(message: Message) -> Result<Outgoing, Refusal> {
-        Outgoing::new(message, false, &DeduplicationIds::new())
+    fn check(message: NewMessage) -> Result<Outgoing, InvalidMessage> {
+        Outgoing::new(message, false, &DeduplicationIds::new()).map_err(|error| error.0)
     }
 
     #[test]
     fn an_eleventh_attribute_is_refused_ours_included() {
         let with = |n: usize| {
-            (0..n).fold(Message::new("x"), |m, i| m.attribute(format!("a{i}"), Attribute::string("v")))
+            (0..n).fold(NewMessage::new("x"), |m, i| m.attribute(format!("a{i}"), Attribute::string("v")))
         };
         assert_eq!(check(with(9)).unwrap().attributes.len(), 10);
-        assert_eq!(check(with(10)).unwrap_err(), Refusal::Attributes { count: 11 });
-        let own_trace = with(9).trace(TraceContext::start());
+        assert_eq!(check(with(10)).unwrap_err(), InvalidMessage::Attributes { count: 11 });
+        let own_trace = with(9).continue_trace(TraceContext::start());
         assert_eq!(
             check(own_trace).unwrap().attributes.len(),
             10,
@@ -226,29 +292,53 @@ mod tests {
 
     #[test]
     fn the_size_counts_body_and_names_types_and_values_of_attributes() {
-        let outgoing = check(Message::new("größer").attribute("kind", Attribute::string("order"))).unwrap();
+        let outgoing =
+            check(NewMessage::new("größer").attribute("kind", Attribute::string("order"))).unwrap();
         let trace = "traceparent".len() + "String".len() + 55;
         assert_eq!(outgoing.size, 8 + "kind".len() + "String".len() + "order".len() + trace);
     }
 
     #[test]
+    fn a_subject_is_1_to_100_characters_on_one_line() {
+        let with = |subject: &str| check(NewMessage::new("x").subject(subject));
+        assert_eq!(with(&"ü".repeat(100)).unwrap().subject, Some("ü".repeat(100)));
+        for bad in ["", &"x".repeat(101), "two\nlines", "tab\t"] {
+            let characters = bad.chars().count();
+            assert_eq!(with(bad).unwrap_err(), InvalidMessage::Subject { characters });
+        }
+    }
+
+    #[test]
+    fn a_message_that_was_prepared_is_returned_as_it_was_sent() {
+        let message = NewMessage::json(&serde_json::json!({"id": 7})).unwrap().subject("s").group("g");
+        let fifo = Outgoing::new(message, true, &DeduplicationIds::new()).unwrap();
+        let again = fifo.to_message();
+        assert_eq!((again.body(), again.subject.as_deref()), (r#"{"id":7}"#, Some("s")));
+        assert_eq!(again.deduplication_id, fifo.deduplication_id, "a second try duplicates nothing");
+        assert_eq!(again.attributes, fifo.attributes, "and is of the same trace");
+    }
+
+    #[test]
     fn the_callers_trace_is_carried_on() {
         let trace = TraceContext::start();
-        let outgoing = check(Message::new("x").trace(trace)).unwrap();
+        let outgoing = check(NewMessage::new("x").continue_trace(trace)).unwrap();
         assert_eq!(outgoing.trace_id, Some(trace.trace_id()));
         assert_eq!(outgoing.attributes[TRACEPARENT], Attribute::string(trace.to_string()));
     }
 
     #[test]
     fn what_sns_does_not_take_is_refused_with_its_place() {
-        assert_eq!(check(Message::new("")).unwrap_err(), Refusal::Empty);
+        assert_eq!(check(NewMessage::new("")).unwrap_err(), InvalidMessage::Empty);
         for bad in ['\0', '\u{8}', '\u{b}', '\u{1f}', '\u{fffe}', '\u{ffff}'] {
-            let refusal = check(Message::new(format!("é{bad}x"))).unwrap_err();
-            assert_eq!(refusal, Refusal::Character { what: "the body".to_owned(), character: bad, at: 2 });
+            let refusal = check(NewMessage::new(format!("é{bad}x"))).unwrap_err();
+            assert_eq!(
+                refusal,
+                InvalidMessage::Character { what: "the body".to_owned(), character: bad, at: 2 }
+            );
         }
         for good in ["\t\r\n", "\u{7f}\u{85}", "\u{d7ff}\u{e000}\u{fffd}", "\u{10000}\u{10ffff}", "\u{feff}"]
         {
-            assert!(check(Message::new(good)).is_ok(), "{good:?}");
+            assert!(check(NewMessage::new(good)).is_ok(), "{good:?}");
         }
     }
 
@@ -267,24 +357,24 @@ mod tests {
             ("unknown", Attribute::Text { data_type: "Date".to_owned(), value: "v".to_owned() }),
             ("untyped", Attribute::Text { data_type: String::new(), value: "v".to_owned() }),
         ] {
-            let refusal = check(Message::new("x").attribute(name, value)).unwrap_err();
-            assert!(matches!(&refusal, Refusal::Attribute { name: n, .. } if n == name), "{refusal}");
+            let refusal = check(NewMessage::new("x").attribute(name, value)).unwrap_err();
+            assert!(matches!(&refusal, InvalidMessage::Attribute { name: n, .. } if n == name), "{refusal}");
         }
     }
 
     #[test]
     fn a_fifo_message_needs_a_group_and_gets_a_deduplication_id_of_its_own() {
         let ids = DeduplicationIds::new();
-        assert_eq!(Outgoing::new(Message::new("x"), true, &ids).unwrap_err(), Refusal::NoGroup);
-        let id = |m: Message| Outgoing::new(m, true, &ids).unwrap().deduplication_id.unwrap();
-        let same = || Message::new("x").group("g");
+        assert_eq!(Outgoing::new(NewMessage::new("x"), true, &ids).unwrap_err().0, InvalidMessage::NoGroup);
+        let id = |m: NewMessage| Outgoing::new(m, true, &ids).unwrap().deduplication_id.unwrap();
+        let same = || NewMessage::new("x").group("g");
         assert_ne!(id(same()), id(same()), "the same body twice is two messages");
         assert_eq!(id(same().deduplication_id("mine")), "mine");
-        assert_eq!(check(same().deduplication_id("mine")).unwrap_err(), Refusal::NotFifo);
+        assert_eq!(check(same().deduplication_id("mine")).unwrap_err(), InvalidMessage::NotFifo);
         let array = Attribute::Text { data_type: "String.Array".to_owned(), value: "[1]".to_owned() };
         assert!(check(same().attribute("array", array)).is_ok());
-        assert!(matches!(check(same().group("no spaces")), Err(Refusal::Id { .. })));
-        assert!(matches!(check(same().group("g".repeat(129))), Err(Refusal::Id { bytes: 129, .. })));
+        assert!(matches!(check(same().group("no spaces")), Err(InvalidMessage::Id { .. })));
+        assert!(matches!(check(same().group("g".repeat(129))), Err(InvalidMessage::Id { bytes: 129, .. })));
     }
 
     proptest! {

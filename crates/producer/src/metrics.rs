@@ -1,8 +1,8 @@
-//! The producer's metrics, by the contract's names.
+//! The publisher's metrics.
 
 use lifeline_health::{Histogram, IntCounter, IntCounterVec, IntGauge, LATENCY_BUCKETS, Metrics};
 
-/// Made once a publisher; cheap to clone.
+/// One set per publisher. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct PublisherMetrics {
     pub(crate) published: IntCounter,
@@ -18,7 +18,7 @@ impl PublisherMetrics {
             published: metrics.counter("producer_messages_published_total", "Messages that SNS confirmed."),
             rejected: metrics.counter(
                 "producer_messages_rejected_total",
-                "Messages that were refused here or by SNS, or given up unconfirmed.",
+                "Messages that were invalid, rejected by SNS, or given up unconfirmed.",
             ),
             calls: metrics.counter_vec(
                 "producer_publish_calls_total",
@@ -27,10 +27,10 @@ impl PublisherMetrics {
             ),
             call_seconds: metrics.histogram(
                 "producer_publish_duration_seconds",
-                "Time that a PublishBatch call took, whatever came back.",
+                "Duration of PublishBatch calls, failed ones included.",
                 LATENCY_BUCKETS,
             ),
-            buffered: metrics.int_gauge("producer_buffered_messages", "Messages held now, unconfirmed."),
+            buffered: metrics.int_gauge("producer_buffered_messages", "Messages entry now, unconfirmed."),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The way in: what a caller holds. Room is taken here, so that a caller waits and nothing else grows; all the rest is
-//! the batcher's.
+//! The public entry point: `Publisher`, its builder, and the future of a result.
 
 use std::fmt;
 use std::future::Future;
@@ -8,408 +7,359 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use lifeline_health::{Health, IntCounter};
-use lifeline_messaging::call::Outage;
-use lifeline_messaging::client::Clients;
+use futures_util::stream::{self, Stream, StreamExt};
+use lifeline_health::Health;
+use lifeline_messaging::client::{Access, Clients, NoRegion};
 use lifeline_messaging::span::Destination;
 use lifeline_messaging::topology::TopicRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::batcher::Batcher;
-use crate::batcher::PULSE_BOUND;
 use crate::deduplication::DeduplicationIds;
-use crate::entry::{Held, Outcome, Receipt, Room, Tell, Waiter};
+use crate::entry::{Outcome, Receipt, Reply};
 use crate::error::PublishError;
-use crate::message::{Message, Outgoing};
+use crate::message::NewMessage;
 use crate::metrics::PublisherMetrics;
-use crate::send_queue::Queue;
-use crate::topic::Finder;
-use crate::window::Window;
-
-/// How long an asker for many places waits for more than one.
-const GATHERING: Duration = Duration::from_millis(5);
+use crate::rate_limit::RateLimit;
+use crate::sink::Sink;
+use crate::submit::Submit;
+use crate::topic::TopicLookup;
 
 /// Publishes to one topic. Cheap to clone; clones share the buffer, the batches and the connections.
 ///
-/// When the last clone is dropped, what it took is still published; [`close`](Self::close) waits for that.
+/// When the last clone is dropped, what was accepted is published in the background; only [`close`](Self::close) waits
+/// for it.
 #[derive(Clone)]
 pub struct Publisher {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    intake: mpsc::UnboundedSender<Held>,
-    places: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
-    buffer: usize,
-    all_bytes: usize,
-    fifo: bool,
-    deadline: Option<Duration>,
-    ids: DeduplicationIds,
-    destination: Destination,
-    rejected: IntCounter,
+    submit: Arc<Submit>,
     closing: CancellationToken,
     abandoned: CancellationToken,
     done: CancellationToken,
 }
 
-/// How a publisher works. See [`Publisher::builder`].
+/// How a publisher works. See [`Publisher::to`].
 #[derive(Debug, Clone)]
-#[must_use]
-pub struct Builder {
-    clients: Clients,
+#[must_use = "nothing happens until it is started"]
+pub struct PublisherBuilder {
+    clients: Option<Clients>,
     topic: TopicRef,
     linger: Duration,
     buffer: usize,
     buffer_bytes: usize,
-    in_air: usize,
+    concurrency: usize,
+    rate: Option<f64>,
     deadline: Option<Duration>,
     provision: bool,
+    wait_for_subscription: bool,
     health: Health,
 }
 
 impl Publisher {
-    /// A publisher to `topic`, with the defaults that each setter names.
-    pub fn builder(clients: Clients, topic: TopicRef) -> Builder {
-        Builder {
-            clients,
-            topic,
+    /// A publisher to the topic of this name or ARN, with the defaults that each setter names.
+    pub fn to(topic: impl Into<TopicRef>) -> PublisherBuilder {
+        PublisherBuilder {
+            clients: None,
+            topic: topic.into(),
             linger: Duration::from_millis(5),
             buffer: 1000,
             buffer_bytes: 8 << 20,
-            in_air: 16,
+            concurrency: 16,
+            rate: None,
             deadline: Some(Duration::from_secs(120)),
             provision: false,
+            wait_for_subscription: true,
             health: Health::new(env!("CARGO_PKG_VERSION")),
         }
     }
 
-    /// Publishes one message and waits for SNS's word. Many at once are batched: call it from many tasks, or use
-    /// [`enqueue`](Self::enqueue) or a [`Sink`].
+    /// Publishes one message and waits for SNS's confirmation. Concurrent calls share batches.
     ///
     /// # Errors
-    /// [`PublishError`], whose [`is_final`](PublishError::is_final) says whether the message's fate is known.
+    /// [`PublishError`]: `Invalid` and `Rejected` are final; after the others
+    /// [`may_have_been_published`](PublishError::may_have_been_published) says what is known.
     ///
     /// # Cancel safety
-    /// Dropped while it waits for room, nothing was sent. Dropped later, the message is published all the same, and
-    /// only the word is lost.
-    pub async fn publish(&self, message: Message) -> Outcome {
+    /// Dropped while it waits for capacity, nothing was sent. Dropped later, the message is published anyway, and only
+    /// its result is lost.
+    pub async fn publish(&self, message: impl Into<NewMessage>) -> Outcome {
         self.enqueue(message).await?.await
     }
 
-    /// Hands a message over, waiting only for room; the fate comes with [`Pending`].
+    /// Accepts a message, waiting only for capacity; its result comes with [`Pending`].
     ///
     /// # Errors
-    /// [`PublishError::Refused`], [`PublishError::Closed`], or [`PublishError::Expired`] when there was no room
-    /// within the deadline.
+    /// `Invalid`, `Closed`, or `TimedOut` if there was no capacity within the deadline.
     ///
     /// # Cancel safety
-    /// Dropped, the message was not handed over.
-    pub async fn enqueue(&self, message: Message) -> Result<Pending, PublishError> {
+    /// Dropped, the message was not accepted.
+    pub async fn enqueue(&self, message: impl Into<NewMessage>) -> Result<Pending, PublishError> {
         let (sender, outcome) = oneshot::channel();
-        self.hold(message, None, Waiter::One(sender)).await?;
+        self.submit.submit(message.into(), None, Reply::One(sender)).await?;
         Ok(Pending { outcome })
     }
 
-    /// For streams: messages go in with a tag, and `tell` is called once for each with its tag and its fate, in no
-    /// order. It runs in the task that fills the batches: it must be quick and must not block.
-    pub fn sink(&self, tell: impl Fn(u64, Outcome) + Send + Sync + 'static) -> Sink {
-        Sink { publisher: self.clone(), tell: Arc::new(tell) }
-    }
-
-    /// Takes no more messages, and waits until the fate of all that it took is told. Nothing lingers any more. May be
-    /// called again, by any clone.
+    /// Waits for capacity for one message that is not there yet: for sources that must not be read ahead, such as a pipe
+    /// or another queue.
+    ///
+    /// # Errors
+    /// `Closed`.
     ///
     /// # Cancel safety
-    /// Dropped, it goes on closing; call it again to wait.
-    pub async fn close(&self) {
-        self.shared.closing.cancel();
-        self.shared.places.close();
-        self.shared.bytes.close();
-        self.shared.done.cancelled().await;
+    /// Dropped, no capacity was taken.
+    pub async fn reserve(&self) -> Result<Permit<'_>, PublishError> {
+        let closed = |_| PublishError::closed();
+        let message = Arc::clone(&self.submit.messages).acquire_owned().await.map_err(closed)?;
+        // a permit never waits for the bytes of its message; so none is given out while there are none
+        drop(self.submit.bytes.acquire().await.map_err(closed)?);
+        Ok(Permit { publisher: self, message })
     }
 
-    /// Ends at once: what is not confirmed by now fails with [`PublishError::Abandoned`].
+    /// Publishes a stream. Results come in the order of the input, which is read only when there is capacity; at most
+    /// [`buffer`](PublisherBuilder::buffer) results wait for an earlier one.
+    ///
+    /// ```no_run
+    /// # async fn example(publisher: lifeline_producer::Publisher) {
+    /// use futures_util::{StreamExt, stream};
+    /// let mut results = std::pin::pin!(publisher.publish_all(stream::iter(["one", "two"])).enumerate());
+    /// while let Some((at, result)) = results.next().await {
+    ///     result.inspect_err(|error| eprintln!("message {at}: {error}")).ok();
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropped, messages that were read are published anyway, and only their results are lost.
+    pub fn publish_all<S>(&self, messages: S) -> impl Stream<Item = Outcome> + Send + use<S>
+    where
+        S: Stream<Item: Into<NewMessage> + Send> + Send,
+    {
+        let publisher = self.clone();
+        let results = stream::unfold((publisher, Box::pin(messages)), |(publisher, mut messages)| async {
+            let permit = publisher.reserve().await;
+            let message = messages.next().await?.into();
+            let pending = match permit {
+                Ok(permit) => permit.send(message),
+                Err(error) => Pending::failed(error.of(message)),
+            };
+            Some((pending, (publisher, messages)))
+        });
+        results.buffered(self.submit.buffer)
+    }
+
+    /// For streams with a callback: messages go in with a tag, and `on_result` is called once for each with its tag and its
+    /// result, in no order. It runs in the task that fills the batches: it must be quick and must not block.
+    pub fn sink(&self, on_result: impl Fn(u64, Outcome) + Send + Sync + 'static) -> Sink {
+        Sink { submit: Arc::clone(&self.submit), on_result: Arc::new(on_result) }
+    }
+
+    /// Sends what is buffered without lingering, and waits until everything accepted so far has its result. The publisher
+    /// keeps accepting messages; those are not waited for.
+    ///
+    /// # Cancel safety
+    /// Dropped, it only stops waiting.
+    pub async fn flush(&self) {
+        self.submit.flush().await;
+    }
+
+    /// Accepts no more messages, and waits until everything that was accepted has its result. May be called again, by any
+    /// clone.
+    ///
+    /// # Cancel safety
+    /// Dropped, the publisher still closes; call it again to wait.
+    pub async fn close(&self) {
+        self.closing.cancel();
+        self.submit.messages.close();
+        self.submit.bytes.close();
+        self.done.cancelled().await;
+    }
+
+    /// Closes immediately: messages that are not confirmed by now fail with the kind `Abandoned`.
+    ///
+    /// # Cancel safety
+    /// As [`close`](Self::close).
     pub async fn abandon(&self) {
-        self.shared.abandoned.cancel();
+        self.abandoned.cancel();
         self.close().await;
     }
 
-    /// Messages that it holds now.
+    /// Messages that are buffered or in flight now.
     pub fn buffered(&self) -> usize {
-        self.shared.buffer.saturating_sub(self.shared.places.available_permits())
-    }
-
-    async fn hold(
-        &self,
-        message: Message,
-        place: Option<OwnedSemaphorePermit>,
-        waiter: Waiter,
-    ) -> Result<(), PublishError> {
-        let shared = &self.shared;
-        let outgoing = Outgoing::new(message, shared.fifo, &shared.ids);
-        let mut outgoing = outgoing.inspect_err(|_| shared.rejected.inc())?;
-        outgoing.span.towards(&shared.destination);
-        let since = Instant::now();
-        let deadline = shared.deadline.and_then(|after| since.checked_add(after));
-        let room = self.room(place, outgoing.size);
-        let room = match deadline {
-            None => room.await?,
-            Some(deadline) => tokio::time::timeout_at(deadline, room).await.map_err(|_| {
-                let last = "there was no room in the buffer".to_owned();
-                PublishError::Expired { after: deadline - since, tries: 0, last }
-            })??,
-        };
-        let outgoing = Arc::new(outgoing);
-        let held = Held {
-            outgoing,
-            waiter,
-            room: Some(room),
-            since,
-            waits_since: Instant::now(),
-            deadline,
-            tries: 0,
-            last_failure: None,
-        };
-        shared.intake.send(held).map_err(|_| PublishError::Closed)
-    }
-
-    async fn room(&self, place: Option<OwnedSemaphorePermit>, size: usize) -> Result<Room, PublishError> {
-        let place = match place {
-            Some(place) => place,
-            None => {
-                let places = Arc::clone(&self.shared.places);
-                places.acquire_owned().await.map_err(|_| PublishError::Closed)?
-            }
-        };
-        // one that is larger than all the room may have all of it
-        let size = permits(size.min(self.shared.all_bytes));
-        let bytes = Arc::clone(&self.shared.bytes);
-        let bytes = bytes.acquire_many_owned(size).await.map_err(|_| PublishError::Closed)?;
-        Ok(Room { _place: place, _bytes: bytes })
+        self.submit.buffer.saturating_sub(self.submit.messages.available_permits())
     }
 }
 
-impl Builder {
+impl PublisherBuilder {
+    /// How AWS is reached; by the SDK's usual environment variables and files, with a timeout of 5 s for each call.
+    pub fn clients(mut self, clients: Clients) -> Self {
+        self.clients = Some(clients);
+        self
+    }
+
     /// How long a message may wait for its batch to fill; 5 ms.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
     }
 
-    /// Messages held at most, at least 1; 1,000. Callers wait for room.
+    /// Most messages buffered or in flight, at least 1; 1,000. Callers wait for capacity.
     pub fn buffer(mut self, messages: usize) -> Self {
         self.buffer = messages.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// Bytes of messages held at most, at least 1; 8 MiB.
+    /// Most bytes of messages buffered or in flight, at least 1; 8 MiB. Messages sent by a [`Permit`] do not wait for
+    /// bytes, and may exceed it by one message each.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes.clamp(1, u32::MAX as usize);
         self
     }
 
-    /// Batches in the air at most, at least 1; 16. Throttling lowers it for a while.
-    pub fn in_air(mut self, batches: usize) -> Self {
-        self.in_air = batches.max(1);
+    /// Most concurrent `PublishBatch` calls, at least 1; 16. Throttling, timeouts and slow links lower it for a while.
+    pub fn concurrency(mut self, calls: usize) -> Self {
+        self.concurrency = calls.max(1);
         self
     }
 
-    /// How long a message may take, waiting for room and all tries included; 2 minutes. `None` is for ever.
+    /// Most messages sent a second, retries included, however many are buffered; no limit. Not applied while closing.
+    pub fn rate(mut self, messages_per_second: impl Into<Option<f64>>) -> Self {
+        self.rate = messages_per_second.into();
+        self
+    }
+
+    /// How long a message may take, waiting for capacity and all attempts included; 2 minutes. `None` is forever.
     pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
         self.deadline = deadline.into();
         self
     }
 
-    /// Creates the topic where it is missing, at start and again when it vanishes; `false`.
+    /// Creates the topic if it is missing, at start and again when it disappears; `false`.
     pub fn provision(mut self, provision: bool) -> Self {
         self.provision = provision;
         self
     }
 
-    /// Where it tells how it is: pulse `batcher`, conditions `topology` and `aws`, metrics `producer_…`. Otherwise
-    /// nobody hears.
+    /// With [`provision`](Self::provision): publishes nothing before the topic has a confirmed subscription, since SNS
+    /// discards what nobody has subscribed to; `true`.
+    pub fn wait_for_subscription(mut self, wait: bool) -> Self {
+        self.wait_for_subscription = wait;
+        self
+    }
+
+    /// Where it reports: the pulse `batcher`, the conditions `topology` and `aws`, the metrics `producer_…`; nowhere.
     pub fn health(mut self, health: &Health) -> Self {
         self.health = health.clone();
         self
     }
 
-    /// Starts it. It looks for the topic at once, and takes messages meanwhile.
+    /// Starts it. It looks up the topic first, and accepts messages meanwhile: a topic that is missing, or an AWS that does
+    /// not respond, is no error here.
     ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub fn start(self) -> Publisher {
-        let (intake, taken) = mpsc::unbounded_channel();
+    /// # Errors
+    /// No clients were given, and the environment names no region.
+    ///
+    /// # Cancel safety
+    /// Dropped, nothing was started.
+    pub async fn start(self) -> Result<Publisher, ConfigError> {
+        let clients = match self.clients {
+            Some(clients) => clients,
+            None => Clients::connect(&Access::from_environment()).await?,
+        };
+        let (commands, received) = mpsc::unbounded_channel();
         let (closing, abandoned, done) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        let fifo = self.topic.is_fifo();
-        let destination = Destination::new(self.topic.name());
-        let metrics = PublisherMetrics::new(&self.health.metrics);
-        let rejected = metrics.rejected.clone();
+        let submit = Arc::new(Submit {
+            commands,
+            messages: Arc::new(Semaphore::new(self.buffer)),
+            bytes: Arc::new(Semaphore::new(self.buffer_bytes)),
+            buffer: self.buffer,
+            buffer_bytes: self.buffer_bytes,
+            fifo: self.topic.is_fifo(),
+            deadline: self.deadline,
+            ids: DeduplicationIds::new(),
+            destination: Destination::new(self.topic.name()),
+            rejected: PublisherMetrics::new(&self.health.metrics).rejected,
+        });
         let batcher = Batcher {
-            intake: taken,
-            finder: Finder {
-                clients: self.clients,
-                topic: self.topic,
-                provision: self.provision,
-                again: false,
-                topology: self.health.readiness.condition("topology"),
-                outage: Arc::new(Outage::new("looking for the topic")),
-            },
-            queue: Queue::new(fifo, self.linger),
-            window: Window::new(self.in_air),
-            pulse: self.health.pulses.start("batcher", PULSE_BOUND),
-            aws: self.health.readiness.condition("aws"),
-            metrics,
+            commands: received,
+            fifo: self.topic.is_fifo(),
+            linger: self.linger,
+            concurrency: self.concurrency,
+            rate: RateLimit::for_batches(self.rate),
+            lookup: TopicLookup::new(
+                clients,
+                self.topic,
+                self.provision,
+                self.wait_for_subscription,
+                &self.health,
+            ),
+            health: self.health,
             closing: closing.clone(),
             abandoned: abandoned.clone(),
         };
         let finished = done.clone().drop_guard();
         tokio::spawn(async move {
-            // also when it panics: whoever waits for the end must not wait for ever
+            // also when it panics, so that nobody waits forever for its end
             let _finished = finished;
             batcher.run().await;
         });
-        Publisher {
-            shared: Arc::new(Shared {
-                intake,
-                places: Arc::new(Semaphore::new(self.buffer)),
-                bytes: Arc::new(Semaphore::new(self.buffer_bytes)),
-                buffer: self.buffer,
-                all_bytes: self.buffer_bytes,
-                fifo,
-                deadline: self.deadline,
-                ids: DeduplicationIds::new(),
-                destination,
-                rejected,
-                closing,
-                abandoned,
-                done,
-            }),
-        }
+        Ok(Publisher { submit, closing, abandoned, done })
     }
 }
 
-/// A message that was handed over: a future of its fate.
+/// Why a publisher cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ConfigError(#[from] NoRegion);
+
+/// The future of an accepted message's result.
 #[derive(Debug)]
-#[must_use = "the message is published without it, but nobody learns whether"]
+#[must_use = "the message is published without it, but nobody gets its result"]
 pub struct Pending {
     outcome: oneshot::Receiver<Outcome>,
+}
+
+impl Pending {
+    fn failed(error: PublishError) -> Self {
+        let (sender, outcome) = oneshot::channel();
+        drop(sender.send(Err(error)));
+        Self { outcome }
+    }
 }
 
 impl Future for Pending {
     type Output = Result<Receipt, PublishError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // the batcher tells every fate; should it ever end without, nothing is known of this one
-        let unknown = || PublishError::Abandoned { tries: 0, last: "the batcher ended".to_owned() };
-        Pin::new(&mut self.outcome).poll(context).map(|told| told.unwrap_or_else(|_| Err(unknown())))
+        // every message has its result; if the batcher panicked, nothing is known of this one
+        let unknown =
+            || PublishError::abandoned("the batcher ended".to_owned(), 0, None).published_perhaps(true);
+        Pin::new(&mut self.outcome).poll(context).map(|sent| sent.unwrap_or_else(|_| Err(unknown())))
     }
 }
 
-/// Hands over a stream of messages without a task or an allocation for each answer. See [`Publisher::sink`].
-#[derive(Clone)]
-pub struct Sink {
-    publisher: Publisher,
-    tell: Tell,
-}
-
-/// Places in the buffer, taken before there is anything to put in them, so that input is not read past it.
+/// Capacity for one message. See [`Publisher::reserve`].
 #[derive(Debug)]
-pub struct Places(OwnedSemaphorePermit);
-
-impl Places {
-    /// How many are left.
-    pub fn len(&self) -> usize {
-        self.0.num_permits()
-    }
-
-    /// Whether none is left.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
+#[must_use = "dropped, the capacity is free again"]
+pub struct Permit<'a> {
+    publisher: &'a Publisher,
+    message: OwnedSemaphorePermit,
 }
 
-impl Sink {
-    /// Waits for room for one message, and takes room for up to `most` where there is. In a buffer that is full it may wait
-    /// 5 ms longer, for a sixteenth of it: an asker who woke for every message that leaves would wake for nothing else.
-    ///
-    /// # Errors
-    /// [`PublishError::Closed`].
-    ///
-    /// # Cancel safety
-    /// Dropped, no room was taken.
-    pub async fn reserve(&self, most: usize) -> Result<Places, PublishError> {
-        let shared = &self.publisher.shared;
-        let places = &shared.places;
-        let first = Arc::clone(places).acquire_owned().await.map_err(|_| PublishError::Closed)?;
-        let mut taken = Places(first);
-        let more = most.saturating_sub(1);
-        let worthwhile = more.min(shared.buffer / 16);
-        if places.available_permits() < worthwhile {
-            let gathered = Arc::clone(places).acquire_many_owned(permits(worthwhile));
-            if let Ok(gathered) = timeout(GATHERING, gathered).await {
-                taken.0.merge(gathered.map_err(|_| PublishError::Closed)?);
-            }
+impl Permit<'_> {
+    /// Accepts the message without waiting. An invalid message's error is the result of the returned future.
+    pub fn send(self, message: impl Into<NewMessage>) -> Pending {
+        let (sender, outcome) = oneshot::channel();
+        let submit = &self.publisher.submit;
+        if let Err((error, reply)) = submit.submit_now(message.into(), self.message, Reply::One(sender)) {
+            reply.send(Err(error));
         }
-        let more = more.saturating_sub(taken.len() - 1).min(places.available_permits());
-        if more > 0
-            && let Ok(more) = Arc::clone(places).try_acquire_many_owned(permits(more))
-        {
-            taken.0.merge(more);
-        }
-        Ok(taken)
+        Pending { outcome }
     }
-
-    /// Hands over a message into a place taken before, waiting only for room for its bytes.
-    ///
-    /// # Errors
-    /// [`PublishError::Refused`] and [`PublishError::Closed`], and then its fate is told here and not again;
-    /// [`PublishError::Expired`] likewise. A place is used up in any case.
-    ///
-    /// # Panics
-    /// If no place is left.
-    ///
-    /// # Cancel safety
-    /// Dropped, the message was not handed over.
-    pub async fn send_into(
-        &self,
-        places: &mut Places,
-        tag: u64,
-        message: Message,
-    ) -> Result<(), PublishError> {
-        let place = places.0.split(1).expect("a place is left: the caller looked");
-        let waiter = Waiter::Tagged { tag, tell: Arc::clone(&self.tell) };
-        self.publisher.hold(message, Some(place), waiter).await
-    }
-
-    /// Hands over a message, waiting for room.
-    ///
-    /// # Errors
-    /// As [`send_into`](Self::send_into).
-    ///
-    /// # Cancel safety
-    /// Dropped, the message was not handed over.
-    pub async fn send(&self, tag: u64, message: Message) -> Result<(), PublishError> {
-        let waiter = Waiter::Tagged { tag, tell: Arc::clone(&self.tell) };
-        self.publisher.hold(message, None, waiter).await
-    }
-}
-
-fn permits(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher").field("buffered", &self.buffered()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Sink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sink").field("publisher", &self.publisher).finish_non_exhaustive()
     }
 }

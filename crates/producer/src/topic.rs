@@ -1,29 +1,29 @@
-//! Finding the topic and what it takes; creating it where that is allowed; waiting until somebody hears it.
+//! Looks up the topic and its maximum message size; creates it if that is allowed; waits for its first subscription.
 //!
-//! The batcher starts a [`Finder`] when it begins, when SNS says that the topic is gone, and, with `PROVISION`, when
-//! the endpoint could not be reached: it may have come back empty, and half set up by others. A message published to a
-//! topic without subscriptions is lost without a trace, so that a provisioning producer waits for one.
+//! The batcher starts a [`TopicLookup`] when it begins, when SNS reports that the topic is missing, when the topic's maximum
+//! seems to have changed, and, with `PROVISION`, when the endpoint could not be reached: it may have come back empty. SNS
+//! discards what is published to a topic without subscriptions, so a provisioning producer waits for one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeline_health::Condition;
+use lifeline_health::{Condition, Health};
 use lifeline_messaging::call::Outage;
 use lifeline_messaging::call::backoff::Backoff;
 use lifeline_messaging::call::{CallError, Fault};
 use lifeline_messaging::client::Clients;
 use lifeline_messaging::topology::{self, TopicRef, TopologyError};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-/// A topic's maximum where it does not say: SNS's default, and that of emulators that do not know the attribute.
+/// A topic's maximum if it does not say: SNS's default, and that of emulators that do not know the attribute.
 pub(crate) const DEFAULT_MAXIMUM: usize = 262_144;
 
-/// How long a provisioning producer waits for the first subscription of a topic that has just begun.
-const NEW_TOPIC: Duration = Duration::from_secs(10);
+/// How often the log repeats that there is no subscription.
+const REMINDER: Duration = Duration::from_secs(30);
 
-/// How long it waits where the topic was there before: a consumer may have created it a moment ago and be about to
-/// subscribe, or it may be that nobody ever does.
-const OLD_TOPIC: Duration = Duration::from_secs(2);
+/// What `/ready` shows while there is none.
+const NO_SUBSCRIPTION: &str = "topic has no confirmed subscription and messages published now would be lost; \
+    subscribe a queue, or set WAIT_FOR_SUBSCRIPTION=false";
 
 /// The topic, as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,17 +35,33 @@ pub(crate) struct Topic {
 
 /// Finds a topic. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Finder {
+pub(crate) struct TopicLookup {
     pub(crate) clients: Clients,
-    pub(crate) topic: TopicRef,
+    topic: TopicRef,
     pub(crate) provision: bool,
-    /// It was there, and vanished or was out of reach.
-    pub(crate) again: bool,
+    wait_for_subscription: bool,
     pub(crate) topology: Condition,
-    pub(crate) outage: Arc<Outage>,
+    outage: Arc<Outage>,
 }
 
-impl Finder {
+impl TopicLookup {
+    pub(crate) fn new(
+        clients: Clients,
+        topic: TopicRef,
+        provision: bool,
+        wait_for_subscription: bool,
+        health: &Health,
+    ) -> Self {
+        Self {
+            clients,
+            topic,
+            provision,
+            wait_for_subscription,
+            topology: health.readiness.condition("topology"),
+            outage: Arc::new(Outage::new("looking up the topic")),
+        }
+    }
+
     /// Tries until it has the topic: never an error, for what is missing now may be created later.
     ///
     /// # Cancel safety
@@ -53,7 +69,7 @@ impl Finder {
     pub(crate) async fn find(self) -> Topic {
         let mut backoff = Backoff::new(Duration::from_millis(100));
         loop {
-            match self.look().await {
+            match self.try_find().await {
                 Ok(topic) => {
                     self.outage.succeeded();
                     self.topology.met();
@@ -61,72 +77,79 @@ impl Finder {
                 }
                 Err(error) => {
                     let fault = error.fault();
-                    self.outage.failed(&told(&error));
+                    self.outage.failed(&to_call_error(&error));
                     self.topology.unmet(error.to_string());
-                    tokio::time::sleep(backoff.next(fault.backoff_cap())).await;
+                    sleep(backoff.next(fault.backoff_cap())).await;
                 }
             }
         }
     }
 
-    async fn look(&self) -> Result<Topic, TopologyError> {
-        let (arn, created) = match &self.topic {
-            // by its ARN it needs no finding: a policy may allow sns:Publish and nothing else
-            TopicRef::Arn(arn) if !self.provision => (arn.clone(), false),
-            topic => {
-                let found = topology::topic(&self.clients, topic, self.provision).await?;
-                (found.arn, found.created)
-            }
+    async fn try_find(&self) -> Result<Topic, TopologyError> {
+        let arn = match &self.topic {
+            // an ARN needs no lookup: a policy may allow sns:Publish and nothing else
+            TopicRef::Arn(arn) if !self.provision => arn.clone(),
+            topic => topology::topic(&self.clients, topic, self.provision).await?.arn,
         };
         let maximum = self.maximum(&arn).await?;
-        if self.provision {
-            let new = created || self.again;
-            self.wait_for_a_subscription(&arn, if new { NEW_TOPIC } else { OLD_TOPIC }).await;
+        if self.provision && self.wait_for_subscription {
+            self.wait_for_subscription(&arn).await?;
         }
         Ok(Topic { arn, maximum })
     }
 
     async fn maximum(&self, arn: &str) -> Result<usize, TopologyError> {
-        let subject = || format!("topic {}", self.topic.name());
         match topology::topic_attributes(&self.clients, arn).await {
             Ok(attributes) => Ok(attributes
                 .get("MaximumMessageSize")
                 .and_then(|bytes| bytes.parse().ok())
                 .unwrap_or(DEFAULT_MAXIMUM)),
-            // publishing may be all that a policy allows; what is larger than the default then is refused here
+            // publishing may be all that a policy allows; what is larger than the default is refused here then
             Err(error) if error.fault == Fault::Denied => {
                 tracing::warn!(%error, maximum = DEFAULT_MAXIMUM, "the topic's maximum message size is not known; allow sns:GetTopicAttributes");
                 Ok(DEFAULT_MAXIMUM)
             }
-            Err(error) if error.fault == Fault::Missing => Err(TopologyError::Missing { subject: subject() }),
-            Err(error) => Err(TopologyError::Call { subject: subject(), error }),
+            Err(error) => Err(self.about(error)),
         }
     }
 
-    async fn wait_for_a_subscription(&self, arn: &str, most: Duration) {
-        let begun = Instant::now();
+    async fn wait_for_subscription(&self, arn: &str) -> Result<(), TopologyError> {
         let mut pause = Duration::from_millis(50);
+        let mut logged: Option<Instant> = None;
         loop {
-            // an error says nothing about subscriptions; what it means shows when publishing
-            let heard = topology::has_subscription(&self.clients, arn).await.unwrap_or(true);
-            if heard {
-                return;
+            match topology::has_subscription(&self.clients, arn).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) if error.fault() == Fault::Denied => {
+                    tracing::warn!(%error, "publishing without knowing whether the topic has a subscription; allow sns:ListSubscriptionsByTopic");
+                    return Ok(());
+                }
+                // the topic itself may have disappeared meanwhile
+                Err(error) => return Err(error),
             }
-            if begun.elapsed() + pause > most {
-                tracing::warn!(topic_arn = arn, waited = ?most, "nobody has subscribed to the topic: what is published now is lost");
-                return;
+            self.topology.unmet(NO_SUBSCRIPTION);
+            if logged.is_none_or(|at| at.elapsed() >= REMINDER) {
+                tracing::warn!(topic_arn = arn, "waiting for a subscription: {NO_SUBSCRIPTION}");
+                logged = Some(Instant::now());
             }
-            self.topology.unmet("nobody has subscribed to the topic yet");
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    fn about(&self, error: CallError) -> TopologyError {
+        let subject = format!("topic {}", self.topic.name());
+        match error.fault {
+            Fault::Missing => TopologyError::Missing { subject },
+            _ => TopologyError::Call { subject, error },
         }
     }
 }
 
-/// The outage's log speaks of calls.
-fn told(error: &TopologyError) -> CallError {
+/// An outage's log is about calls.
+fn to_call_error(error: &TopologyError) -> CallError {
     match error {
         TopologyError::Call { error, .. } => error.clone(),
-        other => CallError::local("finding the topic", other.fault(), other.to_string()),
+        other => CallError::local("looking up the topic", other.fault(), other.to_string()),
     }
 }

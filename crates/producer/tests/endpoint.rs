@@ -10,7 +10,7 @@ use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
 use lifeline_messaging::message::{Attribute, Message as Delivered};
 use lifeline_messaging::topology::{self, QueueRef, QueueSpec, TopicRef};
-use lifeline_producer::{Message, PublishError, Publisher, Refusal};
+use lifeline_producer::{InvalidMessage, NewMessage, Publisher};
 use tokio::time::{Instant, timeout};
 
 /// How long a delivery may take.
@@ -43,8 +43,8 @@ impl Place {
         Self { clients, topic, queue_url, _scripted: scripted }
     }
 
-    fn publisher(&self) -> Publisher {
-        Publisher::builder(self.clients.clone(), self.topic.clone()).start()
+    async fn publisher(&self) -> Publisher {
+        Publisher::to(self.topic.clone()).clients(self.clients.clone()).start().await.unwrap()
     }
 
     /// Takes this many messages out of the queue.
@@ -70,7 +70,7 @@ impl Place {
     }
 }
 
-async fn publish_all(publisher: &Publisher, messages: impl IntoIterator<Item = Message>) -> Vec<String> {
+async fn publish_all(publisher: &Publisher, messages: impl IntoIterator<Item = NewMessage>) -> Vec<String> {
     let mut pending = Vec::new();
     for message in messages {
         pending.push(publisher.enqueue(message).await.unwrap());
@@ -86,7 +86,7 @@ async fn publish_all(publisher: &Publisher, messages: impl IntoIterator<Item = M
 async fn every_message_arrives_once_with_the_id_that_was_told() {
     let place = Place::new("").await;
     let bodies: Vec<String> = (0..105).map(|n| format!("{{\"n\": {n}}}")).collect();
-    let ids = publish_all(&place.publisher(), bodies.iter().map(Message::new)).await;
+    let ids = publish_all(&place.publisher().await, bodies.iter().map(NewMessage::new)).await;
     let told: BTreeMap<_, _> = ids.into_iter().zip(bodies).collect();
     let arrived: BTreeMap<_, _> =
         place.receive(told.len()).await.into_iter().map(|m| (m.id, m.body)).collect();
@@ -104,7 +104,7 @@ async fn bodies_of_every_script_and_size_arrive_unchanged() {
         "y".repeat(200_000),
         "界".repeat(60_000),
     ];
-    publish_all(&place.publisher(), bodies.iter().map(Message::new)).await;
+    publish_all(&place.publisher().await, bodies.iter().map(NewMessage::new)).await;
     let mut arrived: Vec<_> = place.receive(bodies.len()).await.into_iter().map(|m| m.body).collect();
     let mut sent = bodies.to_vec();
     arrived.sort();
@@ -116,10 +116,10 @@ async fn bodies_of_every_script_and_size_arrive_unchanged() {
 #[tokio::test]
 async fn attributes_and_the_trace_arrive() {
     let place = Place::new("").await;
-    let message = Message::new("x")
+    let message = NewMessage::new("x")
         .attribute("kind", Attribute::string("order"))
         .attribute("amount", Attribute::Text { data_type: "Number".to_owned(), value: "12.5".to_owned() });
-    let receipt = place.publisher().publish(message).await.unwrap();
+    let receipt = place.publisher().await.publish(message).await.unwrap();
     let arrived = place.receive(1).await.remove(0);
     assert_eq!(arrived.attributes["kind"], Attribute::string("order"));
     assert_eq!(arrived.attributes["amount"].as_str(), Some("12.5"));
@@ -130,22 +130,22 @@ async fn attributes_and_the_trace_arrive() {
 #[tokio::test]
 async fn the_largest_message_is_taken_and_one_byte_more_is_refused_here() {
     let place = Place::new("").await;
-    let publisher = place.publisher();
+    let publisher = place.publisher().await;
     let arn = topology::topic(&place.clients, &place.topic, false).await.unwrap().arn;
     let attributes = topology::topic_attributes(&place.clients, &arn).await.unwrap();
     let limit: usize = attributes.get("MaximumMessageSize").map_or(262_144, |text| text.parse().unwrap());
     let trace = "traceparent".len() + "String".len() + 55;
     let largest = "x".repeat(limit - trace);
-    let error = publisher.publish(Message::new(largest.clone() + "x")).await.unwrap_err();
-    assert_eq!(error, PublishError::Refused(Refusal::TooLarge { bytes: limit + 1, limit }));
-    assert_eq!(publisher.publish(Message::new(largest)).await.unwrap().bytes, limit);
+    let error = publisher.publish(NewMessage::new(largest.clone() + "x")).await.unwrap_err();
+    assert_eq!(error.as_invalid(), Some(&InvalidMessage::TooLarge { bytes: limit + 1, limit }));
+    assert_eq!(publisher.publish(NewMessage::new(largest)).await.unwrap().bytes, limit);
 }
 
 #[tokio::test]
 async fn a_fifo_topic_keeps_the_order_of_each_group() {
     let place = Place::new(".fifo").await;
-    let messages = (0..40).map(|n| Message::new(format!("{n:02}")).group(format!("g{}", n % 4)));
-    publish_all(&place.publisher(), messages).await;
+    let messages = (0..40).map(|n| NewMessage::new(format!("{n:02}")).group(format!("g{}", n % 4)));
+    publish_all(&place.publisher().await, messages).await;
     let mut groups: HashMap<String, Vec<String>> = HashMap::new();
     for message in place.receive(40).await {
         groups.entry(message.group.unwrap()).or_default().push(message.body);
@@ -157,13 +157,13 @@ async fn a_fifo_topic_keeps_the_order_of_each_group() {
 #[tokio::test]
 async fn equal_bodies_are_equal_messages_only_by_their_key() {
     let place = Place::new(".fifo").await;
-    let (one, two) = (place.publisher(), place.publisher());
-    let same = || Message::new("same").group("g");
+    let (one, two) = (place.publisher().await, place.publisher().await);
+    let same = || NewMessage::new("same").group("g");
     one.publish(same()).await.unwrap();
     two.publish(same()).await.unwrap();
-    one.publish(Message::new("keyed").group("g").deduplication_id("order-7")).await.unwrap();
-    two.publish(Message::new("keyed").group("g").deduplication_id("order-7")).await.unwrap();
-    one.publish(Message::new("end").group("g")).await.unwrap();
+    one.publish(NewMessage::new("keyed").group("g").deduplication_id("order-7")).await.unwrap();
+    two.publish(NewMessage::new("keyed").group("g").deduplication_id("order-7")).await.unwrap();
+    one.publish(NewMessage::new("end").group("g")).await.unwrap();
     let arrived: Vec<_> = place.receive(4).await.into_iter().map(|m| m.body).collect();
     assert_eq!(arrived, ["same", "same", "keyed", "end"]);
 }
@@ -172,8 +172,9 @@ async fn equal_bodies_are_equal_messages_only_by_their_key() {
 async fn a_topic_is_created_where_that_is_allowed() {
     let place = Place::new("").await;
     let topic = TopicRef::Name(format!("producer-{:016x}", fastrand::u64(..)));
-    let publisher = Publisher::builder(place.clients.clone(), topic.clone()).provision(true).start();
-    let pending = publisher.enqueue(Message::new("x")).await.unwrap();
+    let publisher =
+        Publisher::to(topic.clone()).clients(place.clients.clone()).provision(true).start().await.unwrap();
+    let pending = publisher.enqueue(NewMessage::new("x")).await.unwrap();
     let found = async {
         loop {
             match topology::topic(&place.clients, &topic, false).await {

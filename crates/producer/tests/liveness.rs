@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use lifeline_health::{Health, Metrics, Pulses, Readiness};
 use lifeline_messaging::client::{Access, Clients};
-use lifeline_messaging::topology::TopicRef;
-use lifeline_producer::{Message, Publisher};
+use lifeline_producer::{NewMessage, Publisher};
 use lifeline_scripted::Endpoint;
 use tokio::time::Instant;
 
@@ -29,11 +28,9 @@ async fn nowhere() -> Clients {
 #[tokio::test(start_paused = true)]
 async fn aws_being_down_is_up() {
     let health = health();
-    let publisher = Publisher::builder(nowhere().await, TopicRef::Name("t".to_owned()))
-        .health(&health)
-        .deadline(None)
-        .start();
-    let _pending = publisher.enqueue(Message::new("x")).await.unwrap();
+    let publisher =
+        Publisher::to("t").clients(nowhere().await).health(&health).deadline(None).start().await.unwrap();
+    let _pending = publisher.enqueue(NewMessage::new("x")).await.unwrap();
     for _ in 0..60 {
         tokio::time::sleep(LONG / 60).await;
         assert_eq!(health.pulses.stale(), Vec::<String>::new());
@@ -47,16 +44,14 @@ async fn an_endpoint_that_throttles_or_refuses_is_up_but_not_ready_and_ready_aga
     let topic = aws.topic("t");
     let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
     let health = health();
-    let publisher = Publisher::builder(clients, TopicRef::Arn(topic.arn().to_owned()))
-        .health(&health)
-        .deadline(None)
-        .start();
-    publisher.publish(Message::new("before")).await.unwrap();
+    let publisher =
+        Publisher::to(topic.arn()).clients(clients).health(&health).deadline(None).start().await.unwrap();
+    publisher.publish(NewMessage::new("before")).await.unwrap();
     assert_eq!(health.readiness.reasons(), []);
     for (status, code) in [(400, "ThrottlingException"), (403, "AuthorizationError"), (500, "InternalError")]
     {
         let refusal = aws.on("*").status(status, code);
-        let pending = publisher.enqueue(Message::new(code)).await.unwrap();
+        let pending = publisher.enqueue(NewMessage::new(code)).await.unwrap();
         for minute in 1..=15 {
             tokio::time::sleep(LONG / 10).await;
             assert_eq!(health.pulses.stale(), Vec::<String>::new(), "{code}, minute {minute}");
@@ -73,8 +68,7 @@ async fn an_endpoint_that_throttles_or_refuses_is_up_but_not_ready_and_ready_aga
 #[tokio::test(start_paused = true)]
 async fn a_publisher_without_messages_is_up() {
     let health = health();
-    let _publisher =
-        Publisher::builder(nowhere().await, TopicRef::Name("t".to_owned())).health(&health).start();
+    let _publisher = Publisher::to("t").clients(nowhere().await).health(&health).start().await.unwrap();
     tokio::time::sleep(LONG).await;
     assert_eq!(health.pulses.stale(), Vec::<String>::new());
 }
@@ -91,16 +85,19 @@ fn a_batcher_that_is_stuck_is_down_within_a_minute() {
     let (release, blocked) = mpsc::channel::<()>();
     let blocked = Mutex::new(blocked);
     runtime.block_on(async {
-        let publisher = Publisher::builder(nowhere().await, TopicRef::Name("t".to_owned()))
+        let publisher = Publisher::to("t")
+            .clients(nowhere().await)
             .health(&health)
             .deadline(Duration::from_millis(1))
-            .start();
+            .start()
+            .await
+            .unwrap();
         // a caller's bug: what hears of the fate never returns
         let sink = publisher.sink(move |_, _| {
             stuck.send(()).unwrap();
             blocked.lock().unwrap().recv().ok();
         });
-        sink.send(0, Message::new("x")).await.unwrap();
+        sink.send(0, NewMessage::new("x")).await.unwrap();
     });
     told.recv().unwrap();
     assert_eq!(health.pulses.stale(), Vec::<String>::new());

@@ -5,9 +5,8 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use lifeline_messaging::client::{Access, Clients};
-use lifeline_messaging::topology::TopicRef;
 use lifeline_messaging::trace::TraceContext;
-use lifeline_producer::{Message, Publisher};
+use lifeline_producer::{NewMessage, Publisher};
 use lifeline_scripted::Endpoint;
 use lifeline_scripted::collector::{Collector, Mood};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
@@ -96,11 +95,11 @@ async fn a_callers_trace_is_carried_on_by_a_child_of_its_span() {
     let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
     opentelemetry::global::set_tracer_provider(provider);
     let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
-    let publisher = Publisher::builder(clients, TopicRef::Name("events".to_owned())).start();
+    let publisher = Publisher::to("events").clients(clients).start().await.unwrap();
     let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
     for flags in ["01", "00"] {
         let callers: TraceContext = format!("00-{trace}-{parent}-{flags}").parse().unwrap();
-        publisher.publish(Message::new(flags).trace(callers)).await.unwrap();
+        publisher.publish(NewMessage::new(flags).continue_trace(callers)).await.unwrap();
     }
     publisher.close().await;
     let spans = spans.get_finished_spans().unwrap();

@@ -1,4 +1,4 @@
-//! The binary, as a process of its own, against the scripted endpoint: input, signals, health, and the account.
+//! The binary, as a process of its own, against the scripted endpoint: input, signals, health, and the summary.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::collections::HashMap;
@@ -109,6 +109,13 @@ impl Producer {
         };
         self.log.extend(self.lines.iter());
         status
+    }
+
+    /// The line to resume from, which the log shows at every level.
+    #[track_caller]
+    fn resume(&self) -> String {
+        let line = self.log.iter().find_map(|line| line.split("resume with --from ").nth(1));
+        line.unwrap_or_else(|| panic!("no line to resume from in\n{}", self.log.join("\n"))).to_owned()
     }
 
     fn health(&mut self) -> SocketAddr {
@@ -231,8 +238,8 @@ fn every_line_arrives_byte_for_byte_and_the_rest_is_accounted_for() {
     assert!(arrived == sent, "a line changed on its way");
     for reason in [
         "line=9 reason=not UTF-8: byte 4 is 0xff",
-        "line=10 reason=refused before it was sent: the body has U+0000 at byte 4",
-        "line=11 reason=refused before it was sent: 300072 bytes with its attributes; the topic takes 262144",
+        "line=10 reason=not sent: the body has U+0000 at byte 4",
+        "line=11 reason=not sent: 300072 bytes with its attributes; the topic takes 262144",
         "line=12 reason=3145728 bytes; no topic takes more than 1048576",
     ] {
         assert!(producer.log.iter().any(|line| line.contains(reason)), "{reason} in {:#?}", producer.log);
@@ -305,7 +312,7 @@ fn sigterm_publishes_what_is_held_and_ends_with_0() {
 }
 
 #[test]
-fn what_is_not_confirmed_within_the_grace_is_rejected_and_can_be_resumed() {
+fn what_is_not_confirmed_within_the_grace_period_can_be_resumed() {
     let (aws, topic, _queue) = endpoint();
     let rule = aws.on("PublishBatch").from(2).hang();
     let folder = Folder::new("grace");
@@ -321,10 +328,8 @@ fn what_is_not_confirmed_within_the_grace_is_rejected_and_can_be_resumed() {
     assert_eq!(ask(health, "/ready").0, 503);
     let (code, told) = producer.end();
     assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
-    assert_eq!((code, told), (Some(1), account(50, 10, 40, 0)));
-    let progress = &producer.log[producer.log.len() - 2];
-    let from = field(progress, "from").unwrap().to_owned();
-    assert!(progress.contains(" producer: progress "), "{progress}");
+    assert_eq!((code, told), (Some(75), account(50, 10, 40, 0)));
+    let from = producer.resume();
     rule.remove();
     let mut rest = Producer::start(&aws, &["--input", &file, "--publish-rate", "0", "--from", &from]);
     assert_eq!(rest.end().0, Some(0));
@@ -344,13 +349,15 @@ fn until(condition: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_exits_immediately() {
     let (aws, _topic, _queue) = endpoint();
     aws.on("PublishBatch").hang();
     let mut producer = Producer::start(&aws, &[]);
     until(|| aws.open("PublishBatch") > 0);
     producer.signal("TERM");
-    producer.line("draining");
+    producer.line("a second signal exits immediately");
+    // a repeat within a second counts as the same signal
+    thread::sleep(Duration::from_millis(1100));
     let begun = Instant::now();
     producer.signal("TERM");
     assert_eq!(producer.status().code(), Some(130));
@@ -358,18 +365,18 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn so_many_batches_are_in_the_air_and_no_more() {
-    for in_air in [1, 3] {
+fn no_more_calls_are_in_flight_than_the_setting_allows() {
+    for (flag, calls) in [("--publish-concurrency", 1), ("--publish-concurrency", 3), ("--in-air", 3)] {
         let (aws, _topic, _queue) = endpoint();
-        aws.on("PublishBatch").hang();
-        let most = in_air.to_string();
-        // the grace ends before a call does, so that none follows those that hang
-        let arguments = ["--publish-rate", "0", "--publish-concurrency", &most, "--shutdown-grace", "500ms"];
+        aws.on("PublishBatch").from(20).hang();
+        // the grace period ends before a call does, so that none follows those that hang
+        let arguments = ["--publish-rate", "0", flag, &calls.to_string(), "--shutdown-grace", "500ms"];
         let mut producer = Producer::start(&aws, &arguments);
-        until(|| aws.open("PublishBatch") == in_air);
+        until(|| aws.open("PublishBatch") == calls);
         producer.signal("TERM");
         producer.status();
-        assert_eq!(aws.count("PublishBatch"), in_air);
+        let most = aws.calls("PublishBatch").iter().map(|call| call.concurrent).max();
+        assert_eq!(most, Some(calls), "{flag}");
     }
 }
 
@@ -391,11 +398,12 @@ fn input_is_not_read_past_the_buffer() {
     while written.recv_timeout(Duration::from_millis(1500)).is_ok() {
         lines += 1;
     }
-    // 100 held, 64 KiB read ahead of them, 64 KiB in the pipe
+    // 100 buffered, 64 KiB read ahead of them, 64 KiB in the pipe
     assert!((100..=100 + 64 + 64 + 2).contains(&lines), "{lines} lines of 1 KiB were taken");
     producer.signal("TERM");
     let (code, told) = producer.end();
-    assert_eq!((code, told), (Some(1), account(100, 0, 100, 0)));
+    assert!(code == Some(75) && (100..=100 + 64 + 1).contains(&told.read), "{code:?} {told:?}");
+    assert_eq!((told.published, told.rejected), (0, told.read), "what was read ahead is counted too");
 }
 
 #[test]
@@ -442,9 +450,10 @@ fn an_endpoint_that_comes_back_empty_gets_its_topic_back() {
     assert_eq!(ask(health, "/health").0, 200, "AWS being down is UP");
     assert_eq!(ask(health, "/ready").0, 503);
     aws.wipe();
+    let before = aws.count("CreateTopic");
     aws.up();
     let back = Instant::now();
-    until(|| aws.count("CreateTopic") > 0);
+    until(|| aws.count("CreateTopic") > before);
     let (topic, queue) = hearing(&aws);
     until(|| !topic.messages().is_empty());
     assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
@@ -500,7 +509,7 @@ fn the_self_check_asks_the_running_service() {
     assert_eq!(String::from_utf8(asked.stdout).unwrap(), "{ \"status\": \"UP!\" }\n");
     assert!(asked.status.success());
     drop(producer);
-    let asked = command(&["health", "--health-addr", &health]).output().unwrap();
+    let asked = command(&["health", "--health-addr", &health]).env("INPUT", "/none").output().unwrap();
     assert_eq!(asked.status.code(), Some(1));
     assert!(String::from_utf8(asked.stderr).unwrap().contains("nothing answers"));
 }
@@ -544,8 +553,8 @@ fn a_port_in_use_is_one_clear_line() {
     let address = taken.local_addr().unwrap().to_string();
     let ended = command(&["--health-addr", &address]).env("AWS_REGION", "us-east-1").output().unwrap();
     assert_eq!(ended.status.code(), Some(1));
-    let said = String::from_utf8(ended.stdout).unwrap();
-    assert!(said.lines().count() == 1 && said.contains(&address) && said.contains("HEALTH_ADDR"), "{said}");
+    let log = String::from_utf8(ended.stdout).unwrap();
+    assert!(log.lines().count() == 1 && log.contains(&address) && log.contains("HEALTH_ADDR"), "{log}");
 }
 
 #[test]
@@ -616,4 +625,254 @@ fn standard_output_has_nothing_but_lines() {
     assert!(child.wait().unwrap().success());
     assert!(text.lines().all(|line| line.contains(" INFO ")), "{text}");
     assert!(!text.contains('\u{1b}'), "no colours");
+}
+
+fn mkfifo(folder: &Folder) -> PathBuf {
+    let fifo = folder.0.join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    fifo
+}
+
+#[test]
+fn a_drain_publishes_every_line_that_was_read_from_a_pipe() {
+    let (aws, topic, _queue) = endpoint();
+    let folder = Folder::new("drain");
+    let fifo = mkfifo(&folder);
+    // the default of a pipe is unlimited: at one a second almost all of it waits in the reader
+    let mut producer = Producer::start(&aws, &["--input", &shown(&fifo), "--publish-rate", "1"]);
+    let mut writer = File::options().write(true).open(&fifo).unwrap();
+    writer.write_all(numbered(500).as_bytes()).unwrap();
+    producer.line("published message_id=");
+    producer.signal("TERM");
+    assert_eq!(producer.end(), (Some(0), account(500, 500, 0, 0)));
+    assert_eq!(topic.messages().len(), 500, "the writer still has the FIFO open, and nothing is lost");
+    drop(writer);
+}
+
+#[test]
+fn a_line_that_shutdown_cuts_is_counted_and_named() {
+    let (aws, _topic, _queue) = endpoint();
+    let arguments = ["--input", "-"];
+    let mut producer = Producer::start_with(&aws, &arguments, Stdio::piped());
+    let mut stdin = producer.child.stdin.take().unwrap();
+    stdin.write_all(b"whole\nincompl").unwrap();
+    producer.line("published message_id=");
+    producer.signal("TERM");
+    assert_eq!(producer.end(), (Some(1), account(2, 1, 1, 0)));
+    let reason = "line=2 reason=incomplete: shutdown began after 7 bytes of it were read";
+    assert!(producer.log.iter().any(|line| line.contains(reason)), "{:#?}", producer.log);
+}
+
+#[test]
+fn a_signal_while_a_pipe_is_idle_ends_immediately_with_0() {
+    for follow in ["true", "false"] {
+        let (aws, _topic, _queue) = endpoint();
+        let folder = Folder::new("idle");
+        let fifo = mkfifo(&folder);
+        let mut producer = Producer::start(&aws, &["--input", &shown(&fifo), "--follow", follow]);
+        let health = producer.health();
+        until(|| ask(health, "/ready").0 == 200);
+        let begun = Instant::now();
+        producer.signal("TERM");
+        assert_eq!(producer.end(), (Some(0), account(0, 0, 0, 0)));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn an_interrupted_file_ends_with_75_and_the_line_to_resume_from_at_every_log_level() {
+    for level in ["info", "warn", "error"] {
+        let (aws, topic, _queue) = endpoint();
+        let folder = Folder::new(&format!("interrupted-{level}"));
+        let file = folder.file(numbered(300));
+        let arguments = ["--input", &file, "--publish-rate", "100", "--rust-log", level];
+        let mut producer = Producer::start(&aws, &arguments);
+        until(|| topic.messages().len() >= 20);
+        producer.signal("TERM");
+        let (code, told) = producer.end();
+        assert_eq!((code, told.rejected), (Some(75), 0));
+        let from = producer.resume();
+        let mut rest = Producer::start(&aws, &["--input", &file, "--from", &from]);
+        assert_eq!(rest.end().0, Some(0));
+        assert_eq!(topic.messages().len(), 300, "every line once");
+    }
+}
+
+#[test]
+fn a_fifo_that_is_followed_outlives_its_writers() {
+    let (aws, topic, _queue) = endpoint();
+    let folder = Folder::new("writers");
+    let fifo = mkfifo(&folder);
+    let mut producer = Producer::start(&aws, &["--input", &shown(&fifo), "--follow", "true"]);
+    for writer in ["first", "second"] {
+        File::options().write(true).open(&fifo).unwrap().write_all(format!("{writer}\n").as_bytes()).unwrap();
+        producer.line("published message_id=");
+    }
+    producer.signal("TERM");
+    assert_eq!(producer.end(), (Some(0), account(2, 2, 0, 0)));
+    assert_eq!(topic.messages(), ["first", "second"]);
+}
+
+#[test]
+fn a_file_is_followed_as_it_grows_is_rotated_and_truncated() {
+    let (aws, topic, _queue) = endpoint();
+    let folder = Folder::new("rotated");
+    let path = folder.0.join("log");
+    let append = |text: &str| {
+        let mut file = File::options().append(true).create(true).open(&path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    };
+    append("1\n2\n");
+    let mut producer = Producer::start(&aws, &["--input", &shown(&path), "--follow", "true"]);
+    until(|| topic.messages().len() == 2);
+    append("hal");
+    append("f\n");
+    until(|| topic.messages().len() == 3);
+    let mut old = File::options().append(true).open(&path).unwrap();
+    fs::rename(&path, folder.0.join("log.1")).unwrap();
+    old.write_all(b"late\nunended").unwrap();
+    append(&format!("new{}\n", "w".repeat(100)));
+    until(|| topic.messages().len() == 6);
+    File::create(&path).unwrap();
+    append("after\n");
+    until(|| topic.messages().len() >= 7);
+    producer.signal("TERM");
+    assert_eq!(producer.end().0, Some(0));
+    let mut published = topic.messages();
+    published.iter_mut().for_each(|line| line.truncate(8));
+    published.sort();
+    assert_eq!(published, ["1", "2", "after", "half", "late", "newwwwww", "unended"]);
+}
+
+#[test]
+fn compressed_input_is_named_with_the_command_that_helps() {
+    let (aws, topic, _queue) = endpoint();
+    let folder = Folder::new("gzip");
+    let file = folder.file(b"\x1f\x8b\x08\x00\n\n\n");
+    let mut producer = Producer::start(&aws, &["--input", &file]);
+    assert_eq!(producer.end(), (Some(1), account(0, 0, 0, 0)));
+    let help = format!("INPUT is compressed with gzip; use: gzip -dc {file} | producer --input -");
+    assert!(producer.log.iter().any(|line| line.contains(&help)), "{:#?}", producer.log);
+    assert!(topic.messages().is_empty());
+}
+
+#[test]
+fn a_byte_order_mark_and_crlf_are_taken_away_and_named() {
+    let (aws, topic, _queue) = endpoint();
+    let folder = Folder::new("bom");
+    let file = folder.file("\u{feff}{\"id\":\"a\"}\r\n{\"id\":\"b\"}\r\n");
+    let mut producer = Producer::start(&aws, &["--input", &file, "--message-group", "/id"]);
+    assert_eq!(producer.end(), (Some(0), account(2, 2, 0, 0)));
+    assert_eq!(topic.messages(), [r#"{"id":"a"}"#, r#"{"id":"b"}"#]);
+    let groups: Vec<_> = topic.published().into_iter().map(|message| message.group.unwrap()).collect();
+    assert_eq!(groups, ["a", "b"], "a standard topic has groups too");
+    for name in ["byte order mark", "CR LF"] {
+        assert!(producer.log.iter().any(|line| line.contains(name)), "{name} in {:#?}", producer.log);
+    }
+}
+
+#[test]
+fn attributes_and_subject_come_from_each_message() {
+    let (aws, topic, _queue) = endpoint();
+    let folder = Folder::new("attributes");
+    let lines = "{\"type\":\"order\",\"total\":12.50,\"title\":\"first\"}\nno json\n{\"title\":7}\n";
+    let arguments =
+        ["--input", &folder.file(lines), "--attributes", "kind=/type,total=/total", "--subject", "/title"];
+    let mut producer = Producer::start(&aws, &arguments);
+    assert_eq!(producer.end(), (Some(1), account(3, 2, 1, 0)));
+    let published = topic.published();
+    assert_eq!(published[0].subject.as_deref(), Some("first"));
+    assert_eq!(published[0].attribute("kind"), Some("order"));
+    assert_eq!(published[0].attribute("total"), Some("12.50"), "numbers keep their digits");
+    assert_eq!((published[1].subject.as_deref(), published[1].attribute("kind")), (Some("7"), None));
+}
+
+#[test]
+fn with_ids_from_lines_a_run_that_is_repeated_delivers_nothing_twice() {
+    let aws = Endpoint::start_on_own_thread();
+    let (topic, queue) = (aws.topic("orders.fifo"), aws.queue("q.fifo").create());
+    topic.deliver_to(&queue, true);
+    let folder = Folder::new("dedup");
+    let file = folder.file("same\nsame\nother\n");
+    for (ids, delivered) in [("line", 3), ("line", 3), ("content", 5), ("content", 5), ("random", 8)] {
+        let arguments =
+            ["--topic-name=orders.fifo", "--message-group=all", "--deduplication", ids, "--input", &file];
+        assert_eq!(Producer::start(&aws, &arguments).end(), (Some(0), account(3, 3, 0, 0)));
+        assert_eq!(queue.bodies().len(), delivered, "{ids}");
+    }
+}
+
+#[test]
+fn a_state_file_takes_the_place_of_from() {
+    let (aws, topic, _queue) = endpoint();
+    let folder = Folder::new("state");
+    let file = folder.file(numbered(200));
+    let state = shown(&folder.0.join("state"));
+    let mut first =
+        Producer::start(&aws, &["--input", &file, "--publish-rate", "100", "--state-file", &state]);
+    until(|| topic.messages().len() >= 20);
+    first.signal("TERM");
+    assert_eq!(first.end().0, Some(75));
+    let arguments = ["--input", &file, "--state-file", &state];
+    assert_eq!(Producer::start(&aws, &arguments).end().0, Some(0));
+    assert_eq!(topic.messages().len(), 200, "every line once");
+    assert_eq!(Producer::start(&aws, &arguments).end(), (Some(0), account(0, 0, 0, 0)), "all is done");
+    assert_eq!(fs::read_to_string(&state).unwrap(), "201\n");
+}
+
+#[test]
+fn a_file_is_published_as_fast_as_the_topic_accepts_and_a_slow_rate_says_how_long_it_takes() {
+    let (aws, topic, _queue) = endpoint();
+    let folder = Folder::new("rate");
+    let file = folder.file(numbered(2000));
+    let begun = Instant::now();
+    assert_eq!(Producer::start(&aws, &["--input", &file]).end(), (Some(0), account(2000, 2000, 0, 0)));
+    assert!(begun.elapsed() < Duration::from_secs(20) && topic.messages().len() == 2000);
+    for rate in ["1", "0.001"] {
+        let mut slow = Producer::start(&aws, &["--input", &file, "--publish-rate", rate]);
+        slow.line("PUBLISH_RATE=unlimited publishes as fast as the topic accepts");
+        slow.line("published message_id=");
+        slow.signal("TERM");
+        assert_eq!(slow.end().0, Some(75));
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_keep_a_second_signal_from_exiting() {
+    let (aws, topic, _queue) = endpoint();
+    let mut command = command(&["--publish-rate", "0"]);
+    let mut child = command
+        .env("AWS_ENDPOINT_URL", aws.url())
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("HEALTH_ADDR", "127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let published = || topic.messages().len();
+    // the pipe is full when nothing more is published: its reader is stuck
+    until(|| {
+        let before = published();
+        thread::sleep(Duration::from_millis(500));
+        before > 0 && published() == before
+    });
+    let signal = || {
+        let kill = format!("kill -TERM {}", child.id());
+        assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success());
+    };
+    signal();
+    // a repeat within a second counts as the same signal
+    thread::sleep(Duration::from_millis(1100));
+    signal();
+    let begun = Instant::now();
+    let code = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code();
+        }
+        if begun.elapsed() > Duration::from_secs(10) {
+            child.kill().unwrap();
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(code, Some(130));
 }

@@ -19,6 +19,9 @@ pub const SECOND_SIGNAL: i32 = 130;
 /// How much longer than the grace period a process may take. After that it is ended from here.
 const MARGIN: Duration = Duration::from_secs(3);
 
+/// How long a log line is waited for.
+const LOGGED_WITHIN: Duration = Duration::from_millis(100);
+
 /// A repeated signal within this time counts as the same one: `docker stop` in a terminal, or a process group that gets
 /// ctrl-c from the terminal and again from its parent.
 const SAME: Duration = Duration::from_secs(1);
@@ -30,6 +33,16 @@ static FIRST: OnceLock<Instant> = OnceLock::new();
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     requested: CancellationToken,
+}
+
+/// Logs from another thread: standard output that nobody reads must not keep signals from being received.
+async fn briefly(log: impl FnOnce() + Send + 'static) {
+    let (done, logged) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        log();
+        drop(done);
+    });
+    tokio::time::timeout(LOGGED_WITHIN, logged).await.ok();
 }
 
 impl Shutdown {
@@ -62,8 +75,11 @@ impl Shutdown {
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let name = signals.next().await;
-                tracing::info!(target: "service", signal = name, "shutting down; a second signal exits immediately");
                 let first = *FIRST.get_or_init(Instant::now);
+                briefly(move || {
+                    tracing::info!(target: "service", signal = name, "shutting down; a second signal exits immediately");
+                })
+                .await;
                 requested.cancel();
                 let second = async {
                     loop {
@@ -77,7 +93,10 @@ impl Shutdown {
                     biased;
                     () = second => std::process::exit(SECOND_SIGNAL),
                     () = tokio::time::sleep(grace.saturating_add(MARGIN)) => {
-                        tracing::error!(target: "service", ?grace, "the shutdown did not end within SHUTDOWN_GRACE; exiting");
+                        briefly(move || {
+                            tracing::error!(target: "service", ?grace, "the shutdown did not end within SHUTDOWN_GRACE; exiting");
+                        })
+                        .await;
                         std::process::exit(1)
                     }
                 }

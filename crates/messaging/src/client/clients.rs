@@ -58,6 +58,11 @@ impl Access {
         })
     }
 
+    /// What the SDK finds in its usual environment variables and files; 5 s for each call.
+    pub fn from_environment() -> Self {
+        Self { endpoint: None, region: None, call_timeout: Duration::from_secs(5), credentials: None }
+    }
+
     /// The embedded endpoint, or any other that takes every credential.
     pub fn local(endpoint: impl Into<String>) -> Self {
         Self {

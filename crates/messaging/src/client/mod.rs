@@ -3,4 +3,4 @@
 mod clients;
 mod connector;
 
-pub use clients::{Access, Clients};
+pub use clients::{Access, Clients, NoRegion};

@@ -1,15 +1,17 @@
 //! What exists: topic, queue, their attributes, and the subscription between them. Changes nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
+use aws_sdk_sns::operation::list_topics::ListTopicsOutput;
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::Value;
 
 use super::error::{TopologyError, about};
 use super::names::QueueRef;
-use crate::call::{CallError, bounded};
+use crate::call::backoff::Backoff;
+use crate::call::{CallError, Fault, bounded};
 use crate::client::Clients;
 
 /// A queue as it is.
@@ -47,19 +49,77 @@ impl fmt::Display for Queue {
     }
 }
 
-pub(super) async fn find_topic(clients: &Clients, name: &str) -> Result<Option<String>, CallError> {
-    let mut next = None;
+/// Pages of a listing that are read at most: ten times the topics that an account may have.
+const MAX_PAGES: usize = 10_000;
+
+/// How often one page is tried while SNS throttles: `ListTopics` has a quota of 30 calls a second.
+const PAGE_TRIES: u32 = 8;
+
+/// Looks for the topic page by page. A throttled page is tried again, so that the scan resumes where it was.
+///
+/// # Errors
+/// The call's, or that the listing does not end: a token that came before, or too many pages.
+pub(super) async fn find_topic(clients: &Clients, name: &str) -> Result<Option<String>, TopologyError> {
+    let subject = || format!("topic {name}");
+    let mut pages = Pages::default();
     loop {
-        let page = clients.sns.list_topics().set_next_token(next).send();
-        let page = bounded("ListTopics", clients.call_timeout, page).await?;
+        let page = topics_page(clients, pages.token()).await.map_err(about(subject()))?;
         let mut arns = page.topics().iter().filter_map(|t| t.topic_arn());
         if let Some(arn) = arns.find(|arn| arn.rsplit(':').next() == Some(name)) {
             return Ok(Some(arn.to_owned()));
         }
-        next = page.next_token;
-        if next.as_deref().is_none_or(str::is_empty) {
+        if !pages.next(page.next_token, "ListTopics", subject)? {
             return Ok(None);
         }
+    }
+}
+
+async fn topics_page(clients: &Clients, token: Option<String>) -> Result<ListTopicsOutput, CallError> {
+    let mut backoff = Backoff::new(Duration::from_millis(100));
+    loop {
+        let page = clients.sns.list_topics().set_next_token(token.clone()).send();
+        match bounded("ListTopics", clients.call_timeout, page).await {
+            Err(error) if error.fault == Fault::Throttled && backoff.failures() < PAGE_TRIES => {
+                tokio::time::sleep(backoff.next(Duration::from_secs(5))).await;
+            }
+            page => return page,
+        }
+    }
+}
+
+/// Where a listing is, and where it was.
+#[derive(Default)]
+struct Pages {
+    token: Option<String>,
+    seen: HashSet<String>,
+}
+
+impl Pages {
+    fn token(&self) -> Option<String> {
+        self.token.clone()
+    }
+
+    /// Whether there is another page.
+    fn next(
+        &mut self,
+        token: Option<String>,
+        action: &str,
+        subject: impl Fn() -> String,
+    ) -> Result<bool, TopologyError> {
+        let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(false) };
+        let nonsense = |detail: String| Err(TopologyError::Nonsense { subject: subject(), detail });
+        if !self.seen.insert(token.clone()) {
+            return nonsense(format!(
+                "{action} returned the same NextToken twice; set TOPIC_ARN to avoid the search"
+            ));
+        }
+        if self.seen.len() >= MAX_PAGES {
+            return nonsense(format!(
+                "{action} returned {MAX_PAGES} pages and did not end; set TOPIC_ARN to avoid the search"
+            ));
+        }
+        self.token = Some(token);
+        Ok(true)
     }
 }
 
@@ -72,13 +132,27 @@ pub async fn topic_attributes(clients: &Clients, arn: &str) -> Result<HashMap<St
     Ok(bounded("GetTopicAttributes", clients.call_timeout, call).await?.attributes.unwrap_or_default())
 }
 
-/// Whether anybody has subscribed to the topic.
+/// Whether the topic has a confirmed subscription. One that is pending or deleted receives nothing.
 ///
 /// # Errors
-/// The call's.
-pub async fn has_subscription(clients: &Clients, topic_arn: &str) -> Result<bool, CallError> {
-    let call = clients.sns.list_subscriptions_by_topic().topic_arn(topic_arn).send();
-    Ok(!bounded("ListSubscriptionsByTopic", clients.call_timeout, call).await?.subscriptions().is_empty())
+/// The call's, or that the listing does not end.
+pub async fn has_subscription(clients: &Clients, topic_arn: &str) -> Result<bool, TopologyError> {
+    let subject = || format!("subscriptions of {topic_arn}");
+    let mut pages = Pages::default();
+    loop {
+        let call =
+            clients.sns.list_subscriptions_by_topic().topic_arn(topic_arn).set_next_token(pages.token());
+        let page = bounded("ListSubscriptionsByTopic", clients.call_timeout, call.send()).await;
+        let page = page.map_err(about(subject()))?;
+        // instead of an ARN it says PendingConfirmation or Deleted
+        let confirmed = |arn: Option<&str>| arn.is_some_and(|arn| arn.starts_with("arn:"));
+        if page.subscriptions().iter().any(|subscription| confirmed(subscription.subscription_arn())) {
+            return Ok(true);
+        }
+        if !pages.next(page.next_token, "ListSubscriptionsByTopic", subject)? {
+            return Ok(false);
+        }
+    }
 }
 
 pub(super) async fn queue_url(clients: &Clients, queue: &QueueRef) -> Result<String, TopologyError> {

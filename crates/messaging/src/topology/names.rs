@@ -24,6 +24,19 @@ impl TopicRef {
     }
 }
 
+impl From<&str> for TopicRef {
+    /// An ARN begins with `arn:`; everything else is a name.
+    fn from(topic: &str) -> Self {
+        if topic.starts_with("arn:") { Self::Arn(topic.to_owned()) } else { Self::Name(topic.to_owned()) }
+    }
+}
+
+impl From<String> for TopicRef {
+    fn from(topic: String) -> Self {
+        topic.as_str().into()
+    }
+}
+
 /// What a consumer needs around its queue.
 #[derive(Debug, Clone)]
 pub struct QueueSpec {

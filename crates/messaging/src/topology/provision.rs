@@ -15,16 +15,14 @@ use super::policy::topic_may_send;
 use crate::call::{Fault, bounded};
 use crate::client::Clients;
 
-/// A topic, and whether this call made it.
+/// A topic that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundTopic {
     /// Its ARN.
     pub arn: String,
-    /// It did not exist before.
-    pub created: bool,
 }
 
-/// Finds the topic, and with `provision` creates it where it is missing.
+/// Finds the topic, and with `provision` creates it if it is missing.
 ///
 /// # Errors
 /// [`TopologyError`]; the caller backs off by its [`fault`](TopologyError::fault) and tries again.
@@ -36,15 +34,33 @@ pub async fn topic(
     let subject = format!("topic {}", topic.name());
     match topic {
         TopicRef::Arn(arn) => match topic_attributes(clients, arn).await {
-            Ok(_) => Ok(FoundTopic { arn: arn.clone(), created: false }),
+            Ok(_) => Ok(FoundTopic { arn: arn.clone() }),
             Err(error) if error.fault == Fault::Missing && provision => create_topic(clients, topic).await,
             Err(error) => Err(about(subject)(error)),
         },
-        TopicRef::Name(name) => match find_topic(clients, name).await.map_err(about(&subject))? {
-            Some(arn) => Ok(FoundTopic { arn, created: false }),
-            None if provision => create_topic(clients, topic).await,
-            None => Err(TopologyError::Missing { subject }),
-        },
+        TopicRef::Name(name) => {
+            if provision {
+                // CreateTopic returns the ARN of a topic that exists: no search through all topics of the account
+                match create_topic(clients, topic).await {
+                    // it may exist with other attributes, or be for others to create
+                    Err(TopologyError::Call { error, .. })
+                        if matches!(error.fault, Fault::Refused | Fault::Denied) =>
+                    {
+                        return match find_topic(clients, name).await {
+                            Ok(Some(arn)) => Ok(FoundTopic { arn }),
+                            // why it could not be created says more than that it is missing
+                            Ok(None) => Err(TopologyError::Call { subject, error }),
+                            Err(error) => Err(error),
+                        };
+                    }
+                    created => return created,
+                }
+            }
+            match find_topic(clients, name).await? {
+                Some(arn) => Ok(FoundTopic { arn }),
+                None => Err(TopologyError::Missing { subject }),
+            }
+        }
     }
 }
 
@@ -59,8 +75,7 @@ async fn create_topic(clients: &Clients, topic: &TopicRef) -> Result<FoundTopic,
         subject: format!("topic {}", topic.name()),
         detail: "CreateTopic answered without an ARN".to_owned(),
     })?;
-    tracing::info!(topic_arn = arn, "created the topic");
-    Ok(FoundTopic { arn, created: true })
+    Ok(FoundTopic { arn })
 }
 
 /// Finds the queue, and with `provision` creates what is missing around it: dead-letter queue, queue, topic, policy

@@ -7,11 +7,13 @@ use std::time::Duration;
 use lifeline_messaging::args::{AwsArgs, TopicArgs};
 use lifeline_messaging::client::Access;
 use lifeline_messaging::topology::TopicRef;
-use lifeline_service::settings::{Accept, Checked, Problems, duration, integer, rate};
+use lifeline_service::settings::{Accept, Checked, Problems, boolean, choice, duration, integer, rate};
 use lifeline_service::{CommonArgs, Program};
 
+use super::compose::{Attributes, Compose, Deduplication, Source};
 use super::input::Input;
-use super::message_group::Group;
+use super::state_file::StateFile;
+use crate::limits::MAX_ATTRIBUTES;
 
 /// Publishes generated events, or the lines of a file, a FIFO or standard input, to an SNS topic.
 #[derive(clap::Parser, Debug, Clone)]
@@ -64,9 +66,33 @@ pub struct PublishArgs {
     #[arg(long, env = "SEED", value_name = "NUMBER", value_parser = integer::<u64>(0..=u64::MAX))]
     pub seed: Option<Checked<u64>>,
 
-    /// FIFO topics: a JSON pointer into each message, such as /customer/id, or a constant
+    /// Follow INPUT beyond its end: a file as it grows and is rotated, a FIFO between its writers
+    #[arg(long, env = "FOLLOW", value_name = "true|false", default_value = "false", value_parser = boolean())]
+    pub follow: Checked<bool>,
+
+    /// File that keeps the line to resume from, instead of FROM; created if it is missing
+    #[arg(long, env = "STATE_FILE", value_name = "FILE", value_parser = state_file())]
+    pub state_file: Option<Checked<StateFile>>,
+
+    /// Message group, required by FIFO topics, used for fair queues on others: a JSON pointer into each message, such as /customer/id, or a constant
     #[arg(long, env = "MESSAGE_GROUP", value_name = "POINTER", value_parser = group())]
-    pub message_group: Option<Checked<Group>>,
+    pub message_group: Option<Checked<Source>>,
+
+    /// Subject: a JSON pointer into each message, or a constant
+    #[arg(long, env = "SUBJECT", value_name = "POINTER", value_parser = subject())]
+    pub subject: Option<Checked<Source>>,
+
+    /// Message attributes by JSON pointers, at most 9, such as kind=/type,total=/order/total; what is missing or null is left out
+    #[arg(long, env = "ATTRIBUTES", value_name = "NAME=POINTER,…", value_parser = attributes())]
+    pub attributes: Option<Checked<Attributes>>,
+
+    /// Deduplication ids, FIFO topics: random (every line is a message of its own), line (its number and content: reading a line again within 5 minutes publishes nothing twice) or content [default: random]
+    #[arg(long, env = "DEDUPLICATION", value_name = "random|line|content", value_parser = deduplication())]
+    pub deduplication: Option<Checked<Deduplication>>,
+
+    /// When provisioning: publish nothing until the topic has a confirmed subscription, since SNS discards messages that nobody has subscribed to
+    #[arg(long, env = "WAIT_FOR_SUBSCRIPTION", value_name = "true|false", default_value = "true", value_parser = boolean())]
+    pub wait_for_subscription: Checked<bool>,
 
     /// Maximum number of concurrent PublishBatch calls, 1 to 256; raise it if the round trip to AWS is long
     #[arg(long, env = "PUBLISH_CONCURRENCY", value_name = "COUNT", default_value = "16", value_parser = integer::<usize>(1..=256))]
@@ -120,8 +146,36 @@ pub struct PublishConfig {
     pub buffer: usize,
     /// `PUBLISH_CONCURRENCY`: 1 or more.
     pub concurrency: usize,
+    /// `FOLLOW`.
+    pub follow: bool,
+    /// `STATE_FILE`.
+    pub state_file: Option<StateFile>,
     /// `MESSAGE_GROUP`.
-    pub group: Option<Group>,
+    pub group: Option<Source>,
+    /// `SUBJECT`.
+    pub subject: Option<Source>,
+    /// `ATTRIBUTES`.
+    pub attributes: Attributes,
+    /// `DEDUPLICATION`.
+    pub deduplication: Deduplication,
+    /// `WAIT_FOR_SUBSCRIPTION`.
+    pub wait_for_subscription: bool,
+}
+
+impl PublishConfig {
+    /// The rate as a limit; none is unlimited.
+    pub(crate) fn limit(&self) -> Option<f64> {
+        Some(self.rate).filter(|rate| rate.is_finite())
+    }
+
+    pub(crate) fn compose(&self) -> Compose {
+        Compose {
+            group: self.group.clone(),
+            subject: self.subject.clone(),
+            attributes: self.attributes.clone(),
+            deduplication: self.deduplication,
+        }
+    }
 }
 
 impl Config {
@@ -153,6 +207,19 @@ impl PublishArgs {
         if topic.is_fifo() && self.message_group.is_none() {
             problems.missing("MESSAGE_GROUP", format!("the FIFO topic {} needs it; set it to a JSON pointer into each message, such as /customer/id, or to a constant", topic.name()));
         }
+        if let Some(deduplication) = &self.deduplication
+            && !topic.is_fifo()
+        {
+            problems.reject(deduplication, format!("the topic {} is not a FIFO topic", topic.name()));
+        }
+        if let Some(state_file) = &self.state_file {
+            if self.from.is_given() {
+                problems.reject(state_file, "FROM is set too; set only one of them");
+            }
+            if problems.value(self.follow.clone()) {
+                problems.reject(state_file, "FOLLOW is set too; a line number says nothing after a rotation");
+            }
+        }
         let input = problems.value(self.input);
         let rate = problems.optional(self.publish_rate);
         let concurrency = problems.renamed(self.in_air, self.publish_concurrency, "PUBLISH_CONCURRENCY");
@@ -164,7 +231,13 @@ impl PublishArgs {
             linger: problems.value(self.linger),
             buffer: problems.value(self.buffer),
             concurrency: problems.value(concurrency),
+            follow: problems.value(self.follow),
+            state_file: problems.optional(self.state_file),
             group: problems.optional(self.message_group),
+            subject: problems.optional(self.subject),
+            attributes: problems.optional(self.attributes).unwrap_or_default(),
+            deduplication: problems.optional(self.deduplication).unwrap_or_default(),
+            wait_for_subscription: problems.value(self.wait_for_subscription),
             input,
         }
     }
@@ -188,11 +261,46 @@ fn input() -> Accept<Input> {
     })
 }
 
-fn group() -> Accept<Group> {
+fn group() -> Accept<Source> {
     Accept::new(
         "a JSON pointer that begins with /, or a constant of 1 to 128 ASCII letters, digits and punctuation",
-        Group::parse,
+        Source::group,
     )
+}
+
+fn subject() -> Accept<Source> {
+    Accept::new(
+        "a JSON pointer that begins with /, or a constant of 1 to 100 characters without control characters",
+        Source::subject,
+    )
+}
+
+fn attributes() -> Accept<Attributes> {
+    // traceparent is the tenth
+    let few = |attributes: &Attributes| attributes.len() < MAX_ATTRIBUTES;
+    Accept::new(
+        "1 to 9 pairs NAME=POINTER, separated by commas, such as kind=/type,total=/order/total",
+        move |text| Attributes::parse(text).filter(few),
+    )
+}
+
+fn deduplication() -> Accept<Deduplication> {
+    choice(&[
+        ("random", Deduplication::Random),
+        ("line", Deduplication::Line),
+        ("content", Deduplication::Content),
+    ])
+}
+
+fn state_file() -> Accept<StateFile> {
+    Accept::explained("a file that can be read and written", |text| {
+        let state = StateFile::new(text);
+        state
+            .read()
+            .and_then(|from| state.write(from))
+            .map_err(|error| format!("cannot be used: {error}"))?;
+        Ok(state)
+    })
 }
 
 #[cfg(test)]
@@ -243,6 +351,20 @@ mod tests {
                 .starts_with("MESSAGE_GROUP: not set; the FIFO topic a.fifo needs it")
         );
         assert!(check(&["--topic-name=a.fifo", "--message-group=/customer/id"]).is_ok());
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_named() {
+        for (arguments, part) in [
+            (&["--deduplication=line"][..], "--deduplication=line: the topic events is not a FIFO topic"),
+            (&["--state-file=/dev/null/x"], "--state-file=/dev/null/x: cannot be used"),
+            (&["--attributes=kind"], "--attributes=kind: "),
+        ] {
+            let lines = check(arguments).unwrap_err();
+            assert!(lines.contains(part), "{lines}");
+        }
+        let publish = check(&["--subject=/s", "--attributes=a=/a", "--message-group=all"]).unwrap().0.publish;
+        assert!(publish.subject.is_some() && publish.attributes.len() == 1 && publish.group.is_some());
     }
 
     #[test]

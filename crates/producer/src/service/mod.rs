@@ -1,15 +1,19 @@
-//! The service around the publisher: settings, input, rate, and an account of every line.
+//! The service around the publisher: settings, input, rate, and the count of every line.
 
 mod args;
+mod compose;
+mod feeder;
 mod input;
-mod message_group;
+mod json_pointer;
 mod progress;
-mod rate_limit;
 mod rejection_log;
 mod run;
+mod state_file;
 
 pub use args::{Args, Config, PublishArgs, PublishConfig};
+pub use compose::{Attributes, Deduplication, Source, Unusable};
 pub use input::{Generator, Input, LONGEST_LINE};
-pub use message_group::{Group, NoGroup};
-pub use progress::{Account, Progress};
+pub use json_pointer::{JsonPointer, NotJson};
+pub use progress::{Ended, Progress, Summary};
 pub use run::{Service, run};
+pub use state_file::StateFile;

@@ -1,9 +1,12 @@
-//! Where messages come from: lines of a file, a FIFO or standard input, or generated events.
+//! The input: lines of a file, a FIFO or standard input, or generated events.
 //!
-//! The service asks for as many as it has room for, and gets what is there: at least one, without waiting for more.
+//! The feeder requests as many lines as it has capacity for, and gets what is there: at least one, without waiting for more.
 
+mod follow;
 mod generate;
 mod lines;
+mod reader;
+mod source_file;
 
 use std::fmt;
 use std::io;
@@ -47,46 +50,58 @@ pub(crate) struct Line {
 pub(crate) enum Content {
     /// A message, as it is.
     Text(String),
-    /// Empty, or only a carriage return: no message.
+    /// Empty, or only a carriage return: skipped.
     Blank,
-    /// None that could be a message.
-    Unfit(Unfit),
+    /// Nothing that could be a message.
+    Invalid(InvalidLine),
 }
 
-/// Why a line is no message.
+/// Why a line is not a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unfit {
+pub(crate) enum InvalidLine {
     #[error("{bytes} bytes; no topic takes more than {LONGEST_LINE}")]
     TooLong { bytes: u64 },
     #[error("not UTF-8: byte {at} is 0x{byte:02x}")]
     NotUtf8 { at: usize, byte: u8 },
+    #[error("incomplete: shutdown began after {bytes} bytes of it were read")]
+    Incomplete { bytes: u64 },
+}
+
+/// What was read and not requested when the input was stopped.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rest {
+    /// Complete lines, and an incomplete one, which nobody can read again.
+    pub(crate) lines: Vec<Line>,
+    /// There is more that can be read, now or by another run.
+    pub(crate) more: bool,
 }
 
 /// An input that was opened, or is being opened.
 pub(crate) enum Source {
     Generate(Generator),
-    Lines(lines::LineReader),
+    Lines(reader::LineReader),
 }
 
 impl Source {
-    /// Begins at line or event `from`, counted from 1. A FIFO that nobody writes to yet is waited for when lines are.
+    /// Begins at line or event `from`, counted from 1. A FIFO that nobody writes to yet is waited for when lines are
+    /// requested. `follow` continues at the end of a file or FIFO with what is written later.
     ///
     /// # Errors
-    /// When the system has no thread to give.
-    pub(crate) fn open(input: Input, from: u64, seed: u64) -> io::Result<Self> {
+    /// When the system has no thread or pipe to give.
+    pub(crate) fn open(input: Input, from: u64, seed: u64, follow: bool) -> io::Result<Self> {
         Ok(match input {
             Input::Generate => Self::Generate(Generator::new(seed, from)),
-            input => Self::Lines(lines::LineReader::start(input, from)?),
+            input => Self::Lines(reader::LineReader::start(input, from, follow)?),
         })
     }
 
     /// The next lines, at most `most` of them; none at the end.
     ///
     /// # Errors
-    /// What the system said when opening or reading.
+    /// What the system reported when opening or reading.
     ///
     /// # Cancel safety
-    /// Dropped, what it asked for comes with the next call.
+    /// Dropped, what was requested comes with the next call.
     pub(crate) async fn next(&mut self, most: usize) -> io::Result<Vec<Line>> {
         match self {
             Self::Generate(generator) => {
@@ -97,11 +112,14 @@ impl Source {
         }
     }
 
-    /// What was read for a call of [`next`](Self::next) that was dropped: nobody else can read it again.
-    pub(crate) fn left_over(&mut self) -> Vec<Line> {
+    /// Reads nothing more, and returns what was read and not requested: nobody else can read it again.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next), of a read that was in progress.
+    pub(crate) async fn stop(&mut self) -> io::Result<Rest> {
         match self {
-            Self::Generate(_) => Vec::new(),
-            Self::Lines(reader) => reader.left_over(),
+            Self::Generate(_) => Ok(Rest { lines: Vec::new(), more: true }),
+            Self::Lines(reader) => reader.stop().await,
         }
     }
 }
