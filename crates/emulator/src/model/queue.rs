@@ -38,6 +38,9 @@ pub(crate) struct Queue {
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) purged: Option<Time>,
     pub(crate) deduplication: Deduplication,
+    /// Whether deduplication counts within a group. Fixed when the queue is created: a later `DeduplicationScope`
+    /// changes nothing, as recorded.
+    pub(crate) deduplicates_by_group: bool,
     pub(crate) attempts: Attempts,
     pub(crate) quota: Quota,
     /// Wakes receives that wait: once for each message that became visible.
@@ -74,6 +77,7 @@ impl Queue {
             created: now,
             modified: now,
             order: Order::new(settings.fifo),
+            deduplicates_by_group: settings.deduplicate_by_group,
             settings,
             tags: BTreeMap::new(),
             purged: None,
@@ -265,7 +269,7 @@ impl Queue {
 
     /// The group that deduplication is limited to; `None` where its scope is the queue.
     fn deduplication_group<'a>(&self, group: Option<&'a Arc<str>>) -> Option<&'a Arc<str>> {
-        group.filter(|_| self.settings.deduplicate_by_group)
+        group.filter(|_| self.deduplicates_by_group)
     }
 
     /// The first message with this deduplication id, if it is a duplicate.

@@ -1,0 +1,9 @@
+//! The emulator through the AWS SDK for Rust: in process under paused time, and over a socket.
+
+mod delivery;
+mod faults;
+mod fifo;
+mod gateway;
+mod queues;
+mod support;
+mod tasks;
