@@ -15,11 +15,12 @@
     let
       inherit (nixpkgs) lib;
 
-      # Images are Linux's; who works on a Mac gets the shell and the formatter, and builds on a Linux builder.
       linux = [
         "x86_64-linux"
         "aarch64-linux"
       ];
+      # A Mac runs `lifeline` itself and cross-builds the Linux images; checks and virtual machines are for Linux.
+      everywhere = linux ++ [ "aarch64-darwin" ];
       each =
         systems: choose:
         lib.genAttrs systems (
@@ -33,17 +34,22 @@
         );
     in
     {
-      packages = each linux (project: project.packages);
-      apps = each linux (project: project.apps);
+      packages = each everywhere (project: project.packages);
+      apps = each everywhere (project: project.apps);
       checks = each linux (project: project.checks);
-      devShells = each (linux ++ [ "aarch64-darwin" ]) (project: {
+      devShells = each everywhere (project: {
         default = project.shell;
       });
-      formatter = each (linux ++ [ "aarch64-darwin" ]) (project: project.formatter);
+      formatter = each everywhere (project: project.formatter);
 
       # The two services as systemd units, for a NixOS without Kubernetes.
       nixosModules = rec {
-        lifeline = import ./nixos-vm/lifeline.nix { inherit self; };
+        lifeline = {
+          # Imported twice, it is one module, and errors name its file.
+          key = "lifeline-rs/lifeline";
+          _file = toString ./nixos-vm/lifeline.nix;
+          imports = [ (import ./nixos-vm/lifeline.nix { inherit self; }) ];
+        };
         default = lifeline;
       };
 

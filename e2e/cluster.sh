@@ -11,6 +11,16 @@ fail() {
   exit 1
 }
 
+# The step cannot be done on this cluster, for the reason that is given. `run` counts it as skipped.
+skip() {
+  say "skipped: $*"
+  exit 77
+}
+
+needs_crd() {
+  kubectl get crd "$1" >/dev/null 2>&1 || skip "$2 is not installed in this cluster (no $1)"
+}
+
 # until_true SECONDS WHAT COMMAND…: asks twice a second, and fails with WHAT when the time is over.
 until_true() {
   local seconds=$1 what=$2 end
@@ -27,6 +37,16 @@ same() {
   [[ $2 == "$3" ]] || fail "$1: expected '$2', got '$3'"
 }
 
+# seconds DURATION: `90s`, `2m` or `1500ms` in whole seconds, rounded up
+seconds() {
+  case $1 in
+    *ms) echo $(((${1%ms} + 999) / 1000)) ;;
+    *s) echo "${1%s}" ;;
+    *m) echo $((${1%m} * 60)) ;;
+    *) fail "'$1' is no duration" ;;
+  esac
+}
+
 # The pods of a Deployment that are meant to stay, newest last; one-off pods have no template hash.
 pods_of() {
   k get pods -l "app.kubernetes.io/name=$1,pod-template-hash" --sort-by=.metadata.creationTimestamp -o go-template='
@@ -35,7 +55,10 @@ pods_of() {
 
 pod_of() { pods_of "$1" | tail -n 1; }
 
-restarts_of() { k get pod "$1" -o jsonpath='{.status.containerStatuses[0].restartCount}'; }
+# status_of POD FIELD: of the container `app`, which may have neighbours
+status_of() { k get pod "$1" -o jsonpath="{.status.containerStatuses[?(@.name==\"app\")].$2}"; }
+
+restarts_of() { status_of "$1" restartCount; }
 
 restarted() { (($(restarts_of "$1") > 0)); }
 
@@ -45,9 +68,43 @@ rolled_out() {
 
 # matching POD PATTERN: the lines of its current container's log that match. Whoever wants the first or the last
 # reads them all: a pipe that is closed early is an error here.
-matching() { k logs "$1" 2>/dev/null | grep -E -- "$2"; }
+matching() { k logs "$1" -c app 2>/dev/null | grep -E -- "$2"; }
 
 logged() { matching "$1" "$2" >/dev/null; }
+
+# raw POD PATH: what a pod answers on its health port, through the API server, since there may be no route from here
+raw() { kubectl get --raw "/api/v1/namespaces/$NAMESPACE/pods/$1:5000/proxy/$2"; }
+
+# on_top FOLDER COMPONENT…: a kustomization in FOLDER, the overlay with these components on top of it
+on_top() {
+  local folder=$1 component
+  shift
+  # kustomize takes no absolute paths.
+  {
+    printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: %s\n' "$NAMESPACE"
+    printf 'resources:\n  - %s\n  - values.yaml\ncomponents:\n' "$(realpath --relative-to="$folder" "$OVERLAY")"
+    for component; do
+      printf '  - %s\n' "$(realpath --relative-to="$folder" "$E2E/../kustomize/components/$component")"
+    done
+  } >"$folder/kustomization.yaml"
+  # What components read that are made for real AWS.
+  cat >"$folder/values.yaml" <<Y
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: lifeline-values
+  annotations:
+    config.kubernetes.io/local-config: "true"
+data:
+  region: us-east-1
+Y
+}
+
+# of_kind KIND…: the objects of these kinds, of those on standard input
+of_kind() {
+  awk -v kinds=" $* " 'BEGIN {RS = "---\n"; ORS = "---\n"} match($0, /(^|\n)kind: [A-Za-z]+/) {
+    split(substr($0, RSTART, RLENGTH), words, ": "); if (index(kinds, " " words[2] " ")) print}'
+}
 
 # LocalStack's image may still have to be pulled.
 all_rolled_out() {

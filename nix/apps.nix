@@ -52,7 +52,7 @@ let
     };
   };
 in
-lib.mapAttrs command {
+lib.mapAttrs command ({
   default = {
     description = "The whole pipeline on this machine, with an embedded SNS and SQS";
     programs = [ rust.programs.lifeline ];
@@ -70,10 +70,13 @@ lib.mapAttrs command {
   logs = cluster // {
     description = "Follow the logs of the producer and the consumer on minikube";
   };
+}
+# A virtual machine is Linux's, and so is what starts it.
+// lib.optionalAttrs pkgs.stdenv.hostPlatform.isLinux {
   vm = machine "k3s" // {
     description = "A virtual machine with k3s and the pipeline in it; needs no network and leaves nothing behind";
   };
   vm-minikube = machine "minikube" // {
     description = "A virtual machine with Docker and minikube, to follow the exercise to the letter; needs the network";
   };
-}
+})

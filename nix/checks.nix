@@ -6,7 +6,9 @@
   lib,
   project,
   rust,
+  imagesFor,
   images,
+  linked,
   sbom,
   vmTest,
 }:
@@ -24,7 +26,7 @@ let
   rules = lib.mapAttrs' (
     key: archive:
     lib.nameValuePair "${key}-rules" (
-      script "${key}-rules" [ pkgs.jq ] "bash ${./tests/image-rules} ${archive} ${project.version}"
+      script "${key}-rules" [ pkgs.jq ] "bash ${project.scripts}/nix/tests/image-rules ${archive} ${project.version}"
     )
   ) (lib.filterAttrs (key: _: !lib.hasSuffix "-debug" key) images.archives);
 
@@ -34,10 +36,7 @@ let
     let
       once = images.content images.plain."${program}-image";
       again = images.content (
-        images.image {
-          inherit program;
-          programs = rust.programsAgain;
-        }
+        (imagesFor (rust // { programs = rust.programsAgain; })).plain."${program}-image"
       );
     in
     lib.nameValuePair "${program}-image-reproducible" (
@@ -111,10 +110,41 @@ rules
   # Against stand-ins of minikube, kubectl and docker, which lie as minikube does.
   apps = script "apps" [ pkgs.jq ] "bash ${project.scripts}/nix/tests/run apps";
 
+  # What a program says of itself (cargo auditable) is what cargo resolves for it alone.
+  audit =
+    script "audit"
+      [
+        pkgs.rust-audit-info
+        pkgs.jq
+        pkgs.diffutils
+      ]
+      (
+        lib.concatMapStrings (name: ''
+          rust-audit-info ${lib.getExe rust.programs.${name}} |
+            jq -r '.packages[] | select(.kind != "build") | "\(.name) \(.version)"' | LC_ALL=C sort -u >${name}
+          cut -d' ' -f1,2 ${linked}/${name} | LC_ALL=C sort -u | diff - ${name}
+        '') (lib.attrNames project.programs)
+      );
+
+  features = script "features" [ ] "bash ${./tests/features} ${linked}";
+
+  # zizmor asks no network.
+  workflows =
+    script "workflows"
+      [
+        pkgs.actionlint
+        pkgs.shellcheck
+        pkgs.zizmor
+      ]
+      ''
+        actionlint ${project.scripts}/.github/workflows/*.yml
+        zizmor --offline --no-progress ${project.scripts}/.github
+      '';
+
   sbom = script "sbom" [ pkgs.jq ] ''
     for file in ${sbom}/*.cdx.json; do
       jq -e '.bomFormat == "CycloneDX" and (.components | length > 20)
-        and ([.components[] | select(.type == "library" and .scope == "required" and (.purl | startswith("pkg:cargo/"))
+        and ([.components[] | select(.type == "library" and (.purl | startswith("pkg:cargo/"))
               and (.hashes == null) and (.version != "${project.version}"))] == [])' $file >/dev/null
     done
   '';
@@ -129,6 +159,13 @@ rules
         "consumer"
       ]
   );
+
+  # Our modules under the module system of this nixpkgs, over the options that they set.
+  modules = script "modules" [
+    pkgs.nix
+    pkgs.jq
+    pkgs.python3
+  ] "bash ${project.scripts}/nixos-vm/tests/run ${nixpkgs}/lib";
 
   vm = vmTest;
 }

@@ -18,8 +18,14 @@ let
       lib
       ;
     project = part ./project.nix;
-    rust = part ./rust.nix;
-    images = part ./images.nix;
+    platforms = part ./platforms.nix;
+    rustFor = part ./rust.nix;
+    rust = parts.rustFor parts.platforms.native;
+    imagesFor = part ./images.nix;
+    # By system; and those of this machine, or of its virtual machine on a Mac.
+    imagesBySystem = lib.mapAttrs (_: target: parts.imagesFor (parts.rustFor target)) parts.platforms.images;
+    images = parts.imagesBySystem.${parts.platforms.default};
+    linked = part ./linked.nix;
     sbom = part ./sbom.nix;
     packages = part ./packages.nix;
     commands = part ./apps.nix;

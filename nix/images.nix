@@ -1,4 +1,4 @@
-# The container images: one static program, the CA roots, nothing else.
+# The container images of one platform: one static program, the CA roots, nothing else.
 #
 # What is in them are plain files under /bin and /etc, no store paths: the same binary then gives the same layer,
 # whatever derivation it came from.
@@ -6,9 +6,10 @@
   pkgs,
   lib,
   project,
-  rust,
 }:
+rust:
 let
+  inherit (rust.target.stdenv) buildPlatform hostPlatform;
   roots = "etc/ssl/certs/ca-bundle.crt";
 
   image =
@@ -20,13 +21,16 @@ let
     }:
     pkgs.dockerTools.streamLayeredImage {
       name = "localhost/${name}";
+      # The tag that the overlays name.
+      tag = project.version;
+      # The machine that runs it, whichever builds it.
+      architecture = hostPlatform.go.GOARCH;
       inherit contents;
       extraCommands = ''
         mkdir -p bin etc/ssl/certs
         install -m 555 ${lib.getExe programs.${program}} bin/${program}
         install -m 444 ${pkgs.cacert}/${roots} ${roots}
         ln -s ca-bundle.crt etc/ssl/certs/ca-certificates.crt
-        ./bin/${program} --version | grep -F "${project.version}"
       '';
       config = {
         Entrypoint = [ "/bin/${program}" ];
@@ -40,7 +44,7 @@ let
         ExposedPorts."5000/tcp" = { };
         Labels = lib.mapAttrs' (key: lib.nameValuePair "org.opencontainers.image.${key}") {
           title = name;
-          description = project.programs.${program};
+          inherit (project.programs.${program}) description;
           source = project.repository;
           inherit (project) revision version;
           licenses = project.license;
@@ -55,8 +59,9 @@ let
     })
   ) project.programs;
 
-  # With a shell and curl, for the exercise's `kubectl exec POD -- curl http://0.0.0.0:5000/health`.
-  debug = lib.mapAttrs' (
+  # With a shell and curl, for `kubectl exec POD -- curl http://0.0.0.0:5000/health`. Both are this machine's, so that there are
+  # debug images of its own platform alone, and none on a Mac.
+  debug = lib.optionalAttrs (buildPlatform.canExecute hostPlatform) (lib.mapAttrs' (
     program: _:
     lib.nameValuePair "${program}-image-debug" (image {
       inherit program;
@@ -66,14 +71,14 @@ let
         pkgs.curl
       ];
     })
-  ) project.programs;
+  ) project.programs);
 
-  # The image as a docker-archive under the tag that the overlays name. Its name ends in .tar: k3s imports by that.
+  # The image as a docker-archive. Its name ends in .tar: k3s imports by that.
   archive =
     key: stream:
     pkgs.runCommand "${key}.tar" {
       passthru = { inherit stream; };
-    } "${stream} --repo_tag ${stream.imageName}:${project.version} >$out";
+    } "${stream} >$out";
 
   # A hash of what an image holds and says, its commit and the names of store paths aside: the tag by which it is
   # deployed. A commit that leaves a program as it was leaves its pods alone.

@@ -34,5 +34,5 @@ in
     k3s = machine ../nixos-vm/k3s.nix;
     minikube = machine ../nixos-vm/minikube.nix;
   };
-  vmTest = pkgs.testers.runNixOSTest (import ../nixos-vm/test.nix { inherit lifeline; });
+  vmTest = pkgs.testers.runNixOSTest (import ../nixos-vm/test.nix { inherit lib lifeline; });
 }

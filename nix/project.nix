@@ -18,11 +18,23 @@ in
   revision = self.rev or self.dirtyRev or "unknown";
 
   # The programs that ship, each with an image of its own; the other crates are their libraries or their tests.
-  programs = {
-    producer = "publishes messages to an SNS topic";
-    consumer = "receives messages from an SQS queue and hands them to a handler";
-    lifeline = "the whole pipeline on one machine, an embedded SNS and SQS, and the operator's tools";
-  };
+  # Spans cost an image less than half a MiB, and nothing more while no collector is named.
+  programs =
+    lib.mapAttrs (_: program: program // { features = [ "otlp" ]; })
+      {
+        producer = {
+          package = "lifeline-producer";
+          description = "publishes messages to an SNS topic";
+        };
+        consumer = {
+          package = "lifeline-consumer";
+          description = "receives messages from an SQS queue and hands them to a handler";
+        };
+        lifeline = {
+          package = "lifeline-cli";
+          description = "the whole pipeline on one machine, an embedded SNS and SQS, and the operator's tools";
+        };
+      };
 
   source = tree [
     ../Cargo.toml
@@ -40,6 +52,7 @@ in
     (fileset.maybeMissing ../kustomize)
   ];
   scripts = tree [
+    ../Cargo.toml
     ../flake.nix
     ../flake.lock
     ../nix

@@ -1,21 +1,25 @@
-# The Rust workspace: every dependency is compiled once (`dependencies`) and shared by the programs and the checks.
+# The Rust workspace for one of the platforms (platforms.nix): the binaries that ship, each by a cargo call of its own, and
+# what the checks need.
 #
-# The programs are static musl binaries. cargo cross-compiles to musl with an ordinary, glibc-hosted rustc that
-# carries both standard libraries, so that build scripts and procedural macros stay native: with the static stdenv
-# itself every call of cc would be static, theirs too, and they would not link.
+# cargo cross-compiles with an ordinary rustc of this machine that carries the standard library of both, so that build scripts
+# and procedural macros stay native. With the static stdenv itself every call of cc would be static, theirs too, and they
+# would not link.
 {
   crane,
   pkgs,
   lib,
   project,
 }:
+target:
 let
-  static = pkgs.pkgsStatic.stdenv;
-  triple = static.hostPlatform.rust.rustcTarget;
-  cc = "${static.cc}/bin/${static.cc.targetPrefix}cc";
+  inherit (target) stdenv;
+  host = stdenv.hostPlatform;
+  triple = host.rust.rustcTarget;
+  TRIPLE = lib.toUpper (lib.replaceStrings [ "-" ] [ "_" ] triple);
+  cc = "${stdenv.cc}/bin/${stdenv.cc.targetPrefix}cc";
 
   craneLib = (crane.mkLib pkgs).overrideScope (
-    _: _: { inherit (pkgs.pkgsStatic.buildPackages) rustc clippy; }
+    _: _: { inherit (target.buildPackages) rustc clippy; }
   );
 
   args = {
@@ -25,68 +29,84 @@ let
     strictDeps = true;
     env = {
       CARGO_BUILD_TARGET = triple;
-      "CARGO_TARGET_${lib.toUpper (lib.replaceStrings [ "-" ] [ "_" ] triple)}_LINKER" = cc;
-      # ring's few C and assembler files
+      "CARGO_TARGET_${TRIPLE}_LINKER" = cc;
+      # ring's and mimalloc's few C and assembler files
       TARGET_CC = cc;
-      TARGET_AR = "${static.cc.bintools}/bin/${static.cc.targetPrefix}ar";
-    };
-  };
-  # Only the shipped crates are named, so that what the tests need does not switch features on in what ships.
-  shipped = lib.concatMapStringsSep " " (name: "-p ${name}") (lib.attrNames project.programs) + " ${features}";
-  # Spans cost an image less than half a MiB, and nothing more while no collector is named.
-  features = "--features otlp";
-  # Checked and tested is everything, whatever the workspace's default members are.
-  dependencies = craneLib.buildDepsOnly (
-    args
-    // {
-      cargoCheckExtraArgs = "--workspace --all-targets";
-      cargoBuildExtraArgs = shipped;
-      cargoTestExtraArgs = "--workspace --no-run";
+      TARGET_AR = "${stdenv.cc.bintools}/bin/${stdenv.cc.targetPrefix}ar";
     }
-  );
+    // lib.optionalAttrs host.isMusl { "CARGO_TARGET_${TRIPLE}_RUSTFLAGS" = "-C target-feature=+crt-static"; };
+  };
+
+  # For the checks, which test the workspace as a developer does: in the profile `release`, which links quickly.
   shared = args // {
-    cargoArtifacts = dependencies;
+    cargoArtifacts = craneLib.buildDepsOnly (
+      args
+      // {
+        cargoCheckExtraArgs = "--workspace --all-targets";
+        cargoBuildExtraArgs = "--workspace";
+        cargoTestExtraArgs = "--workspace --no-run";
+      }
+    );
   };
 
-  # Tests have a check of their own (checks.nix).
-  workspace = craneLib.buildPackage (
-    shared
+  # What ships: each binary alone, so that no other switches features on in it. Each says which crates it is made of, in a
+  # section that scanners read (cargo auditable).
+  selected = program: "-p ${program.package} --features ${lib.concatStringsSep "," program.features}";
+  dist = args // {
+    env = args.env // {
+      CARGO_PROFILE = "dist";
+    };
+    doCheck = false;
+  };
+  dependencies = craneLib.buildDepsOnly (
+    dist
     // {
-      cargoExtraArgs = "--locked ${shipped}";
-      doCheck = false;
-      # A static program that names a store path would drag it into every image.
-      allowedReferences = [ ];
+      pname = "lifeline-dist";
+      buildPhaseCargoCommand = lib.concatMapStrings (program: ''
+        cargoWithProfile build --locked ${selected program}
+      '') (lib.attrValues project.programs);
     }
   );
-
-  # One program of a built workspace; it is asked for its version, since a binary that does not start is no build.
-  program =
-    workspace: name: description:
-    pkgs.runCommand "${name}-${project.version}"
-      {
+  build =
+    name: program:
+    craneLib.buildPackage (
+      dist
+      // {
         pname = name;
-        inherit (project) version;
+        cargoArtifacts = dependencies;
+        nativeBuildInputs = [ pkgs.cargo-auditable ];
+        cargoBuildCommand = "cargo auditable build --profile dist";
+        cargoExtraArgs = "--locked ${selected program}";
+        # It must start; where this machine cannot run it, it must at least be a program for the other.
+        postInstall =
+          if stdenv.buildPlatform.canExecute host then
+            ''$out/bin/${name} --version | grep -F "${project.version}"''
+          else
+            "bash ${./elf} $out/bin/${name} ${host.linuxArch}";
         meta = {
-          inherit description;
+          inherit (program) description;
           mainProgram = name;
           homepage = project.repository;
           license = with lib.licenses; [
             mit
             asl20
           ];
-          platforms = lib.platforms.linux;
         };
       }
-      ''
-        install -D ${workspace}/bin/${name} $out/bin/${name}
-        $out/bin/${name} --version | grep -F "${project.version}"
-      '';
+      # A static program that names a store path would drag it into every image.
+      // lib.optionalAttrs host.isMusl { allowedReferences = [ ]; }
+    );
 in
-{
-  inherit craneLib shared features;
-  programs = lib.mapAttrs (program workspace) project.programs;
+rec {
+  inherit
+    craneLib
+    target
+    shared
+    selected
+    ;
+  programs = lib.mapAttrs build project.programs;
   # The same once more, from nothing but the dependencies: checks.nix compares.
-  programsAgain = lib.mapAttrs (program (
-    workspace.overrideAttrs { again = "the second time"; }
-  )) project.programs;
+  programsAgain = lib.mapAttrs (
+    _: program: program.overrideAttrs { again = "the second time"; }
+  ) programs;
 }

@@ -1,29 +1,18 @@
-# From `cargo metadata`, the bill of materials of one image.
-#   $program      the crate whose binary is in the image
+# From `cargo metadata`, the bill of materials of one image: what is linked into its program, and what lies beside it.
+#   $program      the image's program
+#   $package      the crate that it is built from
+#   $linked       the lines of `linked`: NAME VERSION FEATURES
 #   $checksums    [{"name@version": sha256}], from Cargo.lock
 #   $others       [[{name, version}]], what is in the image and no crate
-# A crate that is only needed to build (build scripts, procedural macros and what they need) has the scope "excluded":
-# it made the binary and is not in it.
-
-def reach($edges):
-  {seen: {}, todo: [.]}
-  | until(.todo == [];
-      .todo[0] as $node
-      | .todo |= .[1:]
-      | if .seen[$node] then . else .seen[$node] = true | .todo += ($edges[$node] // []) end)
-  | .seen;
 
 def purl: "pkg:cargo/\(.name)@\(.version)";
 
-(.packages | map({(.id): .}) | add) as $packages
-| ($packages | map_values(any(.targets[].kind[]; . == "proc-macro"))) as $macro
-| (.resolve.nodes | map({(.id): [.deps[] | select(any(.dep_kinds[]; .kind != "dev")) | .pkg]}) | add) as $built
-| (.resolve.nodes
-   | map({(.id): [.deps[] | select(any(.dep_kinds[]; .kind == null)) | .pkg | select($macro[.] | not)]})
-   | add) as $linked
-| ($packages | to_entries[] | select(.value.name == $program and .value.source == null) | .key) as $root
-| ($root | reach($linked)) as $in
-| ($root | reach($built) | keys | map(select(. != $root))) as $all
+($linked | split("\n") | map(select(. != "") | split(" ") | {("\(.[0])@\(.[1])"): true}) | add) as $in
+| (.packages | map(select($in["\(.name)@\(.version)"])) | map({(.id): .}) | add) as $packages
+| ($in | keys - ($packages | map("\(.name)@\(.version)"))) as $unknown
+| if $unknown != [] then error("linked, and not in the metadata: \($unknown)") else . end
+| ($packages[] | select(.name == $package)) as $root
+| ($others[0] | map(. + {purl: "pkg:generic/\(.name)@\(.version)"})) as $others
 | {
     bomFormat: "CycloneDX",
     specVersion: "1.6",
@@ -33,39 +22,32 @@ def purl: "pkg:cargo/\(.name)@\(.version)";
         type: "container",
         "bom-ref": "localhost/\($program)",
         name: "localhost/\($program)",
-        version: $packages[$root].version
+        version: $root.version
       }
     },
     components: (
-      [$root, $all[]]
-      | map(
-          . as $id
-          | $packages[$id]
-          | {
-              type: (if $id == $root then "application" else "library" end),
-              "bom-ref": purl,
-              name,
-              version,
-              scope: (if $in[$id] then "required" else "excluded" end),
-              purl: purl
-            }
-            + (if .license then {licenses: [{expression: (.license | gsub("/"; " OR "))}]} else {} end)
-            + ($checksums[0]["\(.name)@\(.version)"] as $sum
-               | if $sum then {hashes: [{alg: "SHA-256", content: $sum}]} else {} end))
-      + ($others[0] | map({
-          type: "library",
-          "bom-ref": "pkg:generic/\(.name)@\(.version)",
+      ($packages | map(
+        {
+          type: (if .name == $package then "application" else "library" end),
+          "bom-ref": purl,
           name,
           version,
-          scope: "required",
-          purl: "pkg:generic/\(.name)@\(.version)"
-        }))
+          purl: purl
+        }
+        + (if .license then {licenses: [{expression: (.license | gsub("/"; " OR "))}]} else {} end)
+        + ($checksums[0]["\(.name)@\(.version)"] as $sum
+           | if $sum then {hashes: [{alg: "SHA-256", content: $sum}]} else {} end))
+       | sort_by(.purl))
+      + ($others | map({type: "library", "bom-ref": .purl, name, version, purl}))
     ),
     dependencies: (
-      [{ref: "localhost/\($program)", dependsOn: ([$packages[$root] | purl] + ($others[0] | map("pkg:generic/\(.name)@\(.version)")))}]
-      + ([$root, $all[]] | map({
-          ref: ($packages[.] | purl),
-          dependsOn: [$built[.][] | $packages[.] | purl] | unique
-        }))
+      [{ref: "localhost/\($program)", dependsOn: ([$root | purl] + ($others | map(.purl)))}]
+      + ([.resolve.nodes[]
+          | select($packages[.id])
+          | {
+              ref: ($packages[.id] | purl),
+              dependsOn: ([.deps[] | select(any(.dep_kinds[]; .kind == null)) | $packages[.pkg] | select(. != null) | purl] | unique)
+            }]
+         | sort_by(.ref))
     )
   }

@@ -1,18 +1,20 @@
-# A bill of materials of each image, in CycloneDX's JSON: the crates that cargo resolves from Cargo.lock for the
-# images' platform, with licences and checksums, and what else is in the image. Pure: no clock, no random serial.
+# A bill of materials of each image, in CycloneDX's JSON: the crates that are linked into its program, with licences and
+# checksums, and what else is in the image. Pure: no clock, no random serial.
 {
   pkgs,
   lib,
   project,
-  rust,
+  platforms,
+  rustFor,
+  linked,
 }:
 let
-  static = pkgs.pkgsStatic.stdenv;
+  rust = rustFor platforms.images.${platforms.default};
   # Linked into the program, or beside it in the image.
   others = map (package: {
     name = lib.getName package;
     version = lib.getVersion package;
-  }) ([ pkgs.cacert ] ++ lib.filter lib.isDerivation [ static.cc.libc ]);
+  }) ([ pkgs.cacert ] ++ lib.filter lib.isDerivation [ rust.target.stdenv.cc.libc ]);
   checksums = lib.listToAttrs (
     map (package: lib.nameValuePair "${package.name}@${package.version}" package.checksum) (
       lib.filter (package: package ? checksum) (lib.importTOML ../Cargo.lock).package
@@ -33,13 +35,15 @@ rust.craneLib.mkCargoDerivation (
       "checksums"
     ];
     buildPhaseCargoCommand = ''
-      cargo metadata --offline --locked --format-version 1 ${rust.features} \
-        --filter-platform ${static.hostPlatform.rust.rustcTarget} >metadata.json
+      cargo metadata --offline --locked --format-version 1 --all-features >metadata.json
       mkdir -p $out
-      for program in ${toString (lib.attrNames project.programs)}; do
-        jq --arg program $program --slurpfile others "$othersPath" --slurpfile checksums "$checksumsPath" \
-          -f ${./sbom.jq} metadata.json >$out/$program.cdx.json
-      done
+      ${lib.concatStrings (
+        lib.mapAttrsToList (name: program: ''
+          jq --arg program ${name} --arg package ${program.package} --rawfile linked ${linked}/${name} \
+            --slurpfile others "$othersPath" --slurpfile checksums "$checksumsPath" \
+            -f ${./sbom.jq} metadata.json >$out/${name}.cdx.json
+        '') project.programs
+      )}
     '';
     installPhaseCommand = "";
     meta = {

@@ -43,8 +43,12 @@ in
 
   # No disk: what happens in the machine is gone with it.
   virtualisation.diskImage = null;
-  # Half of the memory, a tmpfs's default, is too little for k3s's images beside ours.
-  virtualisation.fileSystems."/".options = [ "size=75%" ];
+  # Half of the memory, a tmpfs's default, is too little for k3s's images beside ours; and a tmpfs without a mode is one
+  # that everyone may write to.
+  virtualisation.fileSystems."/".options = [
+    "size=75%"
+    "mode=755"
+  ];
 
   systemd.services.lifeline-deploy = kubernetes // {
     description = "Lifeline's pods, from the overlay offline";

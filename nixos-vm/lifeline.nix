@@ -15,20 +15,29 @@ let
   # The longest that a drain may take by default (SHUTDOWN_GRACE), and room for the last line.
   stop = 35;
 
+  # No path literals: Nix would copy the file into its store, which everyone can read.
   setting = types.nullOr (
     types.oneOf [
       types.str
+      types.bool
       types.int
-      types.path
+      types.float
     ]
   );
+  # As the programs read it: true, 16, 0.5. systemd takes a single % for one of its specifiers.
+  text = value: escape (if lib.isString value then value else builtins.toJSON value);
+  escape = lib.replaceStrings [ "%" ] [ "%%" ];
+  secrets = [
+    "AWS_SECRET_ACCESS_KEY"
+    "AWS_SESSION_TOKEN"
+  ];
 
   service = name: health: {
     enable = lib.mkEnableOption "Lifeline's ${name}";
     package = mkOption {
       type = types.package;
       default = programs.${name};
-      defaultText = "the flake's ${name}";
+      defaultText = lib.literalMD "the flake's `${name}`";
       description = "The package with `bin/${name}`.";
     };
     settings = mkOption {
@@ -44,6 +53,7 @@ let
       example = {
         TOPIC_NAME = "events";
         AWS_REGION = "eu-central-1";
+        ACCESS_LOG = "off";
       };
       description = ''
         The settings of `${name} --help`. They are readable by everyone on this machine: credentials belong into
@@ -51,10 +61,13 @@ let
       '';
     };
     environmentFile = mkOption {
-      type = types.nullOr types.path;
+      type = types.nullOr types.externalPath;
       default = null;
       example = "/run/secrets/aws";
-      description = "A file of `NAME=value` lines, read by systemd as root: the place for credentials.";
+      description = ''
+        A file of `NAME=value` lines, read by systemd as root: the place for credentials. It is named by a string, since a path
+        literal would be copied into the world-readable store, and must be there before the service starts.
+      '';
     };
   };
 
@@ -111,7 +124,7 @@ let
     wants = [ "network-online.target" ] ++ lib.optional embedded "lifeline-aws.service";
     after = [ "network-online.target" ] ++ lib.optional embedded "lifeline-aws.service";
     wantedBy = [ "multi-user.target" ];
-    environment = lib.mapAttrs (_: toString) (
+    environment = lib.mapAttrs (_: text) (
       lib.filterAttrs (_: value: value != null) (endpoint // cfg.${name}.settings)
     );
     # Restarted for as long as it takes; what is wrong with AWS is no reason to give up.
@@ -144,16 +157,34 @@ in
       package = mkOption {
         type = types.package;
         default = programs.lifeline;
-        defaultText = "the flake's lifeline";
+        defaultText = lib.literalMD "the flake's `lifeline`";
         description = "The package with `bin/lifeline`.";
       };
       listen = mkOption {
-        type = types.str;
+        type = types.strMatching "[^[:space:]\"'$\\]+:[0-9]+";
         default = "127.0.0.1:4566";
-        description = "Where it listens. It checks no signature: keep it on loopback.";
+        example = "[::1]:4566";
+        description = "Where it listens, as `ADDRESS:PORT`. It checks no signature: keep it on loopback.";
       };
     };
   };
+
+  config.assertions =
+    lib.concatMap
+      (
+        name:
+        map (secret: {
+          assertion = !(cfg.${name}.settings ? ${secret}) || cfg.${name}.settings.${secret} == null;
+          message = ''
+            services.lifeline.${name}.settings.${secret} would be readable by everyone on this machine: put it into a file, and
+            name that with services.lifeline.${name}.environmentFile.
+          '';
+        }) secrets
+      )
+      [
+        "producer"
+        "consumer"
+      ];
 
   config.systemd.services = lib.mkMerge [
     (lib.mkIf cfg.producer.enable { lifeline-producer = unit "producer"; })
@@ -163,7 +194,9 @@ in
         description = "Lifeline's embedded SNS and SQS";
         wantedBy = [ "multi-user.target" ];
         serviceConfig = sandbox // {
-          ExecStart = "${lib.getExe' cfg.aws.package "lifeline"} aws --listen ${cfg.aws.listen}";
+          ExecStart = "${lib.getExe' cfg.aws.package "lifeline"} aws --listen ${escape cfg.aws.listen}";
+          # What comes after it finds it listening.
+          ExecStartPost = "${lib.getExe pkgs.curl} --silent --show-error --fail --output /dev/null --retry 30 --retry-delay 1 --retry-connrefused http://${escape cfg.aws.listen}/health";
           Restart = "on-failure";
           RestartSec = 1;
         };

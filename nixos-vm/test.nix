@@ -1,6 +1,14 @@
-# The exercise, followed in a virtual machine without a network: the steps are those of e2e/, run inside it against
-# its own cluster.
-{ lifeline }:
+# Runs the steps of e2e/ in a virtual machine without a network, against its own cluster.
+{ lib, lifeline }:
+let
+  # NixOS 26.11 deprecates durations as plain numbers, and 26.05 knows nothing else.
+  seconds =
+    number:
+    if lib.versionAtLeast lib.trivial.release "26.11" then
+      ''__import__("datetime").timedelta(seconds=${toString number})''
+    else
+      toString number;
+in
 {
   name = "lifeline";
 
@@ -20,9 +28,9 @@
 
   testScript = ''
     machine.wait_for_unit("k3s")
-    machine.wait_until_succeeds("kubectl get --raw /readyz", timeout=600)
-    machine.wait_until_succeeds("kubectl -n kube-system rollout status deployment/coredns --timeout=10s", timeout=900)
+    machine.wait_until_succeeds("kubectl get --raw /readyz", timeout=${seconds 600})
+    machine.wait_until_succeeds("kubectl -n kube-system rollout status deployment/coredns --timeout=10s", timeout=${seconds 900})
     # Every step prints what it saw; the last line says how many held.
-    print(machine.succeed("cd ${lifeline.steps} && bash e2e/run --overlay offline 2>&1", timeout=3600))
+    print(machine.succeed("cd ${lifeline.steps} && bash e2e/run --overlay offline 2>&1", timeout=${seconds 3600}))
   '';
 }

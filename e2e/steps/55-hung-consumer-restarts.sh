@@ -9,13 +9,17 @@ altering
 consumer_with "DRILL_HANG=$RUN-00020"
 pod=$(pod_of consumer)
 collect_logs
-numbered 1 40 | start_publishing 20
-finish_publishing 60 40
-# 60 s until /health says so, three probes, then the grace, which a wedged runtime cannot use.
+# In three parts: a delete that is in flight when the runtime blocks is done, and logged by nobody.
+numbered 1 19 | publish 60 before
+none_lost 60 19
+numbered 20 20 | publish 60 hang
+until_true 60 "the consumer to hang" logged "$pod" '(DRILL|FAULT)_HANG'
+numbered 21 40 | publish 60 after
+# 60 s until /health says so, three probes, then the probe's grace, which a wedged runtime cannot use.
 until_true 180 "the probe to have the consumer restarted" killed_by_probe "$pod"
 (($(failures "$pod" 'statuscode: 503') >= 3)) || fail "the probe did not fail with 503"
 until_true 90 "a restart of $pod" restarted "$pod"
 say "$pod: 3 × 'statuscode: 503', then restarted"
 # What it held comes back when the leases end.
-none_lost 300 40
-say "40 of 40 messages handled and deleted"
+all_gone 300 40
+say "40 of 40 messages handled, none left in the queue; $(redelivered) redelivered"

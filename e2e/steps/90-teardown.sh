@@ -3,7 +3,11 @@
 . "$E2E/cluster.sh"
 
 kubectl delete -k "$OVERLAY" --timeout=180s >/dev/null
-left=$(kubectl get all,configmaps,secrets,serviceaccounts,networkpolicies,poddisruptionbudgets,namespaces \
-  --all-namespaces -l app.kubernetes.io/part-of=lifeline -o name)
-same "objects left" "" "$left"
-if kubectl get namespace "$NAMESPACE" >/dev/null 2>&1; then fail "the namespace is still there"; fi
+# In this namespace: another Lifeline in the cluster is none of ours.
+left=$(k get all,configmaps,secrets,serviceaccounts,networkpolicies,poddisruptionbudgets \
+  -l app.kubernetes.io/part-of=lifeline -o name)
+same "objects left in $NAMESPACE" "" "$left"
+rendered=$(kubectl kustomize "$OVERLAY")
+if grep -qx 'kind: Namespace' <<<"$rendered" && kubectl get namespace "$NAMESPACE" >/dev/null 2>&1; then
+  fail "the namespace $NAMESPACE is still there"
+fi

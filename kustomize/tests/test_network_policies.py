@@ -4,9 +4,13 @@ A cluster here that enforces policies is not to be had; this holds their meaning
 """
 
 import ipaddress
+import re
+import sys
 
+import kubernetes_validate
 import pytest
 import rendering
+import yaml
 
 OURS, OTHER = "lifeline", "other"
 
@@ -24,8 +28,12 @@ def outside(address):
     return {"address": ipaddress.ip_address(address), "ports": {}}
 
 
+# Policies that a test adds to ours.
+ADDED = []
+
+
 def objects():
-    return rendering.combination(["embedded-aws", "network-policies"])
+    return rendering.Rendered([*rendering.combination(["embedded-aws", "network-policies"]), *ADDED])
 
 
 def selects(selector, labels):
@@ -42,7 +50,8 @@ def is_peer(peer, party):
     if "address" in party:
         return False
     if "namespaceSelector" in peer:
-        assert peer["namespaceSelector"] == {}
+        if not selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": party["namespace"]}):
+            return False
     elif party["namespace"] != OURS:
         return False
     return selects(peer.get("podSelector", {}), party["labels"])
@@ -75,10 +84,15 @@ def test_a_service_reaches_what_it_needs(service):
     assert passes(source, pod("embedded-aws"), 4566)
     for protocol in ("UDP", "TCP"):
         assert passes(source, pod("coredns", OTHER), 53, protocol)
-        assert passes(source, outside("169.254.20.10"), 53, protocol)
+        # The node's cache; DNS on the host network of a node, in both families
+        for address in ("169.254.20.10", "10.0.3.7", "2001:db8::7"):
+            assert passes(source, outside(address), 53, protocol)
+    assert passes(source, pod("collector", OTHER), 4318)
     # SQS, and the Pod Identity agent
     assert passes(source, outside("52.94.1.1"), 443)
+    assert passes(source, outside("2600:1f13::1"), 443)
     assert passes(source, outside("169.254.170.23"), 80)
+    assert passes(source, outside("fd00:ec2::23"), 80)
 
 
 @pytest.mark.parametrize("service", ["producer", "consumer"])
@@ -86,6 +100,9 @@ def test_a_service_reaches_nothing_else(service):
     source = pod(service)
     # The node's own credentials among it
     assert not passes(source, outside("169.254.169.254"), 80)
+    assert not passes(source, outside("fd00:ec2::254"), 80)
+    # A collector outside of the cluster is named by a policy of the user's
+    assert not passes(source, outside("52.94.1.1"), 4318)
     assert not passes(source, outside("52.94.1.1"), 80)
     assert not passes(source, pod("database", OTHER), 5432)
     assert not passes(source, pod("producer" if service == "consumer" else "consumer"), 5000)
@@ -102,3 +119,19 @@ def test_strangers_do_not_reach_the_aws_endpoint_which_reaches_nobody():
     assert not passes(pod("stranger", OTHER), aws, 4566)
     assert not passes(aws, outside("52.94.1.1"), 443)
     assert not passes(aws, pod("consumer"), 5000)
+
+
+def test_the_policy_of_the_readme_opens_a_handler_and_a_proxy(monkeypatch):
+    readme = (rendering.TREE / "components" / "network-policies" / "README.md").read_text()
+    (policy,) = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "kind:" in block]
+    kubernetes_validate.validate(policy, "1.37", strict=True)
+    handler = {"namespace": "shop", "labels": {"app": "orders"}, "ports": {}}
+    proxy = outside("10.0.0.5")
+    assert not passes(pod("consumer"), handler, 8080)
+    assert not passes(pod("consumer"), proxy, 3128)
+    monkeypatch.setattr(sys.modules[__name__], "ADDED", [policy])
+    assert passes(pod("consumer"), handler, 8080)
+    assert passes(pod("consumer"), proxy, 3128)
+    assert not passes(pod("consumer"), handler, 8081)
+    assert not passes(pod("producer"), handler, 8080)
+    assert not passes(pod("consumer"), {**handler, "namespace": OTHER}, 8080)

@@ -1,11 +1,9 @@
 """What each overlay is for."""
 
 import re
-import shutil
 
 import pytest
 import rendering
-import yaml
 
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 SERVICES = ("producer", "consumer")
@@ -19,7 +17,6 @@ def test_the_base_is_two_deployments_without_probes_or_endpoint():
     for name in SERVICES:
         assert not base.app(name).keys() & set(PROBES)
         assert not [key for key in base.settings(name) if key.startswith("AWS_")]
-    assert not [item for item in base if "namespace" in item["metadata"]]
 
 
 @pytest.mark.parametrize("name", rendering.OVERLAYS)
@@ -41,6 +38,7 @@ def test_overlays_probe_both_services(name, service):
         "periodSeconds": 10,
         "timeoutSeconds": 2,
         "failureThreshold": 3,
+        "terminationGracePeriodSeconds": 30,
     }
     assert container["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "health"}
     # Not /ready: the kubelet would restart what waits for AWS.
@@ -76,8 +74,9 @@ def test_localstack_is_the_last_free_release_with_what_pods_need():
     assert objects.app("localstack")["image"] == "localstack/localstack:4.14.0"
     settings = objects.settings("localstack")
     assert settings["SERVICES"] == "sns,sqs"
-    assert settings["LOCALSTACK_HOST"] == "aws:4566"
-    assert settings["SQS_ENDPOINT_STRATEGY"] == "path"
+    # Queue URLs have the host by which it was asked, in the cluster and through a port-forward.
+    assert "LOCALSTACK_HOST" not in settings
+    assert settings["SQS_ENDPOINT_STRATEGY"] == "dynamic"
     assert "PERSISTENCE" not in settings
     for probe in PROBES:
         assert objects.app("localstack")[probe]["httpGet"]["path"] == "/_localstack/health"
@@ -117,7 +116,7 @@ def test_eks_names_the_topic_and_the_queue():
 def test_eks_scales_on_the_queue_that_the_consumer_reads():
     eks = rendering.overlay("eks")
     scaled = eks.one("ScaledObject", "consumer")["spec"]
-    assert scaled["scaleTargetRef"] == {"name": "consumer"}
+    assert scaled["scaleTargetRef"] == {"name": "consumer", "envSourceContainerName": "app"}
     (trigger,) = scaled["triggers"]
     assert trigger["type"] == "aws-sqs-queue"
     settings = eks.settings("consumer")
@@ -131,6 +130,15 @@ def test_eks_scales_on_the_queue_that_the_consumer_reads():
     assert "QUEUE_URL" in settings
     authentication = eks.one("TriggerAuthentication", trigger["authenticationRef"]["name"])
     assert authentication["spec"] == {"podIdentity": {"provider": "aws", "identityOwner": "keda"}}
+
+
+def test_eks_keeps_consuming_while_keda_cannot_read_the_queue():
+    scaled = rendering.overlay("eks").one("ScaledObject", "consumer")["spec"]
+    fallback = scaled["fallback"]
+    assert fallback["behavior"] == "currentReplicasIfHigher"
+    assert max(1, scaled["minReplicaCount"]) <= fallback["replicas"] <= scaled["maxReplicaCount"]
+    # Before LifelineScalerFails speaks, which waits for ten minutes.
+    assert fallback["failureThreshold"] * scaled["pollingInterval"] < 600
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -157,22 +165,23 @@ def test_eks_denies_all_traffic_and_then_opens_what_is_needed():
     assert {("UDP", 53), ("TCP", 53), ("TCP", 443), ("TCP", 80)} <= opened
     # The only plain HTTP goes to the Pod Identity agent.
     (agent,) = [rule for rule in egress if {"port": 80} in rule["ports"]]
-    assert agent["to"] == [{"ipBlock": {"cidr": "169.254.170.23/32"}}]
+    assert agent["to"] == [{"ipBlock": {"cidr": cidr}} for cidr in ("169.254.170.23/32", "fd00:ec2::23/128")]
 
 
-def test_eks_follows_the_account_and_the_region(tmp_path):
-    tree = tmp_path / "kustomize"
-    shutil.copytree(rendering.TREE, tree, ignore=shutil.ignore_patterns("tests"))
-    file = tree / "overlays" / "eks" / "account.yaml"
-    account = yaml.safe_load(file.read_text())
-    before = account["data"]
-    account["data"] = {"account": "999900001111", "region": "ap-southeast-2"}
-    file.write_text(yaml.safe_dump(account))
-    moved = rendering.text_of(tree / "overlays" / "eks")
-    original = rendering.text_of(rendering.TREE / "overlays" / "eks")
-    for key, value in account["data"].items():
-        assert before[key] not in moved
-        assert moved.count(value) == original.count(before[key])
-    # No placeholder is left: AWS_REGION is a name.
-    assert not re.search(r"(?<!AWS_)(ACCOUNT|REGION)|set (by|from)", moved)
-    assert "999900001111.dkr.ecr.ap-southeast-2.amazonaws.com/lifeline/consumer:" in moved
+def test_both_address_families_reach_an_aws_endpoint():
+    assert rendering.overlay("minikube").settings("localstack")["GATEWAY_LISTEN"] == "[::]:4566"
+    args = rendering.overlay("offline").app("embedded-aws")["args"]
+    assert args == ["aws", "--listen", "[::]:4566"]
+    # Where nothing is said the services listen on both by themselves.
+    for name in rendering.OVERLAYS:
+        for service in SERVICES:
+            assert "HEALTH_ADDR" not in rendering.overlay(name).settings(service)
+
+
+def test_eks_says_what_becomes_of_a_message():
+    # On real AWS the consumer has no default.
+    assert rendering.overlay("eks").settings("consumer")["HANDLER"]
+
+
+def test_nothing_of_the_values_is_applied():
+    assert "lifeline-values" not in rendering.text_of(rendering.TREE / "overlays" / "eks")

@@ -71,7 +71,8 @@ def test_our_images_carry_the_workspace_version(rendered):
 @pytest.mark.parametrize("name", ["producer", "consumer"])
 def test_a_rollout_never_has_fewer_pods(rendered, name):
     strategy = rendered.one("Deployment", name)["spec"]["strategy"]
-    assert strategy == {"rollingUpdate": {"maxUnavailable": 0}}
+    # With the type: without it, kubectl patches the Deployment at every apply.
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}}
 
 
 @pytest.mark.parametrize("name", ["producer", "consumer"])
@@ -83,11 +84,34 @@ def test_the_drain_ends_before_the_kill(rendered, name):
 
 
 @pytest.mark.parametrize("name", ["producer", "consumer"])
+def test_a_failed_probe_waits_for_the_drain_and_not_longer(rendered, name):
+    probe = rendered.app(name).get("livenessProbe")
+    if not probe:
+        return
+    drain = int(rendered.settings(name)["SHUTDOWN_GRACE"].removesuffix("s"))
+    pod = rendered.one("Deployment", name)["spec"]["template"]["spec"]
+    assert drain + 5 <= probe["terminationGracePeriodSeconds"] < pod["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("name", ["producer", "consumer"])
 def test_each_service_has_its_own_account_port_and_settings(rendered, name):
     pod = rendered.one("Deployment", name)["spec"]["template"]["spec"]
     assert pod["serviceAccountName"] == name
     assert rendered.app(name)["ports"] == [{"name": "health", "containerPort": 5000}]
     assert rendered.app(name)["envFrom"][0]["configMapRef"]["name"].startswith(f"{name}-")
+
+
+@pytest.mark.parametrize("name", ["producer", "consumer"])
+def test_names_with_three_dots_are_looked_up_as_they_are(rendered, name):
+    # Kubernetes' 5 asks for `sqs.eu-west-1.amazonaws.com` under each search domain first, and musl gives up if one fails.
+    pod = rendered.one("Deployment", name)["spec"]["template"]["spec"]
+    assert pod["dnsConfig"] == {"options": [{"name": "ndots", "value": "3"}]}
+
+
+@pytest.mark.parametrize("name", ["producer", "consumer"])
+def test_kubectl_means_the_service_and_no_sidecar(rendered, name):
+    annotations = rendered.one("Deployment", name)["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {"kubectl.kubernetes.io/default-container": "app"}
 
 
 @pytest.mark.parametrize("name", ["producer", "consumer"])

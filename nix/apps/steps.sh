@@ -73,6 +73,41 @@ need_overlay() {
   namespace=$(sed -n '/^  namespace: /{s///p;q}' <<<"$rendered")
 }
 
+# seconds DURATION: `90s`, `2m` or `1500ms` in whole seconds, rounded up
+seconds() {
+  case $1 in
+    *ms) echo $(((${1%ms} + 999) / 1000)) ;;
+    *m) echo $((${1%m} * 60)) ;;
+    *) echo "${1%s}" ;;
+  esac
+}
+
+# A pod must live longer than its program drains, or it is killed before it has handed back what it holds. Two objects of
+# the overlay hold these numbers, and an overlay of somebody's own may change one.
+need_graces() {
+  local line kind='' name='' value='' service drain
+  local -A grace=() settings=()
+  while IFS= read -r line; do
+    case $line in
+      'kind: '*) kind=${line#kind: } ;;
+      '  name: '*) name=${line#  name: } ;;
+      '  SHUTDOWN_GRACE: '* | '      terminationGracePeriodSeconds: '*) value=${line##*: } ;;
+      ---)
+        [ "$kind" != Deployment ] || grace[$name]=$value
+        # Without the hash of its contents.
+        [ "$kind" != ConfigMap ] || settings[${name%-*}]=${value//\"/}
+        kind='' name='' value=''
+        ;;
+    esac
+  done <<<"$rendered"$'\n---'
+  for service in "${!grace[@]}"; do
+    drain=${settings[$service]-}
+    [ -n "$drain" ] || continue
+    ((${grace[$service]:-30} >= $(seconds "$drain") + 5)) ||
+      fail "$service drains for up to $drain (SHUTDOWN_GRACE), and kustomize/overlays/$overlay has its pod killed after ${grace[$service]:-30} s: set terminationGracePeriodSeconds to $(($(seconds "$drain") + 15))"
+  done
+}
+
 # minikube names its context after the profile.
 k() {
   kubectl --context "$profile" --namespace "${namespace:-default}" "$@"

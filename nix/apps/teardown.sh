@@ -38,15 +38,22 @@ if cluster_runs && [ -z "$cluster" ]; then
   sed 's/^/    /' "$scratch/deleted"
   end "deleted"
 
-  begin "Removing the images from the node"
-  for tag in $(node_images | jq -r '.[]?.repoTags[]?'); do
-    for folder in "$LIFELINE_IMAGES"/*/; do
-      [[ $tag == "$(<"${folder}name"):"* ]] || continue
-      minikube -p "$profile" image rm "$tag" >/dev/null 2>&1 || fail "minikube could not remove $tag"
-      printf '    %s\n' "$tag"
+  # Another namespace may have a Lifeline of its own, which would not start again without them.
+  others=$(kubectl --context "$profile" get pods --all-namespaces -l app.kubernetes.io/part-of=lifeline \
+    -o go-template='{{range .items}}{{.metadata.namespace}}{{"\n"}}{{end}}' 2>"$scratch/pods.log" | grep -vx "${namespace:-default}" | sort -u) || true
+  if [ -n "$others" ]; then
+    echo "==> The images stay: Lifeline runs in ${others//$'\n'/, } too"
+  else
+    begin "Removing the images from the node"
+    for tag in $(node_images | jq -r '.[]?.repoTags[]?'); do
+      for folder in "$LIFELINE_IMAGES"/*/; do
+        [[ $tag == "$(<"${folder}name"):"* ]] || continue
+        minikube -p "$profile" image rm "$tag" >/dev/null 2>&1 || fail "minikube could not remove $tag"
+        printf '    %s\n' "$tag"
+      done
     done
-  done
-  end "removed"
+    end "removed"
+  fi
 elif [ -z "$cluster" ]; then
   echo "No cluster runs in minikube's profile '$profile': nothing to do."
 else

@@ -8,13 +8,15 @@ usage() {
   local name=vm
   [ "$LIFELINE_VM_KIND" = k3s ] || name=vm-minikube
   cat <<U
-Usage: $name [--memory MIB] [--cores N]${ports_usage:-}
+Usage: $name [--memory MIB] [--cores N] [--no-kvm]${ports_usage:-}
 
 Starts a virtual machine with $about, on this terminal.
 \`poweroff\` in it, or Ctrl-a x, ends it; nothing is kept.
 
   --memory MIB           its memory (default: $memory)
   --cores N              its processors (default: $cores)
+  --no-kvm               emulate it, about ten times slower: where /dev/kvm opens and does not work, as in some
+                         virtual machines
 U
   [ "$LIFELINE_VM_KIND" != k3s ] || cat <<U
   --api-port PORT        Kubernetes' API on this machine's loopback (default: $api_port)
@@ -27,6 +29,7 @@ U
 # shellcheck source=nix/apps/steps.sh
 . "${BASH_SOURCE[0]%/*}/steps.sh"
 
+kvm=yes
 memory=$LIFELINE_VM_MEMORY
 cores=$LIFELINE_VM_CORES
 api_port=6443
@@ -55,6 +58,7 @@ while (($#)); do
   case $1 in
     --help | -h) usage && exit 0 ;;
     --minikube) fail "that is a machine of its own: nix run .#vm-minikube" ;;
+    --no-kvm) kvm='' ;;
     --memory)
       memory=$(number "$@")
       shift
@@ -86,7 +90,13 @@ mkdir "$SHARED_DIR"
 # Later options win, so that these override what the machine was built with.
 export QEMU_OPTS="-m $memory -smp $cores ${QEMU_OPTS-}"
 
-[ -w /dev/kvm ] || echo "There is no usable /dev/kvm: the machine is emulated, and about ten times slower."
+if [ -z "$kvm" ]; then
+  # As an option of the machine: QEMU refuses -accel beside the runner's own -machine accel=….
+  QEMU_OPTS="-machine accel=tcg $QEMU_OPTS"
+elif ! [ -w /dev/kvm ]; then
+  echo "There is no usable /dev/kvm: the machine is emulated, and about ten times slower."
+  kvm=''
+fi
 if [ "$LIFELINE_VM_KIND" = k3s ]; then
   forwards=
   for forward in "--api-port $api_port 6443" "--producer-port $producer_port 5001" "--consumer-port $consumer_port 5002"; do
@@ -109,4 +119,9 @@ else
 fi
 
 # Not exec: what it wrote is to be taken away afterwards.
-"$LIFELINE_VM"
+code=0
+"$LIFELINE_VM" || code=$?
+if ((code != 0)) && [ -n "$kvm" ]; then
+  echo "The machine ended with exit code $code. If QEMU spoke of KVM, or showed nothing, try --no-kvm." >&2
+fi
+exit "$code"

@@ -35,12 +35,27 @@ let
     archives = [ (package "producer.tar") ];
     commands = [ (package "deploy") ];
   };
-  evaluate =
+  # The module as the flake exports it.
+  module =
+    ((import ../../flake.nix).outputs {
+      inherit self;
+      nixpkgs = { inherit lib; };
+      crane = throw "no module needs crane";
+    }).nixosModules;
+  evaluation =
     modules:
-    (lib.evalModules {
+    lib.evalModules {
       modules = [ ./options.nix ] ++ modules;
       specialArgs = { inherit pkgs lifeline; };
-    }).config;
+    };
+  # As NixOS does: what an assertion refuses is not built.
+  evaluate =
+    modules:
+    let
+      inherit (evaluation modules) config;
+      failed = map (one: one.message) (lib.filter (one: !one.assertion) config.assertions);
+    in
+    if failed == [ ] then config else throw (lib.concatStrings failed);
   k3s.services.k3s.package = package "k3s" // {
     airgap-images = package "airgap.tar";
   };
@@ -76,18 +91,64 @@ let
     )
     + section "Service" (
       {
-        Environment = lib.mapAttrsToList (name: value: ''"${name}=${toString value}"'') service.environment;
+        # modules/system/boot/systemd.nix quotes it as JSON does.
+        Environment = lib.mapAttrsToList (name: value: builtins.toJSON "${name}=${value}") service.environment;
       }
       // service.serviceConfig
     )
     + section "Install" { WantedBy = toString service.wantedBy; };
   units = config: lib.mapAttrs render config.systemd.services;
+
+  # What a machine hands to systemd and to the program that runs it.
+  machine = config: {
+    units = units config;
+    mounts = lib.mapAttrs (_: mount: mount.options) config.virtualisation.fileSystems;
+    runner = {
+      inherit (config.virtualisation)
+        cores
+        diskImage
+        diskSize
+        graphics
+        memorySize
+        ;
+    };
+    network = {
+      inherit (config.networking) hostName;
+      firewall = config.networking.firewall.enable;
+    };
+    k3s = lib.optionalAttrs config.services.k3s.enable {
+      inherit (config.services.k3s) disable;
+      images = map (image: image.name) config.services.k3s.images;
+    };
+    console = config.services.getty.autologinUser;
+    docker = config.virtualisation.docker.enable;
+    programs = map (program: program.name) config.environment.systemPackages;
+    variables = config.environment.variables;
+  };
 in
 {
   module = units (evaluate [
-    (import ../lifeline.nix { inherit self; })
+    module.default
     settings
   ]);
+  # As by two other modules, each of which needs it.
+  twice = units (evaluate [
+    module.default
+    module.lifeline
+    { imports = [ module.default ]; }
+    settings
+  ]);
+  # What the manual would say of each option.
+  options = map (option: {
+    inherit (option) name;
+    described = option ? description;
+    typed = option ? type;
+    files = option.declarations;
+  }) (
+    lib.filter (option: lib.hasPrefix "services.lifeline" option.name && option.visible && !option.internal) (
+      lib.optionAttrSetToDocList (evaluation [ module.default ]).options
+    )
+  );
   k3s =
     let
       config = evaluate [
@@ -96,9 +157,7 @@ in
       ];
     in
     {
-      units = units config;
-      inherit (config.virtualisation) diskImage memorySize fileSystems;
-      images = lib.length config.services.k3s.images;
+      machine = machine config;
       inherit (config.programs.bash) loginShellInit;
     };
   minikube =
@@ -106,21 +165,20 @@ in
       config = evaluate [ ../minikube.nix ];
     in
     {
-      inherit (config.virtualisation) diskSize;
-      docker = config.virtualisation.docker.enable;
-      user = config.services.getty.autologinUser;
+      machine = machine config;
       inherit (config.users) motd;
     };
   test =
     let
-      test = import ../test.nix { inherit lifeline; };
+      test = import ../test.nix { inherit lib lifeline; };
     in
     {
       script = test.testScript;
-      machine =
-        (evaluate [
-          test.nodes.machine
-          k3s
-        ]).virtualisation.diskSize;
+      machine = machine (evaluate [
+        test.nodes.machine
+        k3s
+        # The test driver names its machines.
+        { networking.hostName = lib.mkDefault "machine"; }
+      ]);
     };
 }

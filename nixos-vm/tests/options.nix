@@ -78,6 +78,8 @@ let
 in
 {
   options = {
+    # modules/misc/assertions.nix
+    assertions = default (types.listOf types.unspecified) [ ];
     # modules/system/boot/systemd.nix
     systemd.services = default (types.attrsOf service) { };
     # modules/misc/version.nix, modules/misc/documentation.nix, modules/misc/nixpkgs.nix

@@ -1,10 +1,10 @@
-//! What the AWS SDK costs as it comes, with nothing around it.
+//! The bare AWS SDK: a receive loop and a publish loop with the SDK's defaults and nothing else.
 //!
-//! `bare drain` receives up to ten and deletes them in one batch, in `IN_FLIGHT`/10 loops at once, until it is killed;
-//! `bare publish` sends the lines of `INPUT` in batches as large as SNS takes, `IN_FLIGHT`/10 at once, and ends. No leases, no
-//! retries beyond the SDK's, no metrics, no log: what is lost here is lost. With `HANDLED` set to a FIFO, the first 64 bytes
-//! of each message, taken out of SNS' envelope, are written to it as a line: the latency mode of all contenders. With
-//! `TRACEPARENT` set, each published message carries it as an attribute, as ours do.
+//! `bare drain` receives up to ten messages and deletes them in one batch, in `IN_FLIGHT`/10 concurrent loops, until it is
+//! killed. `bare publish` sends the lines of `INPUT` in batches as large as SNS accepts, `IN_FLIGHT`/10 at a time, and exits. No
+//! leases, no retries beyond the SDK's, no metrics, no log. If `HANDLED` is a FIFO, the first 64 bytes of each message without
+//! SNS's envelope are written to it as a line, as by all contenders when latency is measured. If `TRACEPARENT` is set, each
+//! published message carries it as an attribute, as Lifeline's do.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,10 +17,10 @@ use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
 use aws_smithy_http_client::tls;
 
-/// Entries in one batch call, of both services.
+/// Maximum entries per batch call.
 const BATCH: usize = 10;
 
-/// Bytes in one `PublishBatch`.
+/// Maximum bytes per `PublishBatch`.
 /// <https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html>
 const BATCH_BYTES: usize = 262_144;
 
@@ -42,7 +42,7 @@ fn variable(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| format!("{name} is not set"))
 }
 
-/// The sizes of the loops' batches: as few loops as hold `in_flight` messages.
+/// The batch sizes of the loops, which together have `in_flight` messages.
 fn batches(in_flight: usize) -> impl Iterator<Item = usize> {
     (0..in_flight.div_ceil(BATCH)).map(move |n| BATCH.min(in_flight - n * BATCH))
 }
@@ -105,7 +105,7 @@ async fn receive_and_delete(
 fn tell(mut handled: &File, body: &str) -> Result<()> {
     let envelope: serde_json::Value = serde_json::from_str(body)?;
     let message = envelope["Message"].as_str().unwrap_or_default().as_bytes();
-    // one write a line: lines of one pipe never mix
+    // One write per line, so that lines of concurrent writers do not mix.
     Ok(handled.write_all(&[&message[..message.len().min(64)], b"\n"].concat())?)
 }
 
@@ -116,7 +116,7 @@ async fn publish(config: &SdkConfig, in_flight: usize) -> Result<()> {
     let input = std::fs::read_to_string(variable("INPUT")?)?;
     let lines: Vec<String> = input.lines().map(str::to_owned).collect();
     let (lines, next) = (Arc::new(lines), Arc::new(AtomicUsize::new(0)));
-    // equal for all: messages of one file have one size
+    // The same for all batches: the messages of a file have one size.
     let fitting = lines.first().map_or(BATCH, |line| (BATCH_BYTES / line.len().max(1)).clamp(1, BATCH));
     let mut loops = tokio::task::JoinSet::new();
     for size in batches(in_flight) {

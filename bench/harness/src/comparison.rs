@@ -1,5 +1,6 @@
-//! The order of a comparison: every round runs each contender once in each of its cells, so that what the machine does
-//! meanwhile falls on all of them; then latencies, calls, starts, stops and idleness.
+//! Runs a whole comparison: rates in rounds, then starts, stops, latencies, calls and idle contenders.
+//!
+//! Each round runs every contender once in each of its cells, so that disturbances of the machine affect all of them.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,40 +11,41 @@ use crate::latency::{heavy, light, most};
 use crate::life::{calls, first_message, idle, stop_busy};
 use crate::results::{Cell, Latency, Life, Load, Results};
 use crate::span::{percentile, thinned};
+use crate::stage::{Delivery, Transport};
 use crate::throughput::{Plan, Way};
 
-/// In flight and bytes of a body: all of it for us and the bare loop.
+/// Messages in flight: all of the matrix is measured for Lifeline and the bare loop.
 pub const IN_FLIGHT: [usize; 3] = [64, 8, 1];
 /// Bytes of a body.
 pub const BODIES: [usize; 3] = [200, 10_000, 200_000];
-/// What the others are measured in.
+/// The cells in which the others are measured: messages in flight, bytes of a body.
 pub const DIAGONAL: [(usize, usize); 3] = [(64, 200), (8, 10_000), (1, 200_000)];
 
-/// The cell in which all the single figures are measured.
+/// The cell in which calls, latencies and starts are measured.
 pub const CENTRE: (usize, usize) = (64, 200);
 
-/// How thorough it is.
+/// How long a comparison measures.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
     /// Runs of each cell.
     pub rounds: usize,
     /// Seconds of the steady part of a run.
     pub seconds: f64,
-    /// Seconds of one latency at ten a second.
+    /// Seconds of a latency measurement at ten messages per second.
     pub light: f64,
-    /// How long idleness is watched.
+    /// How long idle contenders are observed.
     pub idle: Duration,
-    /// The centre alone.
+    /// Only the cell `CENTRE`.
     pub quick: bool,
 }
 
-/// Runs it all.
+/// Measures all contenders into `results`.
 pub async fn compare(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
     throughput(lab, contenders, effort, results).await;
     lives(lab, contenders, effort, results).await;
     latencies(lab, contenders, effort, results).await;
     all_calls(lab, contenders, effort, results).await;
-    say("idle: all at once");
+    progress("idle: all contenders at the same time");
     let resting: Vec<_> = contenders.iter().copied().filter(|c| !c.is_variant()).collect();
     match idle(lab, &resting, CENTRE.0, effort.idle).await {
         Ok(rests) => {
@@ -66,14 +68,14 @@ pub async fn compare(lab: &Lab, contenders: &[Contender], effort: Effort, result
     }
 }
 
-/// What was not measured, and why, for the reader and for whoever runs it.
+/// Records a failed measurement, and prints it.
 pub fn fail(results: &mut Results, what: &str, error: &anyhow::Error) {
-    say(&format!("FAILED {what}: {error:#}"));
+    progress(&format!("FAILED {what}: {error:#}"));
     results.failures.push(format!("{what}: {error:#}"));
 }
 
-/// Progress, on standard error.
-pub fn say(what: &str) {
+/// Prints progress to standard error.
+pub fn progress(what: &str) {
     eprintln!("{what}");
 }
 
@@ -85,47 +87,112 @@ fn cells_of(contender: Contender, quick: bool) -> Vec<(usize, usize)> {
         return BODIES.into_iter().flat_map(|body| IN_FLIGHT.map(|in_flight| (in_flight, body))).collect();
     }
     let says_more = |&(_, body): &(usize, usize)| match contender {
-        // one by one is the same at every size
+        // Single deletes cost the same at every size.
         Contender::Boto3Single => body == CENTRE.1,
-        // base64 in base64 is larger than a message may be
+        // Base64 in base64 exceeds the maximum size of a message.
         Contender::Celery => body < 100_000,
         _ => true,
     };
     DIAGONAL.into_iter().filter(says_more).collect()
 }
 
-async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
-    for way in [Way::Drain, Way::Publish] {
-        let mut planned: Vec<(Plan, Cell, bool)> = Vec::new();
-        for &contender in contenders {
-            let takes_part = match way {
-                Way::Drain => contender != Contender::BareTraced,
-                Way::Publish => contender.publishes(),
-            };
-            if !takes_part {
-                continue;
+/// A matrix, or a single cell under other conditions.
+struct Series {
+    name: &'static str,
+    way: Way,
+    transport: Transport,
+    delivery: Delivery,
+    cells: fn(&mut Results) -> &mut Vec<Cell>,
+}
+
+const SERIES: [Series; 5] = [
+    Series {
+        name: "drain",
+        way: Way::Drain,
+        transport: Transport::Plain,
+        delivery: Delivery::Wrapped,
+        cells: |results| &mut results.drains,
+    },
+    Series {
+        name: "publish",
+        way: Way::Publish,
+        transport: Transport::Plain,
+        delivery: Delivery::Wrapped,
+        cells: |results| &mut results.publishes,
+    },
+    Series {
+        name: "drain over TLS",
+        way: Way::Drain,
+        transport: Transport::Tls,
+        delivery: Delivery::Wrapped,
+        cells: |results| &mut results.tls_drains,
+    },
+    Series {
+        name: "publish over TLS",
+        way: Way::Publish,
+        transport: Transport::Tls,
+        delivery: Delivery::Wrapped,
+        cells: |results| &mut results.tls_publishes,
+    },
+    Series {
+        name: "drain with raw delivery",
+        way: Way::Drain,
+        transport: Transport::Plain,
+        delivery: Delivery::Raw,
+        cells: |results| &mut results.raw_drains,
+    },
+];
+
+impl Series {
+    fn is_matrix(&self) -> bool {
+        self.transport == Transport::Plain && self.delivery == Delivery::Wrapped
+    }
+
+    fn includes(&self, contender: Contender) -> bool {
+        match self.way {
+            // Celery's tasks are delivered raw in any case.
+            Way::Drain if self.delivery == Delivery::Raw => {
+                contender.is_principal() && !contender.is_variant()
             }
-            for (in_flight, body) in cells_of(contender, effort.quick) {
+            Way::Drain => contender != Contender::BareTraced,
+            Way::Publish => contender.publishes(),
+        }
+    }
+
+    /// Cell by cell, and within a cell contender by contender.
+    fn plans(&self, contenders: &[Contender], effort: Effort) -> Vec<Plan> {
+        let mut plans = Vec::new();
+        for &contender in contenders.iter().filter(|contender| self.includes(**contender)) {
+            for (in_flight, body) in cells_of(contender, effort.quick || !self.is_matrix()) {
                 let seconds = effort.seconds * contender.warming();
-                let plan = Plan { contender, way, in_flight, body, seconds };
-                planned.push((plan, plan.cell(), true));
+                let Self { way, transport, delivery, .. } = *self;
+                plans.push(Plan { contender, way, transport, delivery, in_flight, body, seconds });
             }
         }
-        // cell by cell, contender after contender
-        planned.sort_by_key(|(plan, _, _)| (plan.body, std::cmp::Reverse(plan.in_flight)));
+        plans.sort_by_key(|plan| (plan.body, std::cmp::Reverse(plan.in_flight)));
+        plans
+    }
+}
+
+async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
+    for series in &SERIES {
+        let plans = series.plans(contenders, effort);
+        let mut planned: Vec<(Plan, Cell, bool)> =
+            plans.into_iter().map(|plan| (plan, plan.cell(), true)).collect();
         for round in 1..=effort.rounds {
             for (plan, cell, works) in &mut planned {
                 if !*works {
                     continue;
                 }
                 let what = format!(
-                    "{way:?} round {round}: {}, {} in flight, {} B",
+                    "{} round {round}: {}, {} in flight, {} B",
+                    series.name,
                     plan.contender.name(),
                     plan.in_flight,
                     plan.body
                 );
                 match plan.run_into(lab, cell).await {
-                    Ok(()) => say_run(&what, cell),
+                    Ok(()) => progress_run(&what, cell),
                     Err(error) => {
                         *works = !cell.runs.is_empty();
                         fail(results, &what, &error);
@@ -134,16 +201,13 @@ async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results
             }
         }
         let cells = planned.into_iter().map(|(_, cell, _)| cell).filter(|cell| !cell.runs.is_empty());
-        match way {
-            Way::Drain => results.drains.extend(cells),
-            Way::Publish => results.publishes.extend(cells),
-        }
+        (series.cells)(results).extend(cells);
     }
 }
 
-fn say_run(what: &str, cell: &Cell) {
+fn progress_run(what: &str, cell: &Cell) {
     let Some(run) = cell.runs.last() else { return };
-    say(&format!(
+    progress(&format!(
         "{what}: {:.0}/s, {:.1} us, endpoint {:.1} us and {:.0} % of a core, {:.1} MB ({} in {:.2} s)",
         run.span.rate(),
         run.span.cpu_micros(),
@@ -199,7 +263,7 @@ async fn tried(
 ) -> Option<f64> {
     match millis.await {
         Ok(millis) => {
-            say(&format!("{what}: {millis:.1} ms"));
+            progress(&format!("{what}: {millis:.1} ms"));
             Some(millis)
         }
         Err(error) => {
@@ -215,7 +279,7 @@ async fn latencies(lab: &Lab, contenders: &[Contender], effort: Effort, results:
         for &contender in contenders.iter().filter(|c| !c.is_variant()) {
             let rooms = if contender.is_principal() && !effort.quick { &IN_FLIGHT[..] } else { &[CENTRE.0] };
             for &in_flight in rooms {
-                let what = format!("latency at 10 a second: {}, {in_flight} in flight", contender.name());
+                let what = format!("latency at 10 per second: {}, {in_flight} in flight", contender.name());
                 let measured = light(lab, contender, in_flight, effort.light / rounds as f64).await;
                 keep(results, &what, measured);
                 if in_flight != CENTRE.0 {
@@ -239,7 +303,7 @@ fn keep(results: &mut Results, what: &str, measured: anyhow::Result<Latency>) {
     };
     latency.millis = thinned(&latency.millis, 1000);
     let of = |p| percentile(&latency.millis, p).unwrap_or(f64::NAN);
-    say(&format!("{what}: p50 {:.2} ms, p99 {:.2} ms at {:.0}/s", of(50.0), of(99.0), latency.rate));
+    progress(&format!("{what}: p50 {:.2} ms, p99 {:.2} ms at {:.0}/s", of(50.0), of(99.0), latency.rate));
     let known = results.latencies.iter_mut().find(|known| {
         (known.contender, known.in_flight, known.load) == (latency.contender, latency.in_flight, latency.load)
     });
@@ -269,7 +333,11 @@ async fn all_calls(lab: &Lab, contenders: &[Contender], effort: Effort, results:
                 let what = format!("calls: {}, {in_flight} in flight, {body} B", contender.name());
                 match calls(lab, contender, drained, in_flight, body, messages).await {
                     Ok(calls) => {
-                        say(&format!("{what}: {:.3} a message {:?}", calls.per_message(), calls.by_action));
+                        progress(&format!(
+                            "{what}: {:.3} per message {:?}",
+                            calls.per_message(),
+                            calls.by_action
+                        ));
                         results.calls.push(calls);
                     }
                     Err(error) => fail(results, &what, &error),

@@ -1,4 +1,4 @@
-//! Who is compared, and how each is started.
+//! The contenders, and how each is started.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,19 +12,19 @@ use crate::stage::Stage;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Contender {
-    /// Our consumer and producer with everything on.
+    /// Lifeline's consumer and producer, with everything enabled.
     Lifeline,
-    /// The same with a line of log for each message, into a file.
+    /// The same with log lines for each message, into a file.
     LifelineInfo,
     /// The AWS SDK alone.
     Bare,
-    /// The same, with the attribute that our producer adds to each message.
+    /// The same, with the attribute that Lifeline's producer adds to each message.
     BareTraced,
     /// bbc/sqs-consumer, and @aws-sdk/client-sns to publish.
     SqsConsumer,
     /// A boto3 loop that deletes in batches.
     Boto3Batch,
-    /// A boto3 loop that deletes one by one.
+    /// A boto3 loop with single deletes.
     Boto3Single,
     /// A Celery worker.
     Celery,
@@ -34,46 +34,46 @@ pub enum Contender {
     Ruststream,
 }
 
-/// What runs.
+/// What a contender does in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Job<'a> {
-    /// Receives and deletes until it is stopped.
+    /// Receive and delete until stopped.
     Drain,
-    /// The same, and appends the first 64 bytes of each message to this FIFO.
-    Tell(&'a Path),
-    /// Publishes the lines of this file and ends.
+    /// The same, and append the first 64 bytes of each message to this FIFO.
+    Report(&'a Path),
+    /// Publish the lines of this file and exit.
     Publish(&'a Path),
 }
 
-/// Where the programs are.
+/// Where the binaries and scripts are.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Programs {
-    /// Holds `lifeline`, `consumer` and `producer`.
+    /// Directory of `lifeline`, `consumer` and `producer`
     #[arg(long)]
     pub services: PathBuf,
-    /// Holds `bare`, `omniqueue-drain`, `ruststream-drain` and `wire`.
+    /// Directory of `bare`, `omniqueue-drain`, `ruststream-drain` and `latency-proxy`
     #[arg(long)]
     pub tools: PathBuf,
-    /// bench/peers/node with its packages beside it.
+    /// Copy of bench/peers/node with its packages installed
     #[arg(long)]
     pub node: PathBuf,
-    /// The interpreter of the environment that holds boto3 and Celery.
+    /// Python interpreter with boto3 and Celery
     #[arg(long)]
     pub python: PathBuf,
-    /// bench/peers/python.
+    /// Path of bench/peers/python
     #[arg(long)]
     pub scripts: PathBuf,
 }
 
 impl Programs {
-    /// Those of ours and the bare loop alone.
+    /// Only Lifeline and the bare loop.
     pub fn ours(services: PathBuf, tools: PathBuf) -> Self {
         Self { services, tools, node: PathBuf::new(), python: PathBuf::new(), scripts: PathBuf::new() }
     }
 }
 
 impl Contender {
-    /// Its name in tables and charts.
+    /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Lifeline => "Lifeline",
@@ -89,7 +89,7 @@ impl Contender {
         }
     }
 
-    /// Ours, and what it is measured against: in every cell of the matrix.
+    /// Whether it is measured in every cell of the matrix: Lifeline and the bare loop.
     pub fn is_principal(self) -> bool {
         matches!(self, Self::Lifeline | Self::Bare | Self::BareTraced)
     }
@@ -99,17 +99,17 @@ impl Contender {
         matches!(self, Self::Lifeline | Self::Bare | Self::BareTraced | Self::SqsConsumer | Self::Boto3Batch)
     }
 
-    /// Another's form, for one figure: not started, stopped and watched once more.
+    /// Whether it is a variant of another contender, whose starts, stops and idle cost are not measured again.
     pub fn is_variant(self) -> bool {
         matches!(self, Self::LifelineInfo | Self::BareTraced)
     }
 
-    /// Whether it needs messages of its own kind.
+    /// Whether it reads Celery tasks instead of plain messages.
     pub fn reads_tasks(self) -> bool {
         self == Self::Celery
     }
 
-    /// Messages a second that a first run is planned for: 64 in flight, small bodies.
+    /// Messages per second for which a first run is planned, with 64 in flight and small bodies.
     pub fn guess(self) -> f64 {
         match self {
             Self::Lifeline | Self::LifelineInfo | Self::Bare | Self::BareTraced => 25_000.0,
@@ -120,12 +120,12 @@ impl Contender {
         }
     }
 
-    /// How much longer a run must be: a just-in-time compiler is not at its best in the first second.
+    /// How much longer a run must be, so that a JIT compiler can warm up.
     pub fn warming(self) -> f64 {
         if self == Self::SqsConsumer { 3.0 } else { 1.0 }
     }
 
-    /// How a job of it is started on a stage.
+    /// The command that starts it.
     pub fn command(self, programs: &Programs, stage: &Stage, in_flight: usize, job: Job<'_>) -> Command {
         let mut command = match (self, job) {
             (Self::Lifeline | Self::LifelineInfo, Job::Publish(_)) => {
@@ -173,7 +173,7 @@ impl Contender {
 /// W3C's own example.
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-/// With processes, Celery's default: with threads, and with none, it drained a third and a tenth of it.
+/// With processes, Celery's default: with threads it drained a third as fast, without a pool a tenth.
 const CELERY: [&str; 11] = [
     "-m",
     "celery",
@@ -204,7 +204,7 @@ fn service(command: &mut Command, contender: Contender, in_flight: usize, job: J
             command.env("INPUT", input).env("PUBLISH_RATE", "0").env_remove("QUEUE_URL");
             return;
         }
-        Job::Tell(fifo) => {
+        Job::Report(fifo) => {
             command.env("HANDLER", "file").env("HANDLER_FILE", fifo);
         }
         Job::Drain => {}
@@ -218,7 +218,7 @@ fn service(command: &mut Command, contender: Contender, in_flight: usize, job: J
 fn peer(command: &mut Command, job: Job<'_>) {
     match job {
         Job::Publish(input) => command.env("INPUT", input),
-        Job::Tell(fifo) => command.env("HANDLED", fifo),
+        Job::Report(fifo) => command.env("HANDLED", fifo),
         Job::Drain => command,
     };
 }

@@ -1,7 +1,7 @@
-//! Growth: does a message cost more when more of them wait, or when more receives are in the air?
+//! Growth: does a message cost more with a larger backlog, or with more concurrent receives?
 //!
-//! Against the backlog the same number of messages is drained from queues that hold ever more. Against the pollers a
-//! whole queue is drained.
+//! For the backlog, the same number of messages is drained from ever longer queues. For the pollers, an entire queue is
+//! drained.
 
 use anyhow::Result;
 
@@ -14,19 +14,19 @@ use crate::throughput::watch;
 /// Bytes of a body.
 const BODY: usize = 200;
 
-/// Messages that are watched, of a larger backlog.
+/// Messages of the backlog that are measured.
 const WATCHED: u64 = 40_000;
 
-/// Lines of the input that is published again and again to fill a large queue.
+/// Lines of the input file that is published repeatedly to fill a large queue.
 const LINES: u64 = 100_000;
 
-/// Pollers, when the backlog is what grows.
+/// Pollers while the backlog grows.
 pub const POLLERS: usize = 8;
 
-/// Messages in the queue, when the pollers are what grows.
+/// Messages in the queue while the number of pollers grows.
 pub const QUEUE: u64 = 60_000;
 
-/// One run.
+/// Measures one run.
 pub async fn run(lab: &Lab, contender: Contender, backlog: u64, pollers: usize) -> Result<Grown> {
     let (endpoint, stage) = lab.set(Delivery::Wrapped).await?;
     let mut filled = 0;

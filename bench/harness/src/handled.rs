@@ -1,8 +1,8 @@
-//! The FIFO that contenders tell of handled messages, and the clock in the messages.
+//! The FIFO to which contenders write handled messages, and the timestamp in the messages.
 //!
-//! A message begins with the time at which it was handed to the publish call, in nanoseconds of the machine's clock; the
-//! time between that and its line is the latency. A thread of its own reads, so that nothing else delays the stamp. To
-//! Celery a message is a task, and the time begins its argument.
+//! A message starts with the time of its publish call, in nanoseconds of the system clock. The time between that and its line
+//! in the FIFO is the latency. A separate thread reads the FIFO, so that nothing delays the second timestamp. For Celery a
+//! message is a task, and its argument starts with the timestamp.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -23,39 +23,39 @@ use crate::process::Running;
 const DIGITS: usize = 20;
 const STOP: &str = "stop";
 
-/// Messages that were handled.
+/// Receives the lines of handled messages.
 #[derive(Debug)]
-pub struct Ear {
+pub struct HandledFifo {
     count: Arc<AtomicU64>,
     reader: Option<JoinHandle<Vec<f64>>>,
     fifo: File,
     path: PathBuf,
 }
 
-impl Ear {
-    /// Listens at a new FIFO.
+impl HandledFifo {
+    /// Creates the FIFO and starts to read it.
     pub fn at(path: PathBuf) -> Result<Self> {
         mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        // reading and writing: no end of file while contenders come and go
+        // Opened for writing too, so that there is no end of file when a contender exits.
         let fifo = File::options().read(true).write(true).open(&path)?;
         let count = Arc::new(AtomicU64::new(0));
         let (counted, lines) = (Arc::clone(&count), BufReader::new(fifo.try_clone()?));
-        let reader = std::thread::spawn(move || hear(lines, &counted));
+        let reader = std::thread::spawn(move || read_lines(lines, &counted));
         Ok(Self { count, reader: Some(reader), fifo, path })
     }
 
-    /// What contenders are told.
+    /// The path of the FIFO.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How many were handled.
+    /// Number of handled messages.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many were handled by it.
-    pub async fn hear(&self, from: &mut Running, count: u64, within: Duration) -> Result<()> {
+    /// Waits until `count` messages were handled.
+    pub async fn wait_for(&self, from: &mut Running, count: u64, within: Duration) -> Result<()> {
         let began = Instant::now();
         while self.count() < count {
             from.must_run()?;
@@ -67,7 +67,7 @@ impl Ear {
         Ok(())
     }
 
-    /// The latencies in milliseconds, in the order of handling.
+    /// Stops, and returns the latencies in milliseconds, in the order of handling.
     pub fn close(mut self) -> Result<Vec<f64>> {
         let reader = self.stop()?;
         Ok(reader.and_then(|reader| reader.join().ok()).unwrap_or_default())
@@ -76,32 +76,32 @@ impl Ear {
     fn stop(&mut self) -> Result<Option<JoinHandle<Vec<f64>>>> {
         let reader = self.reader.take();
         if reader.is_some() {
-            // a contender that was killed may have left half a line
+            // A contender that was killed may have left an incomplete line.
             write!(self.fifo, "\n{STOP}\n")?;
         }
         Ok(reader)
     }
 }
 
-impl Drop for Ear {
+impl Drop for HandledFifo {
     fn drop(&mut self) {
-        // the thread would read for ever
+        // The thread would read forever.
         self.stop().ok();
         std::fs::remove_file(&self.path).ok();
     }
 }
 
-fn hear(mut lines: impl BufRead, count: &AtomicU64) -> Vec<f64> {
+fn read_lines(mut lines: impl BufRead, count: &AtomicU64) -> Vec<f64> {
     let mut millis = Vec::new();
     let mut line = String::new();
     while lines.read_line(&mut line).is_ok_and(|read| read > 0) && line.trim_end() != STOP {
-        let heard = now();
+        let handled = now();
         if line.trim_end().is_empty() {
             line.clear();
             continue;
         }
         if let Some(sent) = line.get(..DIGITS).and_then(|digits| digits.parse::<u64>().ok()) {
-            millis.push(heard.saturating_sub(sent) as f64 / 1e6);
+            millis.push(handled.saturating_sub(sent) as f64 / 1e6);
         }
         count.fetch_add(1, Ordering::Relaxed);
         line.clear();
@@ -109,16 +109,16 @@ fn hear(mut lines: impl BufRead, count: &AtomicU64) -> Vec<f64> {
     millis
 }
 
-/// The form of the messages.
+/// The format of the messages.
 #[derive(Debug, Clone)]
 pub enum Form {
-    /// As it is.
+    /// Plain text.
     Plain,
-    /// Celery's.
+    /// A Celery task.
     Task(Arc<Task>),
 }
 
-/// A task for Celery with places to fill: base64 of JSON, in which the body is base64 of JSON again.
+/// A template of a Celery task: base64 of JSON, in which the body is base64 of JSON again.
 #[derive(Debug)]
 pub struct Task {
     envelope: serde_json::Value,
@@ -126,10 +126,10 @@ pub struct Task {
 }
 
 impl Task {
-    /// What stands for the argument in the pattern.
+    /// Placeholder for the argument.
     pub const PLACE: &str = "PLACE";
 
-    /// By a task that Celery made with [`Task::PLACE`] for its argument.
+    /// Parses a task that Celery made with the argument [`Task::PLACE`].
     pub fn like(pattern: &str) -> Result<Self> {
         let mut envelope: serde_json::Value = serde_json::from_slice(&BASE64.decode(pattern.trim())?)?;
         let body = envelope["body"].take();
@@ -145,7 +145,7 @@ impl Task {
 }
 
 impl Form {
-    /// A message of now, with `body` bytes.
+    /// A message of `body` bytes with the current time.
     pub fn message(&self, body: usize) -> String {
         let mut text = format!("{:0DIGITS$} ", now());
         text.extend(std::iter::repeat_n('x', body.saturating_sub(text.len())));
@@ -166,10 +166,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_a_message_and_its_latency() {
+    fn a_line_with_a_timestamp_is_a_message_and_a_latency() {
         let input = format!("{}\n\nno clock\nstop\nnever read\n", Form::Plain.message(64));
         let count = AtomicU64::new(0);
-        let millis = hear(input.as_bytes(), &count);
+        let millis = read_lines(input.as_bytes(), &count);
         assert_eq!((millis.len(), count.into_inner()), (1, 2));
         assert!((0.0..10_000.0).contains(&millis[0]));
     }

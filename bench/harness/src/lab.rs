@@ -1,4 +1,4 @@
-//! What every experiment uses: the programs, the options, the scratch directory with the input files, and fresh stages.
+//! Shared by all measurements: binaries, options, input files in the scratch directory, and fresh endpoints.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
@@ -12,28 +12,28 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::contender::{Contender, Job, Programs};
-use crate::handled::{Ear, Form, Task};
+use crate::handled::{Form, HandledFifo, Task};
 use crate::process::Running;
-use crate::stage::{Delivery, Endpoint, Stage, pinned};
+use crate::stage::{Delivery, Endpoint, Stage, Transport, pinned};
 
-/// A filler that takes longer than this is stuck.
+/// Maximum time to fill a queue.
 const FILLED_WITHIN: Duration = Duration::from_secs(600);
 
-/// How much of the bodies one run may hold, in the endpoint's memory and on disk.
+/// Maximum bytes of bodies in one run, in the endpoint's memory and on disk.
 pub const BYTES_MOST: u64 = 300_000_000;
 
-/// The laboratory.
+/// Binaries, options and scratch directory.
 #[derive(Debug)]
 pub struct Lab {
-    /// Where the programs are.
+    /// The binaries.
     pub programs: Programs,
-    /// Another endpoint than the embedded one.
+    /// An endpoint other than the embedded one.
     pub endpoint: Option<String>,
-    /// Client and endpoint on a core each.
+    /// One core for the client, another for the endpoint.
     pub pinned: bool,
-    /// Input files, logs and FIFOs; taken away with it.
+    /// Input files and FIFOs; removed when dropped.
     pub scratch: tempfile::TempDir,
-    /// What programs said; kept when something failed.
+    /// The output of all processes.
     pub log: PathBuf,
     named: Cell<u32>,
     inputs: RefCell<Vec<(Kind, PathBuf)>>,
@@ -47,7 +47,7 @@ struct Kind {
 }
 
 impl Lab {
-    /// A laboratory under `directory`.
+    /// Creates the scratch directory under `directory`.
     pub fn open(
         programs: Programs,
         endpoint: Option<String>,
@@ -73,13 +73,26 @@ impl Lab {
         if self.pinned { ["taskset", "-c", core].map(str::to_owned).to_vec() } else { Vec::new() }
     }
 
-    /// A fresh endpoint with a stage on it.
+    /// Starts a fresh endpoint with topic, queue and subscription.
     pub async fn set(&self, delivery: Delivery) -> Result<(Endpoint, Stage)> {
         let program = self.programs.services.join("lifeline");
         let endpoint = Endpoint::start(&program, &self.pin("0"), self.endpoint.as_deref(), &self.log).await?;
         self.named.set(self.named.get() + 1);
         let name = format!("bench-{}-{}", std::process::id(), self.named.get());
-        let stage = Stage::set(&endpoint.url, &name, delivery).await.context("setting the stage")?;
+        let stage = Stage::set(&endpoint.url, &name, delivery)
+            .await
+            .context("creating topic, queue and subscription")?;
+        Ok((endpoint, stage))
+    }
+
+    /// The same, where contenders connect by `transport`.
+    pub async fn set_over(&self, delivery: Delivery, transport: Transport) -> Result<(Endpoint, Stage)> {
+        let (mut endpoint, stage) = self.set(delivery).await?;
+        if transport == Transport::Plain {
+            return Ok((endpoint, stage));
+        }
+        let program = self.programs.tools.join("latency-proxy");
+        let stage = stage.behind(endpoint.terminate_tls(&program, self.scratch.path(), &self.log)?);
         Ok((endpoint, stage))
     }
 
@@ -95,12 +108,12 @@ impl Lab {
         self.launch(command)
     }
 
-    /// Starts a command where clients run.
+    /// Starts a command on the core of the client.
     pub fn launch(&self, command: Command) -> Result<Running> {
         Running::start(pinned(&self.pin("1"), command), &self.log)
     }
 
-    /// A file of `count` lines of `body` bytes, as tasks for Celery if asked.
+    /// An input file of `count` lines of `body` bytes; with `tasks` as Celery tasks.
     pub async fn input(&self, body: usize, count: u64, tasks: bool) -> Result<PathBuf> {
         let kind = Kind { body, count, tasks };
         if let Some((_, path)) = self.inputs.borrow().iter().find(|(of, _)| *of == kind) {
@@ -116,7 +129,7 @@ impl Lab {
             write_lines(&path, body, count)?;
         }
         let mut inputs = self.inputs.borrow_mut();
-        // large ones are cheap to write again and dear to keep
+        // Large files are cheap to write again.
         if inputs.len() > 30 || kind.body as u64 * count > BYTES_MOST / 10 {
             inputs.drain(..).for_each(|(_, old)| drop(fs::remove_file(old)));
         }
@@ -124,14 +137,14 @@ impl Lab {
         Ok(path)
     }
 
-    /// Publishes a file's lines with our producer, whose messages carry a `traceparent`; the same for every contender. Tasks
-    /// of Celery go without, for it knows no attributes.
+    /// Publishes the lines of a file with Lifeline's producer, which adds a `traceparent`: the same for every contender, except
+    /// that Celery tasks have no attributes.
     pub async fn fill(&self, stage: &Stage, input: &Path, count: u64, tasks: bool) -> Result<()> {
         let filler = if tasks { Contender::Bare } else { Contender::Lifeline };
         self.fill_with(filler, stage, input, count).await
     }
 
-    /// Publishes more, with our producer, until the queue holds `count`.
+    /// Publishes a file with Lifeline's producer; the queue must then contain `count` messages.
     pub async fn add(&self, stage: &Stage, input: &Path, count: u64) -> Result<()> {
         self.fill_with(Contender::Lifeline, stage, input, count).await
     }
@@ -140,24 +153,24 @@ impl Lab {
         let mut filling = self.start(filler, stage, 64, Job::Publish(input))?;
         let status = filling.end_within(FILLED_WITHIN).await?;
         if !status.success() {
-            bail!("filling ended with {status}");
+            bail!("filling the queue exited with {status}");
         }
         let left = stage.left().await?;
-        // more is no mistake: a call whose answer did not come is made again. With eight million messages in it the embedded
-        // endpoint moves them all for longer than a call may take
+        // More is possible: a call that timed out is repeated. With eight million messages the embedded endpoint takes longer
+        // than a call may.
         if left < count {
             bail!("the queue holds {left} messages of {count}");
         }
         Ok(())
     }
 
-    /// Where handled messages are told, a new place each time.
-    pub fn ear(&self) -> Result<Ear> {
+    /// A new FIFO for handled messages.
+    pub fn handled(&self) -> Result<HandledFifo> {
         self.named.set(self.named.get() + 1);
-        Ear::at(self.scratch.path().join(format!("handled-{}", self.named.get())))
+        HandledFifo::at(self.scratch.path().join(format!("handled-{}", self.named.get())))
     }
 
-    /// The form of the messages that a contender handles.
+    /// The format of the messages that a contender handles.
     pub async fn form(&self, contender: Contender) -> Result<Form> {
         if !contender.reads_tasks() {
             return Ok(Form::Plain);
@@ -168,14 +181,14 @@ impl Lab {
         Ok(Form::Task(Arc::new(Task::like(&fs::read_to_string(made)?)?)))
     }
 
-    /// Makes tasks for Celery of the lines of a file.
+    /// Converts the lines of a file into Celery tasks.
     async fn tasks(&self, plain: &Path, made: &Path) -> Result<()> {
         let mut command = Command::new(&self.programs.python);
         command.arg(self.programs.scripts.join("celery_lines.py")).arg(plain).arg(made);
         let mut making = Running::start(command, &self.log)?;
         let status = making.end_within(FILLED_WITHIN).await?;
         if !status.success() {
-            bail!("celery_lines.py ended with {status}");
+            bail!("celery_lines.py exited with {status}");
         }
         Ok(())
     }
@@ -193,7 +206,7 @@ fn write_lines(path: &Path, body: usize, count: u64) -> Result<()> {
     Ok(out.into_inner()?.sync_data()?)
 }
 
-/// An event of exactly `body` bytes in JSON, whose quotes SNS' envelope must escape, as with real ones.
+/// A JSON event of exactly `body` bytes, whose quotes are escaped in SNS's envelope.
 fn text(line: &mut String, number: u64, body: usize) {
     const WORDS: &str = "the quick brown fox jumps over the lazy dog and asks for more ";
     write!(line, "{{\"order\":\"{number:016}\",\"customer\":\"{:08}\",\"note\":\"", number % 9973).ok();
@@ -207,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_has_the_size_that_was_asked_for() {
+    fn a_body_has_the_requested_size() {
         for size in [200, 10_000] {
             let mut line = String::new();
             text(&mut line, 7, size);

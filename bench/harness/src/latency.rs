@@ -1,7 +1,7 @@
-//! From publishing to the handler, at ten messages a second and at 80 % of what the contender takes.
+//! Measures the latency from publish to handler, at ten messages per second and at 80 % of the contender's maximum.
 //!
-//! The maximum is measured here too, for this path is another than draining: messages are published while they are
-//! handled, on the same two cores, and never more than a few hundred ahead of the handler.
+//! That maximum is measured here too. It differs from the drain rate: messages are published while they are handled, on the
+//! same cores, at most a few hundred ahead of the handler.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 
 use crate::contender::{Contender, Job};
-use crate::handled::{Ear, Form};
+use crate::handled::{Form, HandledFifo};
 use crate::lab::Lab;
 use crate::process::Running;
 use crate::results::{Latency, Load};
@@ -18,46 +18,47 @@ use crate::stage::{Delivery, Endpoint, Stage};
 /// Bytes of a body.
 pub const BODY: usize = 200;
 
-/// A start takes no longer: an interpreter and its imports.
+/// Maximum time to start, including an interpreter and its imports.
 const STARTED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Publish calls in the air at most.
+/// Maximum number of concurrent publish calls.
 const CALLS: usize = 16;
 
-/// How far publishing may be ahead of handling when the maximum is measured.
+/// Messages that may be published ahead of the handler while the maximum is measured.
 const AHEAD: u64 = 640;
 
-/// What may be behind when the sending is over.
+/// Maximum time until the last message is handled.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(20);
 
-/// In the order in which it is dropped: a contender that is killed tells no more.
+/// A running contender. Fields are dropped in order: the contender is killed before its FIFO is removed.
 struct Set {
     running: Running,
-    ear: Ear,
+    handled: HandledFifo,
     stage: Stage,
     form: Form,
     _endpoint: Endpoint,
 }
 
-/// A contender that has handled its first message.
+/// Starts a contender and waits for its first message.
 async fn ready(lab: &Lab, contender: Contender, in_flight: usize) -> Result<Set> {
     let delivery = if contender.reads_tasks() { Delivery::Raw } else { Delivery::Wrapped };
     let (endpoint, stage) = lab.set(delivery).await?;
-    let (ear, form) = (lab.ear()?, lab.form(contender).await?);
-    let mut running = lab.start(contender, &stage, in_flight, Job::Tell(ear.path()))?;
+    let (handled, form) = (lab.handled()?, lab.form(contender).await?);
+    let mut running = lab.start(contender, &stage, in_flight, Job::Report(handled.path()))?;
     stage.publish(vec![form.message(BODY)]).await?;
-    ear.hear(&mut running, 1, STARTED_WITHIN)
+    handled
+        .wait_for(&mut running, 1, STARTED_WITHIN)
         .await
         .with_context(|| format!("{} did not start", contender.name()))?;
-    Ok(Set { running, ear, stage, form, _endpoint: endpoint })
+    Ok(Set { running, handled, stage, form, _endpoint: endpoint })
 }
 
-/// Ten a second for so many seconds.
+/// The latency at ten messages per second.
 pub async fn light(lab: &Lab, contender: Contender, in_flight: usize, seconds: f64) -> Result<Latency> {
     at_rate(lab, contender, in_flight, Load::Light, 10.0, seconds).await
 }
 
-/// 80 % of `most` for so many seconds.
+/// The latency at 80 % of the rate `most`.
 pub async fn heavy(
     lab: &Lab,
     contender: Contender,
@@ -99,26 +100,26 @@ async fn at_rate(
     while let Some(ended) = calls.join_next().await {
         ended??;
     }
-    set.ear.hear(&mut set.running, total + 1, CAUGHT_UP_WITHIN).await?;
-    // the first message waited for the start
-    let millis = set.ear.close()?.split_off(1);
+    set.handled.wait_for(&mut set.running, total + 1, CAUGHT_UP_WITHIN).await?;
+    // The first message waited for the start.
+    let millis = set.handled.close()?.split_off(1);
     Ok(Latency { contender, in_flight, load, rate, millis })
 }
 
-/// Messages a second that the contender handles while they are published as fast as it does.
+/// Messages per second that the contender handles while they are published.
 pub async fn most(lab: &Lab, contender: Contender, in_flight: usize, seconds: f64) -> Result<f64> {
     let set = ready(lab, contender, in_flight).await?;
     let mut calls = JoinSet::new();
     let (began, mut sent, mut steady) = (Instant::now(), 1, None);
     while began.elapsed().as_secs_f64() < seconds {
-        while calls.len() < CALLS && sent < set.ear.count() + AHEAD {
+        while calls.len() < CALLS && sent < set.handled.count() + AHEAD {
             sent += 10;
             let stage = set.stage.clone();
             let messages = (0..10).map(|_| set.form.message(BODY)).collect();
             calls.spawn(async move { stage.publish(messages).await });
         }
         if steady.is_none() && began.elapsed().as_secs_f64() > seconds * 0.3 {
-            steady = Some((Instant::now(), set.ear.count()));
+            steady = Some((Instant::now(), set.handled.count()));
         }
         tokio::select! {
             Some(ended) = calls.join_next() => ended??,
@@ -126,5 +127,5 @@ pub async fn most(lab: &Lab, contender: Contender, in_flight: usize, seconds: f6
         }
     }
     let (from, before) = steady.context("too short")?;
-    Ok((set.ear.count() - before) as f64 / from.elapsed().as_secs_f64())
+    Ok((set.handled.count() - before) as f64 / from.elapsed().as_secs_f64())
 }

@@ -1,4 +1,4 @@
-//! Starting, stopping, and doing nothing.
+//! Measures starts, stops, AWS calls and idle contenders.
 
 use std::time::{Duration, Instant};
 
@@ -8,19 +8,19 @@ use crate::contender::{Contender, Job};
 use crate::lab::Lab;
 use crate::process::Running;
 use crate::results::{Calls, Idle};
-use crate::stage::{Delivery, Endpoint, Stage, Wire};
+use crate::stage::{CountingProxy, Delivery, Endpoint, Stage};
 
 const STARTED_WITHIN: Duration = Duration::from_secs(30);
 
-/// A receive of 20 s in the air, and then some: who has not stopped then is waited for no longer.
+/// Maximum time to stop: a long poll of 20 s and a margin.
 pub const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
-/// An idle contender has settled by then.
+/// Time after which an idle contender is observed.
 const SETTLED: Duration = Duration::from_secs(5);
 
 const BODY: usize = 200;
 
-/// Celery's messages tell nothing through SNS' envelope: it reads tasks.
+/// A queue with `count` messages. Celery reads tasks, delivered raw.
 async fn put(lab: &Lab, contender: Contender, count: u64) -> Result<(Endpoint, Stage)> {
     let tasks = contender.reads_tasks();
     let (endpoint, stage) = lab.set(if tasks { Delivery::Raw } else { Delivery::Wrapped }).await?;
@@ -29,46 +29,46 @@ async fn put(lab: &Lab, contender: Contender, count: u64) -> Result<(Endpoint, S
     Ok((endpoint, stage))
 }
 
-/// Milliseconds from exec to the first message handled, of a queue that holds one.
+/// Milliseconds from exec to the first handled message, with one message in the queue.
 pub async fn first_message(lab: &Lab, contender: Contender, in_flight: usize) -> Result<f64> {
     let (_endpoint, stage) = put(lab, contender, 1).await?;
-    let ear = lab.ear()?;
+    let handled = lab.handled()?;
     let began = Instant::now();
-    let mut running = lab.start(contender, &stage, in_flight, Job::Tell(ear.path()))?;
-    ear.hear(&mut running, 1, STARTED_WITHIN).await?;
+    let mut running = lab.start(contender, &stage, in_flight, Job::Report(handled.path()))?;
+    handled.wait_for(&mut running, 1, STARTED_WITHIN).await?;
     Ok(began.elapsed().as_secs_f64() * 1e3)
 }
 
-/// Milliseconds from SIGTERM to exit, [`STOPPED_WITHIN`] at most, with a queue that holds `count` messages and is being drained.
+/// Milliseconds from SIGTERM to exit, at most [`STOPPED_WITHIN`], while the contender drains `count` messages.
 pub async fn stop_busy(lab: &Lab, contender: Contender, in_flight: usize, count: u64) -> Result<f64> {
     let (_endpoint, stage) = put(lab, contender, count).await?;
     let mut running = lab.start(contender, &stage, in_flight, Job::Drain)?;
     let began = Instant::now();
     while stage.left().await? > count - count / 5 {
         running.must_run()?;
-        anyhow::ensure!(began.elapsed() < STARTED_WITHIN, "it did not start");
+        anyhow::ensure!(began.elapsed() < STARTED_WITHIN, "the contender did not start");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let asked = Instant::now();
     running.terminate()?;
-    // one that does not end is a finding too
+    // A contender that does not stop is a result too.
     running.end_within(STOPPED_WITHIN).await.ok();
     Ok(asked.elapsed().min(STOPPED_WITHIN).as_secs_f64() * 1e3)
 }
 
-/// A contender on an empty queue, behind a wire of its own.
+/// A contender on an empty queue, behind its own counting proxy.
 struct Rest {
     contender: Contender,
     running: Running,
-    wire: Wire,
+    proxy: CountingProxy,
     stopped: Option<Duration>,
     _endpoint: Endpoint,
 }
 
-/// One that was watched, and the milliseconds from SIGTERM to its exit.
+/// The observation of an idle contender, and the milliseconds from SIGTERM to exit.
 pub type Rested = Result<(Idle, f64), (Contender, anyhow::Error)>;
 
-/// Watches contenders on empty queues, all at once, since none disturbs another; then stops them.
+/// Observes contenders on empty queues, all at the same time, and then stops them.
 pub async fn idle(
     lab: &Lab,
     contenders: &[Contender],
@@ -78,14 +78,14 @@ pub async fn idle(
     let mut rests = Vec::new();
     for &contender in contenders {
         let (endpoint, stage) = lab.set(Delivery::Wrapped).await?;
-        let wire = Wire::start(&lab.programs.tools.join("wire"), &endpoint.url, &lab.log)?;
-        let running = lab.start(contender, &stage.behind(&wire), in_flight, Job::Drain)?;
-        rests.push(Rest { contender, running, wire, stopped: None, _endpoint: endpoint });
+        let proxy = CountingProxy::start(&lab.programs.tools.join("latency-proxy"), &endpoint.url, &lab.log)?;
+        let running = lab.start(contender, &stage.behind(&proxy), in_flight, Job::Drain)?;
+        rests.push(Rest { contender, running, proxy, stopped: None, _endpoint: endpoint });
     }
     tokio::time::sleep(SETTLED).await;
     let mut before = Vec::new();
     for rest in &rests {
-        rest.wire.take().await?;
+        rest.proxy.take().await?;
         before.push((rest.running.cpu(), Instant::now()));
     }
     tokio::time::sleep(watched).await;
@@ -97,7 +97,7 @@ pub async fn idle(
             seconds,
             cpu: rest.running.cpu() - cpu,
             memory_kb: rest.running.memory("VmRSS"),
-            calls: Some(rest.wire.take().await?.values().sum()),
+            calls: Some(rest.proxy.take().await?.values().sum()),
         };
         idles.push(rest.running.must_run().map(|()| idle).map_err(|error| (rest.contender, error)));
     }
@@ -108,7 +108,7 @@ pub async fn idle(
 
 async fn stop_all(rests: &mut [Rest]) -> Result<()> {
     for rest in &*rests {
-        // one that failed has ended before
+        // A contender that failed has already exited.
         rest.running.terminate().ok();
     }
     let asked = Instant::now();
@@ -123,7 +123,7 @@ async fn stop_all(rests: &mut [Rest]) -> Result<()> {
     Ok(())
 }
 
-/// The calls of one run, by action.
+/// Counts the AWS calls of one run, by action.
 pub async fn calls(
     lab: &Lab,
     contender: Contender,
@@ -138,17 +138,17 @@ pub async fn calls(
     if drained {
         lab.fill(&stage, &input, messages, tasks).await?;
     }
-    let wire = Wire::start(&lab.programs.tools.join("wire"), &endpoint.url, &lab.log)?;
+    let proxy = CountingProxy::start(&lab.programs.tools.join("latency-proxy"), &endpoint.url, &lab.log)?;
     let job = if drained { Job::Drain } else { Job::Publish(&input) };
-    let mut running = lab.start(contender, &stage.behind(&wire), in_flight, job)?;
+    let mut running = lab.start(contender, &stage.behind(&proxy), in_flight, job)?;
     let began = Instant::now();
     let goal = if drained { 0 } else { messages };
     while stage.left().await? != goal {
         if drained {
             running.must_run()?;
         }
-        anyhow::ensure!(began.elapsed() < Duration::from_secs(60), "it took longer than a minute");
+        anyhow::ensure!(began.elapsed() < Duration::from_secs(60), "the run took longer than a minute");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(Calls { contender, drained, in_flight, body, messages, by_action: wire.take().await? })
+    Ok(Calls { contender, drained, in_flight, body, messages, by_action: proxy.take().await? })
 }

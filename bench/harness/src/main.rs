@@ -1,4 +1,4 @@
-//! `bench`: Lifeline beside its peers. `bench/run` builds what it needs and calls it; see `bench/README.md`.
+//! The benchmark harness: measures Lifeline and other clients. Started by `bench/run`; see `bench/README.md`.
 
 mod comparison;
 mod contender;
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use comparison::{Effort, say};
+use comparison::{Effort, progress};
 use contender::{Contender, Programs};
 use lab::Lab;
 use results::{Grown, Results};
@@ -29,20 +29,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use versus::{Build, Measured};
 
 #[derive(Parser)]
-struct Asked {
+struct Cli {
     #[command(subcommand)]
     task: Task,
 }
 
 #[derive(Subcommand)]
 enum Task {
-    /// Measures the contenders.
+    /// Measure all contenders
     Compare(Compare),
-    /// Measures cost and memory against the backlog and the number of pollers.
+    /// Measure cost and memory with a growing backlog and more pollers
     Growth(Growth),
-    /// Measures builds of ours beside each other, and prints a table.
+    /// Compare builds of Lifeline and print a table
     Versus(Versus),
-    /// Writes table and charts of results that are there.
+    /// Write the tables of existing results
     Report(Output),
 }
 
@@ -52,26 +52,26 @@ struct Common {
     programs: Programs,
     #[command(flatten)]
     output: Output,
-    /// Facts for the head of the table, NAME=VALUE.
+    /// NAME=VALUE for the first table
     #[arg(long)]
     about: Vec<String>,
-    /// An SNS and SQS that is there already, instead of the embedded one.
+    /// Endpoint to use instead of the embedded one
     #[arg(long, env = "BENCH_ENDPOINT")]
     endpoint: Option<String>,
-    /// The client on one core, the endpoint on another.
+    /// Pin the client to one core and the endpoint to another
     #[arg(long)]
     pin: bool,
-    /// For input files and logs.
+    /// Directory for input files and logs
     #[arg(long)]
     scratch: PathBuf,
 }
 
 #[derive(Args)]
 struct Output {
-    /// The directory of results.json, table.md and charts.
+    /// Directory of results.json and table.md
     #[arg(long)]
     out: PathBuf,
-    /// A page that holds the table and the charts between markers.
+    /// Page with the tables between markers
     #[arg(long)]
     page: Option<PathBuf>,
 }
@@ -80,16 +80,16 @@ struct Output {
 struct Compare {
     #[command(flatten)]
     common: Common,
-    /// These contenders alone.
+    /// Only these contenders
     #[arg(long, value_delimiter = ',')]
     only: Vec<Contender>,
-    /// 64 in flight and 200 B alone, two rounds: three minutes.
+    /// Only 64 in flight and 200 B, two rounds: three minutes
     #[arg(long)]
     quick: bool,
-    /// Runs of each cell.
+    /// Runs of each cell
     #[arg(long)]
     rounds: Option<usize>,
-    /// Seconds of the steady part of a run.
+    /// Seconds of the steady part of a run
     #[arg(long)]
     seconds: Option<f64>,
 }
@@ -98,58 +98,58 @@ struct Compare {
 struct Growth {
     #[command(flatten)]
     common: Common,
-    /// Up to ten million messages, for Lifeline alone: 20 GB in the endpoint.
+    /// Add a backlog of ten million messages, for Lifeline only: 20 GB in the endpoint
     #[arg(long)]
     ten_million: bool,
-    /// These backlogs.
+    /// Backlogs in messages
     #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000,1000000")]
     backlogs: Vec<u64>,
-    /// These numbers of pollers.
+    /// Numbers of pollers
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16,32,64")]
     pollers: Vec<usize>,
-    /// Runs of each.
+    /// Runs of each
     #[arg(long, default_value_t = 3)]
     rounds: usize,
 }
 
 #[derive(Args)]
 struct Versus {
-    /// Directories that hold `lifeline`, `consumer` and `producer` each; each with its own endpoint.
+    /// Directories with `lifeline`, `consumer` and `producer`
     #[arg(required = true)]
     builds: Vec<PathBuf>,
-    /// Holds `bare`, for the bare loop beside them.
+    /// Directory of `bare`, to compare the bare loop too
     #[arg(long)]
     tools: Option<PathBuf>,
-    /// What is measured: drain or publish, messages in flight, bytes of a body.
+    /// Cells to measure: drain or publish, messages in flight, bytes of a body
     #[arg(long, value_delimiter = ',', default_value = "drain:64:200,publish:64:200")]
     measure: Vec<Measured>,
-    /// Runs of each.
+    /// Runs of each
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Seconds of the steady part of a run.
+    /// Seconds of the steady part of a run
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// The client on one core, the endpoint on another.
+    /// Pin the client to one core and the endpoint to another
     #[arg(long)]
     pin: bool,
-    /// For input files and logs.
+    /// Directory for input files and logs
     #[arg(long)]
     scratch: PathBuf,
 }
 
 fn main() -> ExitCode {
-    let asked = Asked::parse();
+    let asked = Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(perform(asked.task))) {
         Ok(code) => code,
         Err(error) => {
-            say(&format!("bench: {error:#}"));
+            progress(&format!("bench: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Until it is done or interrupted: then everything that runs is dropped, and with it ended.
+/// Runs until done or interrupted, which drops all processes and so kills them.
 async fn perform(task: Task) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -191,7 +191,7 @@ async fn measure(task: Task) -> Result<ExitCode> {
 }
 
 impl Common {
-    /// The laboratory and what is known: with `more`, what was measured before stays.
+    /// Creates the lab and the results; `more` keeps earlier results of the same day.
     fn open(&self, more: bool) -> Result<(Lab, Results)> {
         std::fs::create_dir_all(&self.output.out)?;
         let lab = Lab::open(self.programs.clone(), self.endpoint.clone(), self.pin, &self.scratch)?;
@@ -199,7 +199,7 @@ impl Common {
         let mut results = if more && path.exists() { Results::read(&path)? } else { Results::default() };
         for fact in &self.about {
             let (name, value) =
-                fact.split_once('=').with_context(|| format!("--about {fact}: NAME=VALUE"))?;
+                fact.split_once('=').with_context(|| format!("--about {fact}: expected NAME=VALUE"))?;
             results.about.insert(name.to_owned(), value.to_owned());
         }
         let endpoint = self.endpoint.as_deref().unwrap_or("lifeline aws, fresh for every run");
@@ -207,12 +207,12 @@ impl Common {
         let cores = std::thread::available_parallelism()?.to_string();
         let placed = if self.pin { "client on one, endpoint on another" } else { "shared" };
         results.about.insert("cores".into(), format!("{cores}, {placed}"));
-        results.about.insert("processor".into(), processor(Path::new("/proc/cpuinfo")));
+        results.about.insert("CPU".into(), cpu_model(Path::new("/proc/cpuinfo")));
         Ok((lab, results))
     }
 }
 
-fn processor(path: &Path) -> String {
+fn cpu_model(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
@@ -260,7 +260,7 @@ impl Growth {
         let by_pollers = self.pollers.iter().map(|pollers| (growth::QUEUE, *pollers));
         let mut grown = Vec::new();
         for (backlog, pollers) in by_backlog.chain(by_pollers) {
-            // to fill such a queue takes minutes, and the bare loop's cost is known by then
+            // Filling such a queue takes minutes, and the bare loop's cost is known by then.
             let (rounds, contenders): (_, &[_]) = if backlog > 1_000_000 {
                 (1, &[Contender::Lifeline])
             } else {
@@ -269,12 +269,12 @@ impl Growth {
             for _ in 0..rounds {
                 for &contender in contenders {
                     let what = format!("growth: {}, {backlog} messages, {pollers} pollers", contender.name());
-                    // of an earlier run, which this one takes the place of
+                    // This run replaces an earlier one.
                     results.failures.retain(|failure| !failure.starts_with(&what));
                     match growth::run(lab, contender, backlog, pollers).await {
                         Ok(run) => {
                             let (rate, cpu) = (run.span.rate(), run.span.cpu_micros());
-                            say(&format!("{what}: {rate:.0}/s, {cpu:.1} us, {} kB", run.peak_kb));
+                            progress(&format!("{what}: {rate:.0}/s, {cpu:.1} us, {} kB", run.peak_kb));
                             grown.push(run);
                         }
                         Err(error) => comparison::fail(results, &what, &error),
@@ -282,7 +282,7 @@ impl Growth {
                 }
             }
         }
-        // what was measured before of other queues stays: the largest takes minutes and may be added alone
+        // Earlier results for other backlogs stay: the largest takes minutes and may be added alone.
         let again =
             |old: &Grown| grown.iter().any(|new| (new.backlog, new.pollers) == (old.backlog, old.pollers));
         results.growth.retain(|old| !again(old));

@@ -1,7 +1,7 @@
-//! A process that the comparison started: what it and its children cost, and its certain end.
+//! A process started by the benchmark: measures its CPU time and memory, and kills it when dropped.
 //!
-//! Each has a process group of its own, so that its children end with it, and so that Ctrl-C reaches this program alone,
-//! which then ends them by dropping them.
+//! Each process has its own process group, so that its children are killed with it. Ctrl-C reaches only the benchmark, which
+//! then drops its processes.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -14,10 +14,10 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 
-/// How often an end is looked for.
+/// How often the exit of a process is checked.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// A running process; dropped, it is killed with its group and its children.
+/// A running process; dropping it kills its process group and its descendants.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -25,13 +25,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it, with what it says appended to the file `log`.
+    /// Starts a command, with its output appended to the file `log`.
     pub fn start(command: Command, log: &Path) -> Result<Self> {
         Self::spawn(command, log, |out| Ok(Stdio::from(out.try_clone()?)))
     }
 
-    /// Starts it, with its standard output to be taken by [`Running::output`].
-    pub fn start_heard(command: Command, log: &Path) -> Result<Self> {
+    /// Starts a command whose standard output is read through [`Running::output`].
+    pub fn start_piped(command: Command, log: &Path) -> Result<Self> {
         Self::spawn(command, log, |_| Ok(Stdio::piped()))
     }
 
@@ -43,7 +43,7 @@ impl Running {
         Ok(Self { child, name })
     }
 
-    /// Its standard output, once.
+    /// Takes its standard output, once.
     pub fn output(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
@@ -52,7 +52,7 @@ impl Running {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Processor time of it and its living descendants, in seconds.
+    /// CPU seconds of it and its living descendants.
     pub fn cpu(&self) -> f64 {
         self.tree().into_iter().filter_map(cpu_of).sum()
     }
@@ -78,20 +78,20 @@ impl Running {
         tree
     }
 
-    /// Errs when it has ended.
+    /// Fails if it has exited.
     pub fn must_run(&mut self) -> Result<()> {
         match self.child.try_wait()? {
-            Some(status) => bail!("{} ended with {status}", self.name),
+            Some(status) => bail!("{} exited with {status}", self.name),
             None => Ok(()),
         }
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has exited.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
-    /// Waits for its end.
+    /// Waits for its exit.
     pub async fn end_within(&mut self, most: Duration) -> Result<ExitStatus> {
         let began = Instant::now();
         loop {
@@ -99,13 +99,13 @@ impl Running {
                 return Ok(status);
             }
             if began.elapsed() > most {
-                bail!("{} did not end in {most:?}", self.name);
+                bail!("{} did not exit within {most:?}", self.name);
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM.
     pub fn terminate(&self) -> Result<()> {
         Ok(kill(self.pid(), Signal::SIGTERM)?)
     }
@@ -113,7 +113,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // its children may outlive it, and may have left its group
+        // Descendants may outlive it, and may have left its group.
         let tree = self.tree();
         killpg(self.pid(), Signal::SIGKILL).ok();
         for child in tree.into_iter().skip(1) {
@@ -124,7 +124,7 @@ impl Drop for Running {
 }
 
 fn cpu_of(pid: Pid) -> Option<f64> {
-    // exact, unlike the ticks of /proc/PID/stat
+    // More precise than the ticks in /proc/PID/stat.
     let time = clock_getcpuclockid(pid).and_then(ClockId::now).ok()?;
     Some(Duration::from(time).as_secs_f64())
 }
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn children_are_counted_and_end_with_it() {
+    async fn children_are_measured_and_killed_with_it() {
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "while :; do :; done & sleep 100"]);

@@ -1,4 +1,4 @@
-//! The figures as they were measured, run by run: `results.json`. Tables and charts are made from it alone.
+//! The measurements of a comparison, run by run: `results.json`, from which the tables are generated.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,35 +9,44 @@ use serde::{Deserialize, Serialize};
 use crate::contender::Contender;
 use crate::span::{Span, Spread, spread};
 
-/// Everything of one comparison.
+/// The measurements of one comparison.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Results {
-    /// What it was measured on, and with which versions.
+    /// The machine and the versions.
     pub about: BTreeMap<String, String>,
-    /// Queues drained.
+    /// Draining a queue.
     pub drains: Vec<Cell>,
-    /// Messages published.
+    /// Publishing.
     pub publishes: Vec<Cell>,
-    /// From publishing to the handler.
+    /// Draining over TLS.
+    #[serde(default)]
+    pub tls_drains: Vec<Cell>,
+    /// Publishing over TLS.
+    #[serde(default)]
+    pub tls_publishes: Vec<Cell>,
+    /// Draining with raw delivery.
+    #[serde(default)]
+    pub raw_drains: Vec<Cell>,
+    /// Latency from publish to handler.
     pub latencies: Vec<Latency>,
-    /// Calls for a message.
+    /// AWS calls.
     pub calls: Vec<Calls>,
-    /// Starting and stopping.
+    /// Start and stop times.
     pub lives: Vec<Life>,
-    /// Doing nothing.
+    /// Contenders on an empty queue.
     pub idles: Vec<Idle>,
-    /// Against the backlog and the number of pollers.
+    /// With a growing backlog and more pollers.
     pub growth: Vec<Grown>,
-    /// What did not work, in words.
+    /// Measurements that failed, and why.
     pub failures: Vec<String>,
 }
 
-/// One contender with so many in flight and bodies of so many bytes.
+/// The runs of one contender in one cell of the matrix.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Cell {
-    /// Who.
+    /// The contender.
     pub contender: Contender,
-    /// Messages held at most.
+    /// Maximum number of messages in flight.
     pub in_flight: usize,
     /// Bytes of a body.
     pub body: usize,
@@ -48,61 +57,60 @@ pub struct Cell {
 /// One run.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Run {
-    /// Messages in the queue, or to publish, when it began.
+    /// Messages in the queue, or to publish, at the start.
     pub count: u64,
-    /// Its steady part.
+    /// The steady part.
     pub span: Span,
-    /// Peak memory of the contender and its children, in kB.
+    /// Peak memory of the contender and its child processes, in kB.
     pub peak_kb: u64,
 }
 
 /// Latencies at one rate.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Latency {
-    /// Who.
+    /// The contender.
     pub contender: Contender,
-    /// Messages held at most.
+    /// Maximum number of messages in flight.
     pub in_flight: usize,
-    /// `10 a second` or `80 %`.
+    /// The load.
     pub load: Load,
-    /// Messages a second that were sent.
+    /// Messages per second that were published.
     pub rate: f64,
-    /// Milliseconds from just before the publish call to the handled line: of each run every message, or a thousand evenly
-    /// of all.
+    /// Milliseconds from just before the publish call to the handled line: every message of a run, or a thousand of them.
     pub millis: Vec<f64>,
 }
 
-/// How hard a latency was measured.
+/// The load of a latency measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Load {
-    /// Ten messages a second.
+    /// Ten messages per second.
     Light,
-    /// Four fifths of what the contender takes when messages are published as fast as it handles them.
+    /// 80 % of the rate at which the contender handles messages while they are published.
     Heavy,
 }
 
-/// Calls in one run through the counting wire.
+/// AWS calls of one run, counted by the proxy.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Calls {
-    /// Who.
+    /// The contender.
     pub contender: Contender,
     /// Whether it drained or published.
     pub drained: bool,
-    /// Messages held at most.
+    /// Maximum number of messages in flight.
     pub in_flight: usize,
     /// Bytes of a body.
     pub body: usize,
-    /// Messages in all.
+    /// Number of messages.
     pub messages: u64,
-    /// By action.
+    /// Calls by action.
     pub by_action: BTreeMap<String, u64>,
 }
 
-/// Starts and stops, in milliseconds.
+/// Start and stop times, in milliseconds.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Life {
-    /// Who.
+    /// The contender.
     pub contender: Contender,
     /// From exec to the first message handled.
     pub first_message: Vec<f64>,
@@ -115,26 +123,26 @@ pub struct Life {
 /// A contender on an empty queue.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Idle {
-    /// Who.
+    /// The contender.
     pub contender: Contender,
-    /// How long it was watched, in seconds.
+    /// Seconds of observation.
     pub seconds: f64,
-    /// Processor seconds in that time.
+    /// CPU seconds in that time.
     pub cpu: f64,
     /// Resident memory at the end, in kB.
     pub memory_kb: u64,
-    /// Calls in that time, where a wire counted them.
+    /// AWS calls in that time.
     pub calls: Option<u64>,
 }
 
-/// One run of the growth.
+/// One run with a given backlog and number of pollers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Grown {
-    /// Who.
+    /// The contender.
     pub contender: Contender,
-    /// Messages in the queue at the beginning of the run.
+    /// Messages in the queue at the start.
     pub backlog: u64,
-    /// Receives in the air at most.
+    /// Maximum number of concurrent receives.
     pub pollers: usize,
     /// The steady part.
     pub span: Span,
@@ -143,17 +151,17 @@ pub struct Grown {
 }
 
 impl Cell {
-    /// Messages a second.
+    /// Messages per second.
     pub fn rate(&self) -> Option<Spread> {
         spread(self.runs.iter().map(|run| run.span.rate()))
     }
 
-    /// Processor microseconds for a message.
+    /// CPU microseconds per message.
     pub fn cpu(&self) -> Option<Spread> {
         spread(self.runs.iter().map(|run| run.span.cpu_micros()))
     }
 
-    /// The endpoint's.
+    /// CPU microseconds of the endpoint per message.
     pub fn endpoint(&self) -> Option<Spread> {
         spread(self.runs.iter().map(|run| run.span.endpoint_micros()))
     }
@@ -170,20 +178,20 @@ impl Cell {
 }
 
 impl Calls {
-    /// Calls for one message.
+    /// Calls per message.
     pub fn per_message(&self) -> f64 {
         self.by_action.values().sum::<u64>() as f64 / self.messages as f64
     }
 }
 
 impl Results {
-    /// Reads them.
+    /// Reads a results file.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Writes them, an entry of a list on each line.
+    /// Writes a results file, with one list entry per line.
     pub fn write(&self, path: &Path) -> Result<()> {
         let serde_json::Value::Object(sections) = serde_json::to_value(self)? else {
             unreachable!("a struct is an object")
@@ -203,12 +211,12 @@ impl Results {
             .with_context(|| format!("writing {}", path.display()))
     }
 
-    /// The cell of a contender.
+    /// A cell of a contender.
     pub fn drain(&self, contender: Contender, in_flight: usize, body: usize) -> Option<&Cell> {
         find(&self.drains, contender, in_flight, body)
     }
 
-    /// The cell of a contender.
+    /// A cell of a contender.
     pub fn publish(&self, contender: Contender, in_flight: usize, body: usize) -> Option<&Cell> {
         find(&self.publishes, contender, in_flight, body)
     }

@@ -1,63 +1,62 @@
-//! What one run says: the steady part of it, and the arithmetic over several.
+//! The steady part of a run, and statistics over several runs.
 //!
-//! A run is watched from outside: how many messages the queue holds, and how much processor time the contender and the
-//! endpoint have used. The steady part leaves out what happens once (starting, connecting, compiling in a just-in-time
-//! runtime, the last deletes), for all contenders the same.
+//! A run is observed from outside: the number of messages in the queue, and the CPU time of contender and endpoint. The steady
+//! part leaves out start, connection setup, JIT compilation and the last deletes, in the same way for all contenders.
 
 use serde::{Deserialize, Serialize};
 
-/// The share of messages that is done when the steady part begins, and when it ends.
+/// The shares of messages done between which a run is steady.
 pub const STEADY: (f64, f64) = (0.15, 0.95);
 
-/// One look at a run.
+/// One observation of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
     /// Seconds since the run began.
     pub at: f64,
     /// Messages done: deleted, or published.
     pub done: u64,
-    /// Seconds of processor time of the contender and all its children.
+    /// CPU seconds of the contender and its child processes.
     pub cpu: f64,
-    /// Seconds of processor time of the endpoint.
+    /// CPU seconds of the endpoint.
     pub endpoint_cpu: f64,
 }
 
 /// The steady part of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Span {
-    /// Messages done in it.
+    /// Messages done.
     pub messages: u64,
-    /// Its length in seconds.
+    /// Length in seconds.
     pub seconds: f64,
-    /// Processor seconds of the contender in it.
+    /// CPU seconds of the contender.
     pub cpu: f64,
-    /// Processor seconds of the endpoint in it.
+    /// CPU seconds of the endpoint.
     pub endpoint_cpu: f64,
 }
 
 impl Span {
-    /// Messages a second.
+    /// Messages per second.
     pub fn rate(&self) -> f64 {
         self.messages as f64 / self.seconds
     }
 
-    /// Processor time of the contender for a message, in microseconds.
+    /// CPU time of the contender per message, in microseconds.
     pub fn cpu_micros(&self) -> f64 {
         self.cpu * 1e6 / self.messages as f64
     }
 
-    /// The endpoint's, in microseconds.
+    /// CPU time of the endpoint per message, in microseconds.
     pub fn endpoint_micros(&self) -> f64 {
         self.endpoint_cpu * 1e6 / self.messages as f64
     }
 
-    /// How much of one core the endpoint used.
+    /// Cores that the endpoint used.
     pub fn endpoint_cores(&self) -> f64 {
         self.endpoint_cpu / self.seconds
     }
 }
 
-/// Finds the steady part while looks come in.
+/// Finds the steady part of a run while it is observed.
 #[derive(Debug)]
 pub struct Watch {
     total: u64,
@@ -66,12 +65,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Of a run of `total` messages.
+    /// For a run of `total` messages.
     pub fn of(total: u64) -> Self {
         Self { total, from: None, to: None }
     }
 
-    /// Takes a look.
+    /// Adds an observation.
     pub fn see(&mut self, look: Look) {
         let share = look.done as f64 / self.total as f64;
         if self.from.is_none() {
@@ -83,7 +82,7 @@ impl Watch {
         }
     }
 
-    /// The steady part; `None` before it ended.
+    /// The steady part, once it has ended.
     pub fn span(&self) -> Option<Span> {
         let (from, to) = (self.from?, self.to?);
         (to.done > from.done).then(|| Span {
@@ -95,18 +94,18 @@ impl Watch {
     }
 }
 
-/// Median, least and most of several runs.
+/// Median, minimum and maximum of several runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
-    /// Half are below it.
+    /// The median.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub least: f64,
-    /// The most.
+    /// The maximum.
     pub most: f64,
 }
 
-/// Of at least one value.
+/// The spread of the values; `None` if there are none.
 pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     sorted.sort_by(f64::total_cmp);
@@ -117,7 +116,7 @@ pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     Some(Spread { median, least, most })
 }
 
-/// The value that `percent` of all values do not pass, by the nearest rank.
+/// A percentile, by the nearest-rank method.
 pub fn percentile(values: &[f64], percent: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -125,7 +124,7 @@ pub fn percentile(values: &[f64], percent: f64) -> Option<f64> {
     sorted.get(rank.max(1) - 1).copied()
 }
 
-/// At most `most` of the values, evenly by rank and rounded to a thousandth: the same percentiles in a smaller file.
+/// At most `most` of the values, evenly spaced by rank and rounded to three decimals: the same percentiles in a smaller file.
 pub fn thinned(values: &[f64], most: usize) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,39 +1,48 @@
-//! Builds of ours side by side: is a change faster?
+//! Compares builds of Lifeline: is a change faster?
 //!
-//! The same cell of each build after the other, round after round, and each round begins with another build: what the
-//! machine does to one it does to all.
+//! Each round measures the same cell of every build, and starts with another build, so that disturbances of the machine
+//! affect all of them.
 
 use std::fmt::Write as _;
 use std::str::FromStr;
 
 use anyhow::Result;
 
-use crate::comparison::say;
+use crate::comparison::progress;
 use crate::contender::Contender;
 use crate::lab::Lab;
 use crate::report::{tenths, whole};
 use crate::results::Cell;
+use crate::stage::{Delivery, Transport};
 use crate::throughput::{Plan, Way};
 
 const HEAD: &str = "\
-| | messages a second | processor µs a message | peak memory, MB |
+| | messages per second | CPU µs per message | peak memory, MB |
 | --- | --- | --- | --- |
 ";
 
-/// What is measured of each build, like `drain:64:200`: the way, the messages in flight, and the bytes of a body.
+/// A cell to measure, for example `drain:64:200`: drain or publish, messages in flight, bytes of a body, and `tls` for HTTPS.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
     way: Way,
     in_flight: usize,
     body: usize,
+    transport: Transport,
 }
 
 impl FromStr for Measured {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad =
-            || format!("{text}: say drain or publish, messages in flight, and bytes, like drain:64:200");
+        let bad = || {
+            format!(
+                "{text}: expected drain or publish, messages in flight, and bytes of a body, for example drain:64:200 or drain:64:200:tls"
+            )
+        };
+        let (text, transport) = match text.strip_suffix(":tls") {
+            Some(text) => (text, Transport::Tls),
+            None => (text, Transport::Plain),
+        };
         let [way, in_flight, body] = text.split(':').collect::<Vec<_>>()[..] else { return Err(bad()) };
         let way = match way {
             "drain" => Way::Drain,
@@ -41,22 +50,22 @@ impl FromStr for Measured {
             _ => return Err(bad()),
         };
         let number = |text: &str| text.parse().ok().filter(|number| *number > 0).ok_or_else(bad);
-        Ok(Self { way, in_flight: number(in_flight)?, body: number(body)? })
+        Ok(Self { way, in_flight: number(in_flight)?, body: number(body)?, transport })
     }
 }
 
-/// One of those that are compared.
+/// One build, or the bare loop.
 pub struct Build {
-    /// What it is called in the table.
+    /// Name in the table.
     pub name: String,
-    /// Where it runs.
+    /// Where its binaries are.
     pub lab: Lab,
-    /// Ours, or the bare loop.
+    /// Lifeline or the bare loop.
     pub contender: Contender,
 }
 
 impl Build {
-    /// Ours of a directory, which names it.
+    /// A build of Lifeline, named after its directory.
     pub fn ours(lab: Lab) -> Self {
         let name = lab.programs.services.display().to_string();
         Self { name, lab, contender: Contender::Lifeline }
@@ -68,13 +77,21 @@ impl Build {
     }
 }
 
-/// Measures, and makes a table.
+/// Measures all builds and returns a table.
 pub async fn run(builds: &[Build], measured: &[Measured], rounds: usize, seconds: f64) -> Result<String> {
     let mut table = String::new();
-    for &Measured { way, in_flight, body } in measured {
+    for &Measured { way, in_flight, body, transport } in measured {
         let plans: Vec<Plan> = builds
             .iter()
-            .map(|build| Plan { contender: build.contender, way, in_flight, body, seconds })
+            .map(|build| Plan {
+                contender: build.contender,
+                way,
+                transport,
+                delivery: Delivery::Wrapped,
+                in_flight,
+                body,
+                seconds,
+            })
             .collect();
         let mut cells: Vec<Cell> = plans.iter().map(Plan::cell).collect();
         for round in 1..=rounds {
@@ -83,7 +100,7 @@ pub async fn run(builds: &[Build], measured: &[Measured], rounds: usize, seconds
                 let (build, cell) = (&builds[at], &mut cells[at]);
                 plans[at].run_into(&build.lab, cell).await?;
                 let micros = cell.runs.last().map_or(0.0, |run| run.span.cpu_micros());
-                say(&format!(
+                progress(&format!(
                     "{way:?} {in_flight} in flight, {body} B, round {round}: {}, {micros:.1} us",
                     build.name
                 ));

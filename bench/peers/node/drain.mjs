@@ -1,5 +1,5 @@
-// bbc/sqs-consumer in its fastest documented form: handleMessageBatch, ten to a receive, deletes in one batch, and as many
-// consumers on one client as hold IN_FLIGHT messages.
+// Drains a queue with bbc/sqs-consumer in its fastest documented form: handleMessageBatch, ten messages per receive, deletes
+// in one batch, and as many consumers on one client as fit IN_FLIGHT messages.
 import { openSync, writeSync } from "node:fs";
 import { SQSClient } from "@aws-sdk/client-sqs";
 import { Consumer } from "sqs-consumer";
@@ -27,5 +27,5 @@ for (let left = inFlight; left > 0; left -= 10) {
   consumers.push(consumer);
 }
 
-// Without `abort`, which would lose what the receive in the air brings: node ends when the polls have.
+// Without `abort`, which would lose the messages of the current receive. Node exits when the polls have ended.
 process.on("SIGTERM", () => consumers.forEach((consumer) => consumer.stop()));

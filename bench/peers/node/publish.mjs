@@ -1,4 +1,4 @@
-// The lines of INPUT to TOPIC_ARN with PublishBatch, as large as SNS takes, IN_FLIGHT/10 at once.
+// Publishes the lines of INPUT to TOPIC_ARN with PublishBatch, in batches as large as SNS accepts, IN_FLIGHT/10 at a time.
 import { readFileSync } from "node:fs";
 import { PublishBatchCommand, SNSClient } from "@aws-sdk/client-sns";
 

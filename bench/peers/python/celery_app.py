@@ -1,7 +1,7 @@
 """A Celery worker on the same queue, with a task that does nothing.
 
-Celery reads its own messages only: the queue holds tasks, made by `celery_lines.py` and delivered raw, whose argument has
-the size in question.
+Celery reads only its own messages. The queue contains tasks made by `celery_lines.py`, delivered raw, whose argument has the
+size of a body.
 """
 
 import os
@@ -30,10 +30,10 @@ app.conf.update(
     task_ignore_result=True,
     worker_enable_remote_control=False,
     worker_hijack_root_logger=False,
-    # a process for each core; what is in flight is prefetched
+    # One process per core; messages in flight are prefetched.
     worker_concurrency=PROCESSES,
     worker_prefetch_multiplier=IN_FLIGHT // PROCESSES,
-    # after the task, as all contenders delete
+    # Delete after the task, as all contenders do.
     task_acks_late=True,
 )
 

@@ -1,4 +1,4 @@
-"""`celery_lines.py INPUT OUTPUT`: each line of INPUT as the message that Celery would send for `handle(line)`."""
+"""`celery_lines.py INPUT OUTPUT`: writes each line of INPUT as the message that Celery sends for `handle(line)`."""
 
 import base64
 import json

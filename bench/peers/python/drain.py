@@ -1,6 +1,6 @@
 """A boto3 loop: receive ten, delete them, in IN_FLIGHT/10 threads on one client.
 
-`drain.py single` deletes one by one, as most code does; `drain.py batch` with one call for a receive.
+`drain.py single` deletes one by one, as most code does; `drain.py batch` deletes with one call per receive.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The lines of INPUT to TOPIC_ARN with PublishBatch, as large as SNS takes, in IN_FLIGHT/10 threads on one client."""
+"""Publishes the lines of INPUT to TOPIC_ARN with PublishBatch, in batches as large as SNS accepts, in IN_FLIGHT/10 threads."""
 
 import os
 import pathlib

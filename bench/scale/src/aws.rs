@@ -1,4 +1,4 @@
-//! What AWS allows and asks for: `aws.json`, each with its source and its date.
+//! Quotas and prices of AWS: `aws.json`, each with its source and date.
 
 use std::collections::BTreeMap;
 
@@ -48,18 +48,18 @@ pub(crate) struct SqsFifo {
     pub(crate) high: BTreeMap<String, f64>,
 }
 
-/// Dollars a million requests.
+/// Dollars per million requests.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Prices {
     pub(crate) region: String,
     pub(crate) date: String,
     pub(crate) sqs_source: String,
-    /// Up to so many requests a month, at so much.
+    /// Requests per month up to which a price applies, and the price.
     pub(crate) sqs_tiers: Vec<(f64, f64)>,
     pub(crate) sqs_fifo: f64,
     pub(crate) sns_source: String,
     pub(crate) sns: f64,
-    /// A call is a request for each of these that it carries.
+    /// Bytes of a call that are billed as one request.
     pub(crate) chunk_bytes: f64,
 }
 
@@ -70,19 +70,19 @@ impl Aws {
         serde_json::from_str(&text).context("aws.json")
     }
 
-    /// What a region's account may publish.
+    /// Messages per second that one account may publish in a region.
     pub(crate) fn publish_quota(&self, region: &str) -> f64 {
         self.sns_publish.regions.get(region).copied().unwrap_or(0.0)
     }
 }
 
 impl Prices {
-    /// Requests that a call with so many bytes counts as.
+    /// Requests that a call of `bytes` is billed as.
     pub(crate) fn requests(&self, bytes: f64) -> f64 {
         (bytes / self.chunk_bytes).ceil().max(1.0)
     }
 
-    /// Dollars for so many SQS requests in a month, without the free million.
+    /// Dollars for a month's SQS requests, ignoring the free million.
     pub(crate) fn sqs(&self, requests: f64) -> f64 {
         let mut below = 0.0;
         let mut dollars = 0.0;
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn later_requests_are_cheaper_and_large_calls_are_several() {
+    fn prices_fall_by_tier_and_large_calls_are_several_requests() {
         let prices = Aws::read().unwrap().prices;
         assert_eq!(prices.sqs(1e6), 0.4);
         assert!((prices.sqs(250e9) - (40_000.0 + 30_000.0 + 12_000.0)).abs() < 1e-6);

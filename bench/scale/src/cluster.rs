@@ -1,22 +1,22 @@
-//! How our pods are run: read from `kustomize/`, so that the document follows the manifests.
+//! The limits of a pod and of its autoscaling, read from the manifests in `kustomize/`.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// What the manifests say.
+/// Limits of a pod, and how many there may be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Cluster {
-    /// `resources.limits` of a pod.
+    /// `resources.limits` of a consumer pod.
     pub(crate) cores: usize,
     pub(crate) memory_mib: f64,
-    /// The base's setting, which is KEDA's `queueLength` too.
+    /// `MAX_IN_FLIGHT` of the base, and KEDA's `queueLength`.
     pub(crate) max_in_flight: usize,
     pub(crate) min_replicas: usize,
     pub(crate) max_replicas: usize,
-    /// KEDA's, in seconds: how often it looks whether there is anything at all.
+    /// KEDA's polling interval in seconds, which matters between zero and one pod only.
     pub(crate) polling_interval: u64,
-    /// Seconds before a new pod counts.
+    /// Seconds before a new pod counts as available.
     pub(crate) min_ready: u64,
 }
 
@@ -40,7 +40,7 @@ impl Cluster {
 }
 
 fn value<'a>(text: &'a str, name: &str) -> Result<&'a str> {
-    // not one in a comment
+    // Comments may name a setting too.
     let line = text
         .lines()
         .filter(|line| !line.trim_start().starts_with('#'))
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_manifests_are_understood() {
+    fn the_manifests_have_every_value() {
         let cluster = Cluster::read().unwrap();
         assert!(cluster.cores > 0 && cluster.memory_mib > 0.0 && cluster.max_in_flight > 0);
         assert!(cluster.min_replicas <= cluster.max_replicas);

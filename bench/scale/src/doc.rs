@@ -1,6 +1,5 @@
-//! `docs/scale.md`: its tables and charts, each made from the figures and the limits as they are now.
-//!
-//! A table stands between `<!-- scale:name -->` and `<!-- /scale -->`; the prose around it is written by hand.
+//! Generates the tables of `docs/scale.md`, between `<!-- scale:name -->` and `<!-- /scale -->`. The text around them is
+//! written by hand.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -9,60 +8,38 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::autoscale::{self, Course};
-use crate::chart::{self, Axis, Series};
-use crate::check;
-use crate::model;
+use crate::measured;
+use crate::model::{self, Costs, Pod};
 use crate::plan::{CALL, Demand, Planner, USED};
-use crate::sim::Place;
-use crate::sim::consumer::{self, Load, Pod};
 
 const RATES: [f64; 4] = [1e3, 1e4, 1e5, 1e6];
 const HANDLERS: [u64; 3] = [1, 100, 1000];
 const BODIES: [usize; 3] = [200, 10_000, 200_000];
 
-fn docs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
+fn page() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/scale.md")
 }
 
-/// Writes what is generated, or only says whether it is as it should be.
-pub(crate) fn run(only_check: bool) -> Result<()> {
-    let planner = Planner::read()?;
-    let page = docs().join("scale.md");
-    let text = std::fs::read_to_string(&page).context("docs/scale.md")?;
-    let mut files = vec![(page, fill(&text, &planner)?)];
-    for (name, chart) in charts(&planner)? {
-        files.push((docs().join("charts").join(name), chart));
+/// Writes the page, or with `check` fails if it is out of date.
+pub(crate) fn run(check: bool) -> Result<()> {
+    let text = std::fs::read_to_string(page()).context("docs/scale.md")?;
+    let fresh = fill(&text, &Planner::read()?)?;
+    if check {
+        ensure!(text == fresh, "docs/scale.md is out of date; in bench/, run `cargo run -p scale -- doc`");
+    } else if text != fresh {
+        std::fs::write(page(), fresh)?;
     }
-    let mut stale = Vec::new();
-    for (path, should) in files {
-        if std::fs::read_to_string(&path).unwrap_or_default() == should {
-            continue;
-        }
-        if !only_check {
-            std::fs::write(&path, should)?;
-        }
-        stale.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
-    }
-    ensure!(!only_check || stale.is_empty(), "stale: {}; run `cargo run -p scale -- doc`", stale.join(", "));
-    println!(
-        "{}",
-        if stale.is_empty() {
-            "all is as it should be".to_owned()
-        } else {
-            format!("wrote {}", stale.join(", "))
-        }
-    );
     Ok(())
 }
 
-/// The page with every table made anew.
+/// The page with every table generated again.
 fn fill(text: &str, planner: &Planner) -> Result<String> {
     const BEGIN: &str = "<!-- scale:";
     const END: &str = "<!-- /scale -->";
     let mut parts = text.split(BEGIN);
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let (name, rest) = part.split_once(" -->").context("a marker does not end")?;
+        let (name, rest) = part.split_once(" -->").context("a marker has no end")?;
         let (_, rest) = rest.split_once(END).with_context(|| format!("{name} has no {END}"))?;
         write!(out, "{BEGIN}{name} -->\n{}{END}{rest}", table(name, planner)?)?;
     }
@@ -72,12 +49,11 @@ fn fill(text: &str, planner: &Planner) -> Result<String> {
 fn table(name: &str, planner: &Planner) -> Result<String> {
     Ok(match name {
         "figures" => figures(planner),
-        "checked" => checked()?,
+        "measured" => measured()?,
         "limits" => limits(planner),
         "calls" => calls(planner),
         "pods" => pods(planner),
         "backlog" => backlog(planner),
-        "partial" => partial(planner),
         "keda" => keda(planner),
         other => anyhow::bail!("no table is called {other}"),
     })
@@ -85,7 +61,7 @@ fn table(name: &str, planner: &Planner) -> Result<String> {
 
 fn figures(planner: &Planner) -> String {
     let mut out = String::from(
-        "| body | consumer: processor time a message | peak memory | producer: processor time a message | peak memory |\n\
+        "| body | consumer: CPU time per message | peak memory | producer: CPU time per message | peak memory |\n\
          | --- | --- | --- | --- | --- |\n",
     );
     for body in &planner.figures.bodies {
@@ -99,15 +75,15 @@ fn figures(planner: &Planner) -> String {
         );
     }
     format!(
-        "{out}\nEach small message held adds {:.0} KiB to a consumer. From {}.\n",
-        planner.figures.consumer_held_kib, planner.figures.source
+        "{out}\nEach small message in flight adds {:.0} KiB to a consumer. Measured by {}.\n",
+        planner.figures.consumer_in_flight_kib, planner.figures.source
     )
 }
 
-fn checked() -> Result<String> {
-    let rows = check::written()?;
+fn measured() -> Result<String> {
+    let rows = measured::read()?;
     let lines: String = rows.iter().map(|row| row.line() + "\n").collect();
-    Ok(format!("{}\n{lines}", check::HEAD))
+    Ok(format!("{}\n{lines}", measured::HEAD))
 }
 
 fn limits(planner: &Planner) -> String {
@@ -147,14 +123,14 @@ fn limits(planner: &Planner) -> String {
             &aws.sqs_fifo.date,
         ),
     ];
-    let mut out = String::from("| limit | figure | source, as of |\n| --- | --- | --- |\n");
+    let mut out = String::from("| limit | value | source, date |\n| --- | --- | --- |\n");
     for (what, figure, source, date) in rows {
         out += &format!("| {what} | {figure} | <{source}>, {date} |\n");
     }
     let prices = &aws.prices;
     let tiers: Vec<_> = prices.sqs_tiers.iter().map(|(_, price)| format!("${price:.2}")).collect();
     out += &format!(
-        "| SQS, a million requests of {} KiB, {} | {}: less beyond 100 and 200 × 10⁹ a month; FIFO ${:.2} | {}, {} |\n",
+        "| SQS, a million requests of {} KiB, {} | {}: cheaper above 100 and 200 × 10⁹ per month; FIFO ${:.2} | {}, {} |\n",
         prices.chunk_bytes / 1024.0,
         prices.region,
         tiers.join(", "),
@@ -174,8 +150,8 @@ fn limits(planner: &Planner) -> String {
 
 fn calls(planner: &Planner) -> String {
     let mut out = String::from(
-        "| messages a second | body | producer pods | publishes a second | receives | deletes | SNS a month | SQS a month | \
-         a million messages | quota of us-east-1 |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        "| messages per second | body | producer pods | publishes per second | receives | deletes | SNS per month | SQS per month | \
+         per million messages | quota of us-east-1 |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for rate in RATES {
         for bytes in BODIES {
@@ -200,8 +176,8 @@ fn calls(planner: &Planner) -> String {
 
 fn pods(planner: &Planner) -> String {
     let mut out = String::from(
-        "| messages a second | handler | body | consumer pods | each: `MAX_IN_FLIGHT`/`POLLERS` | each does | memory of each | \
-         cores in all | in flight in all | a pod stops at | AWS stops at |\n\
+        "| messages per second | handler | body | consumer pods | `MAX_IN_FLIGHT`/`POLLERS` | rate per pod | memory per pod | \
+         cores, total | in flight, total | a pod is limited by | AWS limit exceeded |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for rate in RATES {
@@ -222,7 +198,7 @@ fn pods(planner: &Planner) -> String {
                     consumers.cores,
                     number(consumers.in_flight),
                     consumers.bound,
-                    planner.wall(demand, &consumers),
+                    planner.aws_limit(demand, &consumers),
                 );
             }
         }
@@ -230,17 +206,12 @@ fn pods(planner: &Planner) -> String {
     out
 }
 
-/// A pod as the base has it.
-fn standard(planner: &Planner, handler: Duration) -> (Pod, Place) {
+/// A pod with the settings of the base.
+fn standard(planner: &Planner, handler: Duration) -> (Pod, Costs) {
     let pod = Pod { pollers: 4, max_in_flight: planner.cluster.max_in_flight, handler };
-    let place = Place {
-        round_trip: CALL,
-        setup_trips: 2,
-        service: Duration::ZERO,
-        message_cost: planner.figures.consumer_cost(200).div_f64(USED),
-        cores: planner.cluster.cores,
-    };
-    (pod, place)
+    let message = planner.figures.consumer_cost(200).div_f64(USED);
+    let costs = Costs { call: CALL, message, cores: planner.cluster.cores };
+    (pod, costs)
 }
 
 fn backlog(planner: &Planner) -> String {
@@ -248,35 +219,10 @@ fn backlog(planner: &Planner) -> String {
         String::from("| backlog | handler | 1 pod | 10 pods | 100 pods |\n| --- | --- | --- | --- | --- |\n");
     for messages in [1e5, 1e6, 1e7] {
         for handler in HANDLERS.map(Duration::from_millis) {
-            let (pod, place) = standard(planner, handler);
-            let each = model::drain(&pod, &place).messages;
+            let (pod, costs) = standard(planner, handler);
+            let each = model::drain(&pod, &costs).messages;
             let after = [1.0, 10.0, 100.0].map(|pods| span(messages / (each * pods)));
             out += &format!("| {} | {} | {} |\n", number(messages), time(handler), after.join(" | "));
-        }
-    }
-    out
-}
-
-fn partial(planner: &Planner) -> String {
-    let mut out = String::from(
-        "| messages a second to a pod | pollers | calls a message | SQS a month | to the handler, median | 99 % |\n\
-         | --- | --- | --- | --- | --- | --- |\n",
-    );
-    for rate in [10.0, 100.0, 1000.0] {
-        for pollers in [4, 16] {
-            let (pod, place) = standard(planner, Duration::from_millis(5));
-            let pod = Pod { pollers, ..pod };
-            let messages = (rate * 30.0) as u64;
-            let drained = consumer::run(pod, place, Load::Arrivals { messages, rate, seed: 9 });
-            let requests = drained.calls_per_message() * rate * 730.0 * 3600.0;
-            out += &format!(
-                "| {} | {pollers} | {:.2} | {} | {} | {} |\n",
-                number(rate),
-                drained.calls_per_message(),
-                dollars(planner.aws.prices.sqs(requests)),
-                time(drained.wait(0.5)),
-                time(drained.wait(0.99)),
-            );
         }
     }
     out
@@ -285,26 +231,26 @@ fn partial(planner: &Planner) -> String {
 fn keda(planner: &Planner) -> String {
     let cluster = &planner.cluster;
     let mut out = String::from(
-        "| what happens | handler | each pod does | most pods | most waiting | over after |\n\
+        "| load | handler | rate per pod | pods, maximum | messages waiting, maximum | recovered after |\n\
          | --- | --- | --- | --- | --- | --- |\n",
     );
     for handler in HANDLERS.map(Duration::from_millis) {
-        let (pod, place) = standard(planner, handler);
-        let each = model::drain(&pod, &place).messages;
-        let held = model::held(&pod, &place).as_secs_f64();
+        let (pod, costs) = standard(planner, handler);
+        let each = model::drain(&pod, &costs).messages;
+        let time_in_flight = model::time_in_flight(&pod, &costs).as_secs_f64();
         let courses = [
-            ("a step from 0 to half of what the most pods do", 0.5, 0.0),
-            ("a step from 0 to 90 % of it", 0.9, 0.0),
-            ("an outage of 10 minutes at half of it", 0.5, 600.0),
+            ("a step from 0 to half of the maximum", 0.5, 0.0),
+            ("a step from 0 to 90 % of the maximum", 0.9, 0.0),
+            ("a 10 minute outage at half of the maximum", 0.5, 600.0),
         ];
         for (what, share, outage) in courses {
             let rate = each * cluster.max_replicas as f64 * share;
             let course = Course { backlog: rate * outage, before: 0.0, after: rate, step_at: 0 };
-            let seconds = autoscale::run(cluster, each, held, course, 7200);
+            let seconds = autoscale::run(cluster, each, time_in_flight, course, 7200);
             let most = seconds.iter().map(|second| second.pods).max().unwrap_or(0);
             let waiting = seconds.iter().map(|second| second.backlog).fold(0.0, f64::max);
             let over =
-                autoscale::recovered(course, &seconds).map_or("not in 2 h".to_owned(), |s| span(s as f64));
+                autoscale::recovery(course, &seconds).map_or("not in 2 h".to_owned(), |s| span(s as f64));
             out += &format!(
                 "| {what} ({}/s) | {} | {}/s | {most} | {} | {over} |\n",
                 number(rate),
@@ -315,74 +261,6 @@ fn keda(planner: &Planner) -> String {
         }
     }
     out
-}
-
-fn charts(planner: &Planner) -> Result<Vec<(&'static str, String)>> {
-    Ok(vec![("scale-round-trip.svg", round_trip_chart()?), ("scale-outage.svg", outage_chart(planner))])
-}
-
-fn round_trip_chart() -> Result<String> {
-    let rows = check::written()?;
-    let place = |round_trip: f64| Place {
-        round_trip: Duration::from_secs_f64(round_trip / 1000.0),
-        setup_trips: 1,
-        service: Duration::from_millis(1),
-        message_cost: Duration::ZERO,
-        cores: 1,
-    };
-    let mut series = Vec::new();
-    for (colour, (max_in_flight, pollers)) in [(64, 4), (500, 16), (2000, 64)].into_iter().enumerate() {
-        let pod = Pod { pollers, max_in_flight, handler: Duration::ZERO };
-        let steps = (0..=60).map(|step| 10_f64.powf(f64::from(step) / 30.0));
-        let points = steps.map(|trip| (trip, model::drain(&pod, &place(trip)).messages)).collect();
-        series.push(Series {
-            name: format!("{max_in_flight}/{pollers}, model"),
-            points,
-            colour,
-            dots: false,
-        });
-        let name = format!("consumer {max_in_flight}/{pollers}");
-        let measured = rows.iter().filter(|row| row.name == name);
-        let points = measured.map(|row| (row.round_trip_ms as f64, row.measured)).collect();
-        series.push(Series { name: "measured".to_owned(), points, colour, dots: true });
-    }
-    let x =
-        Axis { steps: vec![1.0, 3.0, 10.0, 30.0, 100.0], logarithmic: true, label: |ms| format!("{ms} ms") };
-    let y = Axis {
-        steps: vec![100.0, 1e3, 1e4, 1e5],
-        logarithmic: true,
-        label: |rate| format!("{}/s", number(rate)),
-    };
-    Ok(chart::svg("Messages a second of one consumer, by the round trip to SQS", &x, &y, &series))
-}
-
-fn outage_chart(planner: &Planner) -> String {
-    let (pod, place) = standard(planner, Duration::from_millis(100));
-    let each = model::drain(&pod, &place).messages;
-    let held = model::held(&pod, &place).as_secs_f64();
-    let rate = each * planner.cluster.max_replicas as f64 / 2.0;
-    let mut series = Vec::new();
-    for (colour, times) in [1, 2, 4].into_iter().enumerate() {
-        let cluster =
-            crate::cluster::Cluster { max_replicas: planner.cluster.max_replicas * times, ..planner.cluster };
-        let course = Course { backlog: rate * 600.0, before: rate, after: rate, step_at: 0 };
-        let seconds = autoscale::run(&cluster, each, held, course, 901);
-        let points =
-            seconds.iter().step_by(5).map(|second| (second.at as f64 / 60.0, second.backlog / 1e6)).collect();
-        let name = format!("at most {} pods", cluster.max_replicas);
-        series.push(Series { name, points, colour, dots: false });
-    }
-    let x = Axis {
-        steps: vec![0.0, 3.0, 6.0, 9.0, 12.0, 15.0],
-        logarithmic: false,
-        label: |minutes| format!("{minutes} min"),
-    };
-    let y = Axis {
-        steps: vec![0.0, 0.5, 1.0, 1.5, 2.0],
-        logarithmic: false,
-        label: |millions| format!("{millions} M"),
-    };
-    chart::svg("Messages waiting after an outage of ten minutes, handler 100 ms", &x, &y, &series)
 }
 
 fn size(bytes: usize) -> String {
@@ -397,7 +275,7 @@ fn time(time: Duration) -> String {
     }
 }
 
-/// A length of time in words, of seconds.
+/// Seconds, in the unit that fits.
 fn span(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),
@@ -411,7 +289,7 @@ fn dollars(amount: f64) -> String {
     format!("${}", number(amount.round()))
 }
 
-/// With commas; to three figures above a thousand.
+/// With commas; rounded to three digits above a thousand.
 fn number(value: f64) -> String {
     let digits = if value < 1000.0 {
         value.round()
@@ -448,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_replaced_and_the_prose_stays() {
+    fn tables_are_replaced_and_the_text_stays() {
         let planner = Planner::read().unwrap();
         let text = "before\n<!-- scale:figures -->\nold\n<!-- /scale -->\nafter\n";
         let filled = fill(text, &planner).unwrap();

@@ -1,5 +1,4 @@
-//! What a message costs our programs: `figures.json`. It is filled from the benchmark's `results.json`, or by a measurement of
-//! its own where there is none; no figure of it is written anywhere else.
+//! What a message costs a consumer and a producer: `figures.json`, read from the benchmark's `results.json`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,29 +7,29 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// In the benchmark's results: with so many in flight.
-pub(crate) const IN_FLIGHT: usize = 64;
+/// Messages in flight of the benchmark's cells that are used.
+const IN_FLIGHT: usize = 64;
 
-/// Bodies that are measured.
-pub(crate) const BODIES: [usize; 3] = [200, 10_000, 200_000];
+/// Bytes of the bodies of those cells.
+const BODIES: [usize; 3] = [200, 10_000, 200_000];
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Figures {
-    /// Where they come from.
+    /// The command that measured them.
     pub(crate) source: String,
-    /// What a small message held adds to a consumer, in KiB: `scale figures` alone measures it.
-    pub(crate) consumer_held_kib: f64,
-    /// By size, the smallest first.
+    /// Memory that a small message in flight adds to a consumer, in KiB: measured on 2026-11-25 with 2,000 in flight.
+    pub(crate) consumer_in_flight_kib: f64,
+    /// By size, smallest first.
     pub(crate) bodies: Vec<Body>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Body {
     pub(crate) bytes: usize,
-    /// Processor time a message, in microseconds.
+    /// CPU time per message, in microseconds.
     pub(crate) consumer_cpu_us: f64,
     pub(crate) producer_cpu_us: f64,
-    /// Resident at most, with [`IN_FLIGHT`] messages in flight.
+    /// Peak resident memory, with [`IN_FLIGHT`] messages in flight.
     pub(crate) consumer_peak_mib: f64,
     pub(crate) producer_peak_mib: f64,
 }
@@ -49,7 +48,7 @@ impl Figures {
         Ok(std::fs::write(path(), format!("{}\n", serde_json::to_string_pretty(self)?))?)
     }
 
-    /// From the benchmark: our own cells, their medians.
+    /// The medians of Lifeline's own cells in a results file of the benchmark.
     pub(crate) fn of_results(results: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(results).with_context(|| results.display().to_string())?;
         let results: Value = serde_json::from_str(&text)?;
@@ -64,10 +63,10 @@ impl Figures {
                 producer_peak_mib,
             })
         });
-        let bodies = bodies.collect::<Option<Vec<_>>>().context("a body size is not among the results")?;
+        let bodies = bodies.collect::<Option<Vec<_>>>().context("the results lack a body size")?;
         Ok(Self {
             source: "`bench/run`".to_owned(),
-            consumer_held_kib: Self::read()?.consumer_held_kib,
+            consumer_in_flight_kib: Self::read()?.consumer_in_flight_kib,
             bodies,
         })
     }
@@ -86,7 +85,7 @@ impl Figures {
         }
     }
 
-    /// Processor time a message of so many bytes.
+    /// CPU time per message of `bytes`.
     pub(crate) fn consumer_cost(&self, bytes: usize) -> Duration {
         Duration::from_secs_f64(self.at(bytes, |body| body.consumer_cpu_us) / 1e6)
     }
@@ -95,21 +94,22 @@ impl Figures {
         Duration::from_secs_f64(self.at(bytes, |body| body.producer_cpu_us) / 1e6)
     }
 
-    /// A consumer's memory, in MiB: what it takes with the smallest bodies, and what larger ones add for each that is held.
+    /// Memory of a consumer in MiB with `in_flight` messages of `bytes`.
     pub(crate) fn consumer_memory(&self, bytes: usize, in_flight: usize) -> f64 {
         let least = self.bodies.first().map_or(0.0, |body| body.consumer_peak_mib);
-        least + self.held_memory(bytes) * in_flight as f64
+        least + self.message_memory(bytes) * in_flight as f64
     }
 
-    /// What a message held adds, in MiB: what a small one does, and what a larger body adds, at least its own bytes.
-    pub(crate) fn held_memory(&self, bytes: usize) -> f64 {
+    /// Memory in MiB that one message in flight adds: that of a small message, and for a larger body at least its bytes.
+    pub(crate) fn message_memory(&self, bytes: usize) -> f64 {
         let least = self.bodies.first().map_or(0.0, |body| body.consumer_peak_mib);
         let more = self.at(bytes, |body| body.consumer_peak_mib) - least;
-        self.consumer_held_kib / 1024.0 + (more / IN_FLIGHT as f64).max(bytes as f64 / f64::from(1 << 20))
+        self.consumer_in_flight_kib / 1024.0
+            + (more / IN_FLIGHT as f64).max(bytes as f64 / f64::from(1 << 20))
     }
 }
 
-/// Processor time and memory of our cell with so many bytes.
+/// CPU time and peak memory of Lifeline's cell with bodies of `bytes`.
 fn cell(cells: &Value, bytes: usize) -> Option<(f64, f64)> {
     let ours = |cell: &&Value| {
         cell["contender"] == "lifeline" && cell["in_flight"] == IN_FLIGHT && cell["body"] == bytes
@@ -137,10 +137,10 @@ mod tests {
     }
 
     #[test]
-    fn between_two_sizes_a_cost_lies_between_theirs() {
+    fn costs_are_interpolated_between_measured_sizes() {
         let figures = Figures {
             source: String::new(),
-            consumer_held_kib: 4.0,
+            consumer_in_flight_kib: 4.0,
             bodies: vec![body(200, 10.0), body(1200, 20.0)],
         };
         let cost = |bytes| figures.consumer_cost(bytes).as_nanos();

@@ -9,9 +9,9 @@
 //! back after a growing delay, and ends in the dead-letter queue.
 #![allow(clippy::print_stdout, reason = "an example")]
 
-use consumer::settings::{PROGRAM, Settings};
-use consumer::{Context, Failure, Handler, Message, Worker};
-use messaging::aws::Clients;
+use lifeline_consumer::service::{Args, Config, run_handler};
+use lifeline_consumer::{Context, Drained, Failure, Handler, Message};
+use lifeline_service::Host;
 
 struct Orders;
 
@@ -27,18 +27,10 @@ impl Handler for Orders {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // the consumer's own settings; a program of one's own may as well write `QueueSpec { … }`
-    let settings = Settings::read(&PROGRAM.invocation().values)?;
-    settings.log.clone().install();
-    let stop = messaging::shutdown::on_signals(settings.grace)?;
-    let clients = Clients::connect(&settings.access).await?;
-    let worker = Worker::builder(clients, settings.queue)
-        .max_in_flight(settings.max_in_flight)
-        .wait_time(settings.wait_time)
-        .shutdown_grace(settings.grace);
-    let drained = worker.run(Orders, stop.cancelled_owned()).await;
-    println!("drained {}", drained.account);
-    Ok(())
+async fn serve(config: Config, host: Host) -> anyhow::Result<Drained> {
+    run_handler(config.consumer, Orders, host).await
+}
+
+fn main() -> std::process::ExitCode {
+    lifeline_service::main::<Args, _, _>(serve)
 }

@@ -1,12 +1,11 @@
 //! What a user of the worker writes: a handler.
 
-use std::fmt::{self, Display};
 use std::future::Future;
-use std::time::Duration;
 
-use messaging::envelope::Message;
+use lifeline_messaging::message::Message;
 
-use crate::lease::Context;
+use crate::context::Context;
+use crate::failure::Failure;
 
 /// Does the work that a message asks for.
 ///
@@ -18,7 +17,7 @@ use crate::lease::Context;
 /// is lost; [`Context::cancelled`] tells it a moment before, except for the timeout.
 ///
 /// ```
-/// use consumer::{Context, Failure, Handler, Message};
+/// use lifeline_consumer::{Context, Failure, Handler, Message};
 ///
 /// struct Orders;
 ///
@@ -42,43 +41,5 @@ where
 {
     fn handle(&self, message: Message, context: Context) -> impl Future<Output = Result<(), Failure>> + Send {
         self(message, context)
-    }
-}
-
-/// Why a message was not handled, and when to try again. Any error turns into one with `?`.
-#[derive(Debug)]
-pub struct Failure {
-    reason: String,
-    retry_after: Option<Duration>,
-}
-
-impl Failure {
-    /// A failure in words.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), retry_after: None }
-    }
-
-    /// Sets the delay instead of the worker's growing one. Whole seconds, rounded up; at most what is left of the
-    /// 12 hours that SQS keeps a message invisible.
-    #[must_use]
-    pub fn retry_after(self, delay: Duration) -> Self {
-        Self { retry_after: Some(delay), ..self }
-    }
-
-    pub(crate) fn delay(&self) -> Option<Duration> {
-        self.retry_after
-    }
-}
-
-impl Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-// not an Error itself, or this would overlap with `From<T> for T`
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::new(messaging::call::chain(&error))
     }
 }

@@ -1,9 +1,9 @@
 //! A worker on an SQS queue that cannot get stuck, cannot lose a message and cannot lie about its health.
 //!
 //! ```no_run
-//! use consumer::{Context, Failure, Message, Worker};
-//! use messaging::aws::{Access, Clients};
-//! use messaging::topology::{QueueRef, QueueSpec, TopicRef};
+//! use lifeline_consumer::{Context, Failure, Message, Worker};
+//! use lifeline_messaging::client::{Access, Clients};
+//! use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let sqs = Clients::connect(&Access::local("http://127.0.0.1:4566")).await?;
@@ -28,40 +28,46 @@
 //!
 //! | promise | file |
 //! | --- | --- |
-//! | room is taken before a receive; a receive that hangs costs one timeout | `poller` |
-//! | one poller when idle, more when receives come back full | `crew` |
-//! | leases are extended in batches for all that is held, and a lost one is told | `lease`, `extender` |
-//! | a message is deleted only after its handler succeeded; every entry's result is read | `job`, `deletes` |
-//! | a failure comes back after a growing delay | `job`, `visibility` |
-//! | order within a FIFO group | `intake` |
-//! | a queue that vanished is found, or made, again | `keeper` |
+//! | permits are taken before a receive; a receive that hangs costs one timeout | `poller`, `capacity` |
+//! | one poller when idle, more when receives come back full | `poller_scale` |
+//! | leases are extended in batches for all messages in flight; a lost one is reported to its handler | `lease` |
+//! | a message is deleted only after its handler succeeded; every entry of a response is read | `attempt`, `batch` |
+//! | a failed message is redelivered after a growing delay | `attempt` |
+//! | an outage behind the handler costs no receives | `breaker` |
+//! | order within a FIFO group | `fifo` |
+//! | a queue that is deleted is found, or created, again | `queue_watch` |
 //! | a task that dies is started again | `supervisor` |
-//! | every message has one outcome, and the account balances | `held`, `account` |
+//! | every message has one outcome, and the summary adds up | `delivery`, `summary` |
 
-mod account;
+mod attempt;
 mod batch;
-mod company;
-mod crew;
-mod deletes;
-mod extender;
+mod breaker;
+mod call_monitor;
+mod capacity;
+mod clock;
+mod context;
+mod delivery;
+mod dispatch;
+mod failure;
+mod fifo;
+mod guarded;
 mod handler;
-mod handlers;
-mod held;
-mod intake;
-mod job;
-mod keeper;
 mod lease;
 mod metrics;
+mod options;
 mod poller;
+mod poller_scale;
+mod queue_watch;
+mod run;
 pub mod service;
-pub mod settings;
-mod shared;
+mod summary;
 mod supervisor;
-mod visibility;
 mod worker;
 
-pub use account::{Account, Outcome};
-pub use handler::{Failure, Handler};
-pub use lease::{Cancelled, Context};
-pub use messaging::envelope::{Attribute, Message};
-pub use worker::{Builder, Drained, Worker};
+pub use context::Context;
+pub use failure::{BoxError, Failure, FailureKind, OrFailure};
+pub use handler::Handler;
+pub use lease::view::Cancelled;
+pub use lifeline_messaging::message::{Attribute, Message};
+pub use summary::{Account, Drained, Outcome};
+pub use worker::{Builder, Worker};

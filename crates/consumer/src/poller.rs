@@ -1,62 +1,84 @@
-//! A poller: takes room, receives, hands on, and does it again.
+//! A poller: takes permits, receives, hands on, and does it again.
 //!
-//! Room is taken before the receive, so nothing is received that could not start, and the sum over all pollers is
-//! bounded. A receive is bounded by our own clock; whatever comes back, the pulse beats. A receive in the air is never
-//! dropped: what SQS has handed out would stay hidden for a whole lease (aws/aws-sdk-go-v2#2068).
+//! Permits are taken before the receive, so nothing is received that could not start, and the sum over all pollers is
+//! bounded. A receive is bounded by a client-side timeout; whatever it returns, the pulse beats. A receive in flight is
+//! never dropped: what SQS has handed out would stay hidden for a whole lease (aws/aws-sdk-go-v2#2068).
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use health::Pulse;
-use messaging::backoff::{Backoff, exponential};
-use messaging::call::{CallError, Fault, bounded};
-use messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
-use messaging::topology::Queue;
-use tokio::sync::OwnedSemaphorePermit;
+use lifeline_health::Pulse;
+use lifeline_messaging::call::backoff::{Backoff, exponential};
+use lifeline_messaging::call::{CallError, Fault, bounded_with};
+use lifeline_messaging::client::Clients;
+use lifeline_messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
+use lifeline_messaging::topology::Queue;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::batch::LARGEST;
-use crate::intake::Intake;
-use crate::shared::{Shared, beating};
+use crate::breaker::Breaker;
+use crate::call_monitor::CallMonitor;
+use crate::capacity::Capacity;
+use crate::dispatch::Dispatch;
+use crate::poller_scale::PollerScale;
+use crate::queue_watch::KnownQueue;
 
 /// The first wait after an error is at most this.
 const BACKOFF: Duration = Duration::from_secs(1);
 
-/// An empty answer that came at once (a wait of zero, or an endpoint that does not hold polls) is followed by a pause that
-/// grows to a second: each receive of an idle queue is paid for.
+/// An empty response that came at once (a wait of zero, or an endpoint that does not hold polls) is followed by a pause
+/// that grows to a second: each receive of an idle queue is paid for.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
 const IDLE_PAUSE_CAP: Duration = Duration::from_secs(1);
-
-/// How long a poller that has room for one waits for more: a receive for one costs as much as one for ten.
-const ROOM_LINGER: Duration = Duration::from_millis(5);
 
 /// A timed-out receive of a FIFO queue repeats its attempt id for this long, and gets the same messages again.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-receiverequestattemptid-request-parameter.html>
 const ATTEMPT_ID_HOLDS: Duration = Duration::from_secs(5 * 60);
 
-/// Works until it is sent home or the worker drains.
-pub(crate) async fn run(shared: &Arc<Shared>, intake: &Intake, number: usize, pulse: &Pulse) {
-    let mut poller = Poller { shared, pulse, backoff: Backoff::new(BACKOFF), attempt: None };
+/// What all pollers of a worker need.
+#[derive(Clone)]
+pub(crate) struct Polling {
+    pub(crate) clients: Clients,
+    pub(crate) wait_time: Duration,
+    pub(crate) capacity: Capacity,
+    pub(crate) scale: Arc<PollerScale>,
+    pub(crate) queue: KnownQueue,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) monitor: CallMonitor,
+    pub(crate) draining: CancellationToken,
+    pub(crate) breaker: Breaker,
+}
+
+/// Works until it is stopped by the scale or the worker drains.
+pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
+    let mut poller = Poller { polling, pulse, backoff: Backoff::new(BACKOFF), attempt: None, most: LARGEST };
     let mut idle = 0;
-    while !shared.is_draining() && shared.crew.wants(number) {
-        let Some(queue) = poller.unless_draining(shared.known_queue()).await else { return };
-        let Some(room) = poller.room().await else { return };
-        let asked = if intake.is_troubled() { 1 } else { room.num_permits() };
-        let asked_at = Instant::now();
-        let under_way = shared.company.receive();
-        match poller.receive(&queue, asked).await {
+    while !polling.draining.is_cancelled() && polling.scale.wants(number) {
+        let Some(queue) = poller.unless_draining(polling.queue.known()).await else { return };
+        let Some(mut permits) = poller.unless_draining(polling.capacity.take()).await else { return };
+        // after the permits: whoever waited for them may have found out that the handler is unavailable
+        let Some(intake) = poller.unless_draining(polling.breaker.intake()).await else { return };
+        let blocked = polling.dispatch.groups.is_blocked();
+        let most = if blocked { 1 } else { permits.num_permits().min(poller.most).min(intake) };
+        // what is not asked for is somebody else's
+        drop(permits.split(permits.num_permits() - most));
+        let clock = polling.dispatch.leases.clock();
+        let (began, asked) = (Instant::now(), clock.now());
+        match poller.receive(&queue, most).await {
             Ok(entries) => {
-                let received_at = Instant::now();
                 match entries.len() {
-                    0 => shared.crew.empty(number),
-                    n if n >= asked.min(LARGEST) => shared.crew.full(number),
+                    0 => polling.scale.empty(number),
+                    n if n >= most.min(LARGEST) => polling.scale.full(number),
                     _ => {}
                 }
                 poller.backoff.reset();
-                let waited = !entries.is_empty() || received_at - asked_at >= IDLE_PAUSE_CAP;
-                intake.accept(entries, room, received_at, queue.visibility);
-                drop(under_way);
+                if !entries.is_empty() {
+                    poller.most = (poller.most * 2).min(LARGEST);
+                }
+                let waited = !entries.is_empty() || began.elapsed() >= IDLE_PAUSE_CAP;
+                polling.dispatch.accept(entries, permits, (asked, clock.now()), &queue);
                 if waited {
                     idle = 0;
                     continue;
@@ -66,8 +88,12 @@ pub(crate) async fn run(shared: &Arc<Shared>, intake: &Intake, number: usize, pu
                 poller.unless_draining(tokio::time::sleep(pause)).await;
             }
             Err(error) => {
-                drop((room, under_way));
-                shared.crew.failed();
+                drop(permits);
+                polling.scale.failed();
+                if error.fault == Fault::TimedOut {
+                    // a response that was too large for the link: the next one is half of it
+                    poller.most = (poller.most / 2).max(1);
+                }
                 let wait = poller.backoff.next(error.fault.backoff_cap());
                 poller.unless_draining(tokio::time::sleep(wait)).await;
             }
@@ -76,57 +102,36 @@ pub(crate) async fn run(shared: &Arc<Shared>, intake: &Intake, number: usize, pu
 }
 
 struct Poller<'a> {
-    shared: &'a Arc<Shared>,
+    polling: &'a Polling,
     pulse: &'a Pulse,
     backoff: Backoff,
-    /// The id of a FIFO receive whose answer did not arrive, and since when it is used.
+    /// The id of a FIFO receive whose response did not arrive, and since when it is used.
     attempt: Option<(String, Instant)>,
+    /// How many messages a receive asks for at most: fewer after a timeout, more after each success.
+    most: usize,
 }
 
 impl Poller<'_> {
     /// Awaits something that may take long, with a beating pulse; `None` when the worker drains.
     async fn unless_draining<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
-            done = beating(self.pulse, wait) => Some(done),
-            () = self.shared.draining.cancelled() => None,
+            biased;
+            done = self.pulse.beat_while(wait) => Some(done),
+            () = self.polling.draining.cancelled() => None,
         }
     }
 
-    /// Room for one to ten messages.
-    async fn room(&self) -> Option<OwnedSemaphorePermit> {
-        // one at a time: what comes free would be dealt out one by one to all that wait, and each would ask for one message
-        let _turn = self.unless_draining(self.shared.crew.gathering.lock()).await?;
-        let room = &self.shared.room;
-        let mut first = self.unless_draining(Arc::clone(room).acquire_owned()).await?.ok()?;
-        let wanted = LARGEST.min(self.shared.options.max_in_flight) - 1;
-        if room.available_permits() < wanted {
-            // handlers that finish in this moment make the receive a fuller one
-            let all = u32::try_from(wanted).unwrap_or(0);
-            if let Ok(Ok(rest)) =
-                tokio::time::timeout(ROOM_LINGER, Arc::clone(room).acquire_many_owned(all)).await
-            {
-                first.merge(rest);
-                return Some(first);
-            }
-        }
-        let rest = u32::try_from(wanted.min(room.available_permits())).unwrap_or(0);
-        if let Ok(rest) = Arc::clone(room).try_acquire_many_owned(rest) {
-            first.merge(rest);
-        }
-        Some(first)
-    }
-
-    async fn receive(&mut self, queue: &Queue, room: usize) -> Result<Vec<Received>, CallError> {
+    async fn receive(&mut self, queue: &Queue, most: usize) -> Result<Vec<Received>, CallError> {
         // while calls fail, a short poll asks whether SQS is back: a long one into a black hole would cost 20 s more
-        let wait = if self.backoff.failures() == 0 { self.shared.options.wait_time } else { Duration::ZERO };
+        let wait = if self.backoff.failures() == 0 { self.polling.wait_time } else { Duration::ZERO };
         let wait = Duration::from_secs(wait.as_secs());
         let call = self
-            .shared
+            .polling
             .clients
             .polls
             .receive_message()
             .queue_url(&queue.url)
-            .max_number_of_messages(i32::try_from(room.min(LARGEST)).unwrap_or(1))
+            .max_number_of_messages(i32::try_from(most.min(LARGEST)).unwrap_or(1))
             .wait_time_seconds(i32::try_from(wait.as_secs()).unwrap_or(0))
             // named in each call, so that the lease is known even if the queue's default changes meanwhile
             .visibility_timeout(i32::try_from(queue.visibility.as_secs()).unwrap_or(30))
@@ -134,20 +139,17 @@ impl Poller<'_> {
             .message_attribute_names("All")
             .set_receive_request_attempt_id(queue.is_fifo().then(|| self.attempt_id()));
         self.pulse.beat();
-        let answer = bounded("ReceiveMessage", wait + self.shared.clients.call_timeout, call.send()).await;
+        let limit = wait + self.polling.clients.call_timeout;
+        let response = bounded_with("ReceiveMessage", limit, || self.pulse.beat(), call.send()).await;
         self.pulse.beat();
-        let answered = !matches!(&answer, Err(e) if matches!(e.fault, Fault::TimedOut | Fault::Unreachable | Fault::Server));
-        if answered {
+        let lost = |fault| matches!(fault, Fault::TimedOut | Fault::Unreachable | Fault::Server);
+        if !response.as_ref().is_err_and(|error| lost(error.fault)) {
             self.attempt = None;
         }
-        self.shared.note(&self.shared.outages.receive, &answer);
-        let outcome = match &answer {
-            Ok(answer) if answer.messages().is_empty() => "empty",
-            Ok(_) => "messages",
-            Err(error) => error.fault.label(),
-        };
-        self.shared.metrics.receive_calls.with_label_values(&[outcome]).inc();
-        Ok(answer?.messages.unwrap_or_default().into_iter().filter_map(Received::open).collect())
+        self.polling
+            .monitor
+            .note(&response, |response| if response.messages().is_empty() { "empty" } else { "messages" });
+        Ok(response?.messages.unwrap_or_default().into_iter().filter_map(Received::open).collect())
     }
 
     fn attempt_id(&mut self) -> String {

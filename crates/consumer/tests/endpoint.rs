@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use aws_sdk_sns::types::MessageAttributeValue;
 use aws_sdk_sqs::types::QueueAttributeName as Name;
-use consumer::{Context, Failure, Handler, Message};
-use messaging::aws::{Access, Clients};
-use messaging::topology::{self, QueueRef, QueueSpec, TopicRef};
+use lifeline_consumer::{Context, Failure, Handler, Message};
+use lifeline_messaging::client::{Access, Clients};
+use lifeline_messaging::topology::{self, QueueRef, QueueSpec, TopicRef};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Room {
     clients: Clients,
     name: String,
-    _scripted: Option<scripted::Endpoint>,
+    _scripted: Option<lifeline_scripted::Endpoint>,
 }
 
 impl Room {
@@ -34,9 +34,9 @@ impl Room {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let scripted = match std::env::var("LIFELINE_TEST_ENDPOINT") {
             Ok(_) => None,
-            Err(_) => Some(scripted::Endpoint::start().await),
+            Err(_) => Some(lifeline_scripted::Endpoint::start().await),
         };
-        let url = scripted.as_ref().map(scripted::Endpoint::url);
+        let url = scripted.as_ref().map(lifeline_scripted::Endpoint::url);
         let url = url.unwrap_or_else(|| std::env::var("LIFELINE_TEST_ENDPOINT").unwrap());
         let clients = Clients::connect(&Access::local(url)).await.unwrap();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -65,8 +65,8 @@ impl Room {
     }
 
     fn start(&self, spec: QueueSpec, handler: impl Handler) -> Consumer {
-        let set = |b: consumer::Builder| b.wait_time(SECOND).shutdown_grace(10 * SECOND);
-        Consumer::start_on(self.clients.clone(), health::Pulses::new(), spec, set, handler)
+        let set = |b: lifeline_consumer::Builder| b.wait_time(SECOND).shutdown_grace(10 * SECOND);
+        Consumer::start_on(self.clients.clone(), lifeline_health::Pulses::new(), spec, set, handler)
     }
 
     async fn publish(&self, topic_arn: &str, body: &str, group: Option<&str>) {
@@ -239,8 +239,8 @@ async fn a_drain_gives_back_what_it_did_not_handle() {
     // a lease so long that only a release can make them visible
     let (queue, topic) = room.provision(&spec, 600).await;
     // a grace that keeps 2 s for giving back: an endpoint in Python has other tests to answer too
-    let set = |b: consumer::Builder| b.wait_time(SECOND).shutdown_grace(10 * SECOND);
-    let pulses = health::Pulses::new();
+    let set = |b: lifeline_consumer::Builder| b.wait_time(SECOND).shutdown_grace(10 * SECOND);
+    let pulses = lifeline_health::Pulses::new();
     let consumer = Consumer::start_on(room.clients.clone(), pulses, spec, set, for_ever);
     for n in 0..5 {
         room.publish(&topic, &n.to_string(), None).await;

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use scripted::collector::{Collector, Mood};
-use scripted::{Endpoint, Message};
+use lifeline_scripted::collector::{Collector, Mood};
+use lifeline_scripted::{Endpoint, Message};
 
 const SOON: Duration = Duration::from_secs(20);
 

@@ -11,8 +11,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use consumer::{Context, Failure, Message};
-use scripted::Endpoint;
+use lifeline_consumer::{Context, Failure, Message};
+use lifeline_scripted::Endpoint;
 use support::*;
 
 /// Messages a second: enough for thousands of batches, few enough for a machine that does other things.
@@ -101,7 +101,7 @@ async fn nothing_is_lost_or_grows_whatever_fails() {
     let before = tasks();
     let mut clients = clients(&aws).await;
     clients.call_timeout = SECOND; // a hang is over soon, so that there are many
-    let pulses = health::Pulses::new();
+    let pulses = lifeline_health::Pulses::new();
     let consumer = Consumer::start_on(
         clients,
         pulses,

@@ -4,11 +4,11 @@
 //! It knows nothing of what a program does. Any service adopts it in five lines:
 //!
 //! ```
-//! use health::Vitals;
-//! # fn main() -> Result<(), health::ListenError> {
-//! let vitals = Vitals::new(env!("CARGO_PKG_VERSION"));
-//! let server = vitals.server().listen(([127, 0, 0, 1], 0).into())?;
-//! let pulse = vitals.pulses.start("worker", std::time::Duration::from_secs(45)); // then, whenever it comes round:
+//! use lifeline_health::Health;
+//! # fn main() -> Result<(), lifeline_health::ListenError> {
+//! let health = Health::new(env!("CARGO_PKG_VERSION"));
+//! let server = health.server().listen(([127, 0, 0, 1], 0).into())?;
+//! let pulse = health.pulses.start("worker", std::time::Duration::from_secs(45)); // then, whenever it comes round:
 //! pulse.beat();
 //! # Ok(())
 //! # }
@@ -37,29 +37,26 @@
 //! choice; give it a bound above the longest call. Then an idle service, a peer that is down, and a long job are UP,
 //! and a part that never came back is DOWN. Ask about peers in [`Readiness`] only.
 
-mod access_log;
-mod ask;
-mod client;
-mod gate;
-mod head;
+mod health;
 mod metrics;
 mod pulse;
 mod readiness;
-mod router;
 mod server;
-#[cfg(unix)]
-pub mod systemd;
-mod upstream;
-mod vitals;
 
-pub use access_log::{AccessFormat, AccessLog};
-pub use ask::{Answer, AskError, ask, self_check};
-pub use gate::Limits;
+pub use health::Health;
 pub use metrics::{
     Collector, Gauge, Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     LATENCY_BUCKETS, Metrics, exponential_buckets,
 };
+#[cfg(feature = "tokio")]
+pub use pulse::BEAT;
 pub use pulse::{Pulse, PulseGuard, Pulses};
 pub use readiness::{Condition, Readiness};
-pub use server::{Builder, ListenError, Server};
-pub use vitals::Vitals;
+pub use server::{
+    AccessFormat, AccessLog, Answer, AskError, Builder, Limits, ListenError, Server, ask, self_check,
+};
+
+/// Tests the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -18,7 +18,8 @@ pub use prometheus::{
     Gauge, Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge, exponential_buckets,
 };
 
-use crate::{Pulses, Readiness};
+use crate::pulse::Pulses;
+use crate::readiness::Readiness;
 
 /// What a program counts, over a registry of its own. Cheap to clone; clones share everything.
 ///
@@ -27,7 +28,7 @@ use crate::{Pulses, Readiness};
 /// that counts but is not shown: a wrong name must not stop a program that works.
 ///
 /// ```
-/// let metrics = health::Metrics::new("1.2.3", &health::Pulses::new());
+/// let metrics = lifeline_health::Metrics::new("1.2.3", &lifeline_health::Pulses::new());
 /// let sent = metrics.counter("mail_sent_total", "Mails handed to the server.");
 /// sent.inc();
 /// assert!(metrics.render().contains("mail_sent_total 1"));

@@ -12,11 +12,15 @@ use std::time::{Duration, Instant};
 
 type Clock = dyn Fn() -> Instant + Send + Sync;
 
+/// How long a wait may go on before its pulse must beat: a sixth of the shortest bound.
+#[cfg(feature = "tokio")]
+pub const BEAT: Duration = Duration::from_secs(5);
+
 /// The parts of one program that must make progress. Cheap to clone; clones share everything.
 ///
 /// ```
 /// use std::time::Duration;
-/// let pulses = health::Pulses::new();
+/// let pulses = lifeline_health::Pulses::new();
 /// let pulse = pulses.start("poller-1", Duration::from_secs(45));
 /// pulse.beat();
 /// assert!(pulses.stale().is_empty());
@@ -127,6 +131,24 @@ impl Pulse {
     /// Says that this part moved. Costs one reading of the clock and one atomic store: about 25 ns.
     pub fn beat(&self) {
         self.entry.beaten.store(self.pulses.nanos(), Ordering::Relaxed);
+    }
+
+    /// Keeps this pulse fresh during a wait that is expected to be long, such as for input or for capacity, or whose end
+    /// is bounded elsewhere.
+    ///
+    /// # Cancel safety
+    /// As that of what it awaits.
+    #[cfg(feature = "tokio")]
+    pub async fn beat_while<T>(&self, wait: impl Future<Output = T>) -> T {
+        tokio::pin!(wait);
+        loop {
+            self.beat();
+            tokio::select! {
+                biased;
+                done = &mut wait => return done,
+                () = tokio::time::sleep(BEAT) => {}
+            }
+        }
     }
 
     /// Takes this pulse off the list: the part ended as it should. Later beats do nothing. A successor of the same

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use health::{AccessFormat, AccessLog, Limits, Metrics, Pulses, Readiness, Server};
+use lifeline_health::{AccessFormat, AccessLog, Limits, Metrics, Pulses, Readiness, Server};
 use wire::{exchange, get, service, service_with, status};
 
 /// `127.0.0.1 - - [30/Jan/2021 00:25:58] "…" 200 -`, to the byte, the digits aside.

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use health::{AskError, ask};
+use lifeline_health::{AskError, ask};
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -46,9 +46,9 @@ fn it_tells_up_from_down_with_the_body() {
 #[test]
 fn an_unspecified_address_is_asked_over_loopback() {
     for any in ["0.0.0.0:0", "[::]:0"] {
-        let pulses = health::Pulses::new();
-        let metrics = health::Metrics::new("1", &pulses);
-        let server = health::Server::builder(pulses, health::Readiness::new(), metrics)
+        let pulses = lifeline_health::Pulses::new();
+        let metrics = lifeline_health::Metrics::new("1", &pulses);
+        let server = lifeline_health::Server::builder(pulses, lifeline_health::Readiness::new(), metrics)
             .access_log_to(std::io::sink())
             .listen(any.parse().unwrap());
         match server {

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use health::{AccessLog, Limits, Pulses};
+use lifeline_health::{AccessLog, Limits, Pulses};
 use proptest::prelude::*;
 use wire::{Service, connect, get, header, one_answer, service_with, status};
 

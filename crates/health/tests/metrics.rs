@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use health::{LATENCY_BUCKETS, Metrics, Pulses, Readiness, Server};
+use lifeline_health::{LATENCY_BUCKETS, Metrics, Pulses, Readiness, Server};
 
 #[test]
 fn build_info_pulses_and_conditions_come_with_it() {
@@ -106,7 +106,7 @@ fn promtool_accepts_what_is_rendered() {
         .access_log_to(std::io::sink())
         .listen("127.0.0.1:0".parse().unwrap())
         .unwrap();
-    let text = health::ask(server.local_addr(), "/metrics", Duration::from_secs(5)).unwrap().body;
+    let text = lifeline_health::ask(server.local_addr(), "/metrics", Duration::from_secs(5)).unwrap().body;
 
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])

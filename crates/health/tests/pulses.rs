@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use health::Pulses;
+use lifeline_health::Pulses;
 
 const BOUND: Duration = Duration::from_secs(45);
 
@@ -106,9 +106,12 @@ fn a_clock_that_steps_back_does_no_harm() {
 fn a_beat_costs_no_more_than_reading_the_clock_and_a_store() {
     let pulses = Pulses::new();
     let pulse = pulses.start("poller-1", BOUND);
-    let counter = health::Metrics::new("1", &pulses).counter("counted_total", "Counted.");
-    let histogram =
-        health::Metrics::new("1", &pulses).histogram("took_seconds", "Took.", health::LATENCY_BUCKETS);
+    let counter = lifeline_health::Metrics::new("1", &pulses).counter("counted_total", "Counted.");
+    let histogram = lifeline_health::Metrics::new("1", &pulses).histogram(
+        "took_seconds",
+        "Took.",
+        lifeline_health::LATENCY_BUCKETS,
+    );
     let cost = |what: &dyn Fn()| {
         // The best of several: a busy machine makes some slow, none fast.
         (0..20)

@@ -1,7 +1,7 @@
 //! Readiness: all conditions, with their reasons.
 #![allow(clippy::unwrap_used)] // as in any test
 
-use health::Readiness;
+use lifeline_health::Readiness;
 
 #[test]
 fn a_condition_is_unmet_until_it_is_met() {

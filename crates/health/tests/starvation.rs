@@ -60,7 +60,7 @@ fn without_file_descriptors_the_longest_idle_gives_way() {
     let (_idle, _) = Role::start("idle", &addr.to_string(), None);
     let slowest = ask_often(addr, Duration::from_secs(2));
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
-    let metrics = health::ask(addr, "/metrics", wire::PATIENCE).unwrap().body;
+    let metrics = lifeline_health::ask(addr, "/metrics", wire::PATIENCE).unwrap().body;
     assert!(!metrics.contains("health_connections_evicted_total 0\n"), "{metrics}");
 }
 
@@ -70,7 +70,7 @@ fn ask_often(addr: SocketAddr, time: Duration) -> Duration {
     let mut slowest = Duration::ZERO;
     while begun.elapsed() < time {
         let asked = Instant::now();
-        let answer = health::ask(addr, "/health", wire::PATIENCE).expect("an answer");
+        let answer = lifeline_health::ask(addr, "/health", wire::PATIENCE).expect("an answer");
         assert_eq!((answer.status, answer.body.as_str()), (200, r#"{ "status": "UP!" }"#));
         slowest = slowest.max(asked.elapsed());
         thread::park_timeout(Duration::from_millis(100).saturating_sub(asked.elapsed()));
@@ -146,10 +146,10 @@ fn keep_every_core_busy() {
 }
 
 fn serve() {
-    let pulses = health::Pulses::new();
-    let metrics = health::Metrics::new("1", &pulses);
-    let log = health::AccessLog { silence_healthy: true, ..health::AccessLog::default() };
-    let server = health::Server::builder(pulses, health::Readiness::new(), metrics)
+    let pulses = lifeline_health::Pulses::new();
+    let metrics = lifeline_health::Metrics::new("1", &pulses);
+    let log = lifeline_health::AccessLog { silence_healthy: true, ..lifeline_health::AccessLog::default() };
+    let server = lifeline_health::Server::builder(pulses, lifeline_health::Readiness::new(), metrics)
         .access_log(log)
         .access_log_to(std::io::sink())
         .listen("127.0.0.1:0".parse().unwrap())

@@ -6,7 +6,7 @@ mod wire;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use health::{ListenError, Metrics, Pulses, Readiness, Server};
+use lifeline_health::{ListenError, Metrics, Pulses, Readiness, Server};
 
 fn listen(addr: &str) -> Result<Server, ListenError> {
     let pulses = Pulses::new();
@@ -37,9 +37,9 @@ fn a_server_leaves_no_thread_and_no_port_behind_and_a_taken_port_is_explained() 
     for _ in 0..20 {
         let server = listen(&addr.to_string()).expect("the port is free again at once");
         let kept = wire::connect(addr);
-        assert_eq!(health::ask(addr, "/health", wire::PATIENCE).unwrap().status, 200);
+        assert_eq!(lifeline_health::ask(addr, "/health", wire::PATIENCE).unwrap().status, 200);
         drop(server);
-        assert!(health::ask(addr, "/health", wire::PATIENCE).is_err());
+        assert!(lifeline_health::ask(addr, "/health", wire::PATIENCE).is_err());
         drop(kept);
     }
     // tiny_http's own threads notice that nobody is left within five seconds.

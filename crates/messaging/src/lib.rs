@@ -1,25 +1,16 @@
-//! What a producer and a consumer of SNS and SQS share: AWS clients that cannot hang, settings that
-//! explain themselves, the topology (topic, queue, dead-letter queue, policy, subscription), the envelope
-//! that SNS puts around a message, and the trace that travels with it.
+//! SNS and SQS, without deciding when: AWS clients that cannot hang, calls whose failures are understood, the topology
+//! (topic, queue, dead-letter queue, policy, subscription), the envelope that SNS puts around a message, and the trace
+//! that travels with it.
 //!
-//! Nothing here decides *when* a message is published, received or deleted: that is the business of the
-//! `producer` and `consumer` crates.
+//! *When* a message is published, received or deleted is decided by `lifeline-producer` and `lifeline-consumer`.
 
-mod answer;
-pub mod aws;
-pub mod backoff;
+#[cfg(feature = "service")]
+pub mod args;
 pub mod call;
-mod connector;
+pub mod client;
+mod codec;
 pub mod envelope;
-pub mod escape;
-mod form;
-pub mod http;
-pub mod outage;
-pub mod pulse;
-pub mod runtime;
-pub mod settings;
-pub mod shutdown;
+pub mod message;
 pub mod span;
-pub mod telemetry;
 pub mod topology;
 pub mod trace;

@@ -25,6 +25,13 @@ pub struct TraceContext {
 pub struct BadTraceparent;
 
 impl TraceContext {
+    /// The hop that these ids name, sampled. Neither of them may be zero.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn new(trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
+        let (trace_id, span_id) = (u128::from_be_bytes(trace_id), u64::from_be_bytes(span_id));
+        Self { trace_id, span_id, flags: SAMPLED }
+    }
+
     /// A new trace, sampled.
     pub fn start() -> Self {
         Self { trace_id: fastrand::u128(1..), span_id: fastrand::u64(1..), flags: SAMPLED }

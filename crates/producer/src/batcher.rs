@@ -9,23 +9,27 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use health::{Condition, Pulse};
-use messaging::backoff::{Backoff, exponential, full_jitter};
-use messaging::call::{CallError, Fault};
-use messaging::outage::Outage;
+use lifeline_health::{BEAT, Condition, Pulse};
+use lifeline_messaging::call::Outage;
+use lifeline_messaging::call::backoff::{Backoff, exponential, full_jitter};
+use lifeline_messaging::call::{CallError, Fault};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::entry::Held;
 use crate::error::{PublishError, Refusal};
-use crate::held::Held;
+use crate::limits::MAX_ENTRIES;
 use crate::metrics::PublisherMetrics;
-use crate::queue::{Batch, MAX_ENTRIES, Queue};
+use crate::publish_batch::{self, Fate};
+use crate::send_queue::{Batch, Queue};
 use crate::topic::{Finder, Topic};
-use crate::vitals::BEAT;
 use crate::window::Window;
-use crate::wire::{self, Fate};
+
+/// How long a task of the producer may make no progress. A call is bounded by `CALL_TIMEOUT` (60 s at most) but runs in
+/// a task of its own, so that nothing with a pulse waits for one.
+pub(crate) const PULSE_BOUND: Duration = Duration::from_secs(45);
 
 /// The first wait after a failure is at most this.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -211,7 +215,8 @@ impl Run {
             let messages: Vec<_> = batch.iter().map(|held| Arc::clone(&held.outgoing)).collect();
             let bytes = batch.iter().map(Held::size).sum();
             let (clients, topic) = (self.from.finder.clients.clone(), Arc::clone(&topic));
-            let flight = self.air.spawn(async move { wire::publish(&clients, &topic.arn, &messages).await });
+            let flight =
+                self.air.spawn(async move { publish_batch::publish(&clients, &topic.arn, &messages).await });
             self.air_bytes += bytes;
             self.flights.insert(flight.id(), Flight { batch, bytes, launched: now });
         }
@@ -438,15 +443,10 @@ async fn found(finding: &mut Option<JoinHandle<Topic>>) -> Result<Topic, JoinErr
 }
 
 fn entry_error(fault: Fault, code: String, text: String) -> CallError {
-    let detail = messaging::escape::Line::new(&format!("{code}: {text}")).limit(1024).to_string();
-    CallError { action: "an entry of PublishBatch", fault, code: Some(code), detail }
+    let detail = lifeline_escape::Line::new(&format!("{code}: {text}")).limit(1024).to_string();
+    CallError { code: Some(code), ..CallError::local("an entry of PublishBatch", fault, detail) }
 }
 
 fn panicked(error: &JoinError) -> CallError {
-    CallError {
-        action: "PublishBatch",
-        fault: Fault::Server,
-        code: None,
-        detail: format!("its task ended: {error}"),
-    }
+    CallError::local("PublishBatch", Fault::Server, format!("its task ended: {error}"))
 }

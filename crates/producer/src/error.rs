@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use messaging::escape::Line;
+use lifeline_escape::Line;
 
-use crate::message::MAX_ATTRIBUTES;
+use crate::limits::MAX_ATTRIBUTES;
 
 /// Why a message was not published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

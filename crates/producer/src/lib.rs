@@ -3,8 +3,8 @@
 //! As a library:
 //!
 //! ```no_run
-//! use messaging::{aws, topology::TopicRef};
-//! use producer::{Message, Publisher};
+//! use lifeline_messaging::{aws, topology::TopicRef};
+//! use lifeline_producer::{Message, Publisher};
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let clients = aws::Clients::connect(&aws::Access::local("http://localhost:4566")).await?;
 //! let publisher = Publisher::builder(clients, TopicRef::Name("events".to_owned())).provision(true).start();
@@ -29,32 +29,23 @@
 //!
 //! As a service: [`Service`] reads input at a pace and accounts for every line.
 
-mod account;
 mod batcher;
 mod deduplication;
+mod entry;
 mod error;
-mod group;
-mod held;
-mod input;
+mod limits;
 mod message;
 mod metrics;
-mod pace;
+mod publish_batch;
 mod publisher;
-mod queue;
-mod rejections;
+mod send_queue;
 pub mod service;
-pub mod settings;
 mod topic;
-mod vitals;
 mod window;
-mod wire;
 
-pub use account::{Account, Progress};
+pub use entry::{Outcome, Receipt};
 pub use error::{PublishError, Refusal};
-pub use group::{Group, NoGroup};
-pub use held::{Outcome, Receipt};
-pub use input::{Generator, Input, LONGEST_LINE};
-pub use message::{MAX_ATTRIBUTES, Message};
+pub use limits::MAX_ATTRIBUTES;
+pub use message::Message;
 pub use publisher::{Builder, Pending, Places, Publisher, Sink};
-pub use service::Service;
-pub use settings::Settings;
+pub use service::{Account, Generator, Group, Input, LONGEST_LINE, NoGroup, Progress, Service};

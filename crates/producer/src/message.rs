@@ -3,25 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use messaging::envelope::Attribute;
-use messaging::span::Span;
-use messaging::trace::{TRACEPARENT, TraceContext, TraceId};
+use lifeline_messaging::message::Attribute;
+use lifeline_messaging::span::{Operation, Span};
+use lifeline_messaging::trace::{TRACEPARENT, TraceContext, TraceId};
 
 use crate::deduplication::DeduplicationIds;
 use crate::error::Refusal;
-
-/// Attributes of one message, `traceparent` included. SNS takes more; a raw subscription then discards the message
-/// without a word: <https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html>.
-pub const MAX_ATTRIBUTES: usize = 10;
-
-/// Characters of a message group or deduplication id.
-const MAX_ID: usize = 128;
+use crate::limits::{MAX_ATTRIBUTES, MAX_ID};
 
 /// What to publish: a body, and what goes with it.
 ///
 /// ```
-/// use messaging::envelope::Attribute;
-/// let message = producer::Message::new(r#"{"id": 7}"#).attribute("kind", Attribute::string("order")).group("c-1");
+/// use lifeline_messaging::message::Attribute;
+/// let message = lifeline_producer::Message::new(r#"{"id": 7}"#).attribute("kind", Attribute::string("order")).group("c-1");
 /// assert_eq!(message.body(), r#"{"id": 7}"#);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -121,14 +115,14 @@ impl Outgoing {
 /// is the span of the publication where that is exported.
 fn trace(attributes: &mut BTreeMap<String, Attribute>) -> (Option<TraceId>, Span) {
     let Some(own) = attributes.get(TRACEPARENT) else {
-        let (trace, span) = Span::root();
+        let (trace, span) = Span::root(Operation::Publish);
         carry(attributes, trace);
         return (Some(trace.trace_id()), span);
     };
     let Some(own) = own.as_str().and_then(|text| text.parse::<TraceContext>().ok()) else {
         return (None, Span::none());
     };
-    let span = Span::under(Some(own));
+    let span = Span::under(Operation::Publish, Some(own));
     if let Some(trace) = span.context() {
         carry(attributes, trace);
     }

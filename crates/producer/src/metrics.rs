@@ -1,6 +1,6 @@
 //! The producer's metrics, by the contract's names.
 
-use health::{Histogram, IntCounter, IntCounterVec, IntGauge, LATENCY_BUCKETS, Metrics};
+use lifeline_health::{Histogram, IntCounter, IntCounterVec, IntGauge, LATENCY_BUCKETS, Metrics};
 
 /// Made once a publisher; cheap to clone.
 #[derive(Clone)]

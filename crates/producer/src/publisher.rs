@@ -8,24 +8,24 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use health::IntCounter;
-use messaging::aws::Clients;
-use messaging::outage::Outage;
-use messaging::span::Destination;
-use messaging::topology::TopicRef;
+use lifeline_health::{Health, IntCounter};
+use lifeline_messaging::call::Outage;
+use lifeline_messaging::client::Clients;
+use lifeline_messaging::span::Destination;
+use lifeline_messaging::topology::TopicRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::batcher::Batcher;
+use crate::batcher::PULSE_BOUND;
 use crate::deduplication::DeduplicationIds;
+use crate::entry::{Held, Outcome, Receipt, Room, Tell, Waiter};
 use crate::error::PublishError;
-use crate::held::{Held, Outcome, Receipt, Room, Tell, Waiter};
 use crate::message::{Message, Outgoing};
 use crate::metrics::PublisherMetrics;
-use crate::queue::Queue;
+use crate::send_queue::Queue;
 use crate::topic::Finder;
-use crate::vitals::{PULSE_BOUND, Vitals};
 use crate::window::Window;
 
 /// How long an asker for many places waits for more than one.
@@ -67,7 +67,7 @@ pub struct Builder {
     in_air: usize,
     deadline: Option<Duration>,
     provision: bool,
-    vitals: Vitals,
+    health: Health,
 }
 
 impl Publisher {
@@ -82,7 +82,7 @@ impl Publisher {
             in_air: 16,
             deadline: Some(Duration::from_secs(120)),
             provision: false,
-            vitals: Vitals::new(env!("CARGO_PKG_VERSION")),
+            health: Health::new(env!("CARGO_PKG_VERSION")),
         }
     }
 
@@ -231,8 +231,8 @@ impl Builder {
 
     /// Where it tells how it is: pulse `batcher`, conditions `topology` and `aws`, metrics `producer_…`. Otherwise
     /// nobody hears.
-    pub fn vitals(mut self, vitals: &Vitals) -> Self {
-        self.vitals = vitals.clone();
+    pub fn health(mut self, health: &Health) -> Self {
+        self.health = health.clone();
         self
     }
 
@@ -246,7 +246,7 @@ impl Builder {
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let fifo = self.topic.is_fifo();
         let destination = Destination::new(self.topic.name());
-        let metrics = PublisherMetrics::new(&self.vitals.metrics);
+        let metrics = PublisherMetrics::new(&self.health.metrics);
         let rejected = metrics.rejected.clone();
         let batcher = Batcher {
             intake: taken,
@@ -255,13 +255,13 @@ impl Builder {
                 topic: self.topic,
                 provision: self.provision,
                 again: false,
-                topology: self.vitals.readiness.condition("topology"),
+                topology: self.health.readiness.condition("topology"),
                 outage: Arc::new(Outage::new("looking for the topic")),
             },
             queue: Queue::new(fifo, self.linger),
             window: Window::new(self.in_air),
-            pulse: self.vitals.pulses.start("batcher", PULSE_BOUND),
-            aws: self.vitals.readiness.condition("aws"),
+            pulse: self.health.pulses.start("batcher", PULSE_BOUND),
+            aws: self.health.readiness.condition("aws"),
             metrics,
             closing: closing.clone(),
             abandoned: abandoned.clone(),

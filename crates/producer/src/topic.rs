@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use health::Condition;
-use messaging::aws::Clients;
-use messaging::backoff::Backoff;
-use messaging::call::{CallError, Fault};
-use messaging::outage::Outage;
-use messaging::topology::{self, TopicRef, TopologyError};
+use lifeline_health::Condition;
+use lifeline_messaging::call::Outage;
+use lifeline_messaging::call::backoff::Backoff;
+use lifeline_messaging::call::{CallError, Fault};
+use lifeline_messaging::client::Clients;
+use lifeline_messaging::topology::{self, TopicRef, TopologyError};
 use tokio::time::Instant;
 
 /// A topic's maximum where it does not say: SNS's default, and that of emulators that do not know the attribute.
@@ -127,11 +127,6 @@ impl Finder {
 fn told(error: &TopologyError) -> CallError {
     match error {
         TopologyError::Call { error, .. } => error.clone(),
-        other => CallError {
-            action: "finding the topic",
-            fault: other.fault(),
-            code: None,
-            detail: other.to_string(),
-        },
+        other => CallError::local("finding the topic", other.fault(), other.to_string()),
     }
 }

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use messaging::aws::{Access, Clients};
-use messaging::envelope::{Attribute, Message as Delivered, Received, SYSTEM_ATTRIBUTES};
-use messaging::topology::{self, QueueRef, QueueSpec, TopicRef};
-use producer::{Message, PublishError, Publisher, Refusal};
+use lifeline_messaging::client::{Access, Clients};
+use lifeline_messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
+use lifeline_messaging::message::{Attribute, Message as Delivered};
+use lifeline_messaging::topology::{self, QueueRef, QueueSpec, TopicRef};
+use lifeline_producer::{Message, PublishError, Publisher, Refusal};
 use tokio::time::{Instant, timeout};
 
 /// How long a delivery may take.
@@ -20,7 +21,7 @@ struct Place {
     clients: Clients,
     topic: TopicRef,
     queue_url: String,
-    _scripted: Option<scripted::Endpoint>,
+    _scripted: Option<lifeline_scripted::Endpoint>,
 }
 
 impl Place {
@@ -28,7 +29,7 @@ impl Place {
         let (url, scripted) = match std::env::var("LIFELINE_TEST_ENDPOINT") {
             Ok(url) if !url.is_empty() => (url, None),
             _ => {
-                let scripted = scripted::Endpoint::start().await;
+                let scripted = lifeline_scripted::Endpoint::start().await;
                 (scripted.url(), Some(scripted))
             }
         };

@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use health::{Metrics, Pulses, Readiness, Vitals};
-use messaging::aws::{Access, Clients};
-use messaging::topology::TopicRef;
-use producer::{Message, Publisher};
-use scripted::Endpoint;
+use lifeline_health::{Health, Metrics, Pulses, Readiness};
+use lifeline_messaging::client::{Access, Clients};
+use lifeline_messaging::topology::TopicRef;
+use lifeline_producer::{Message, Publisher};
+use lifeline_scripted::Endpoint;
 use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(600);
 
-fn vitals() -> Vitals {
+fn health() -> Health {
     let pulses = Pulses::with_clock(|| Instant::now().into_std());
     let metrics = Metrics::new("test", &pulses);
-    Vitals { pulses, readiness: Readiness::new(), metrics }
+    Health { pulses, readiness: Readiness::new(), metrics }
 }
 
 /// A port where nobody listens.
@@ -28,17 +28,17 @@ async fn nowhere() -> Clients {
 
 #[tokio::test(start_paused = true)]
 async fn aws_being_down_is_up() {
-    let vitals = vitals();
+    let health = health();
     let publisher = Publisher::builder(nowhere().await, TopicRef::Name("t".to_owned()))
-        .vitals(&vitals)
+        .health(&health)
         .deadline(None)
         .start();
     let _pending = publisher.enqueue(Message::new("x")).await.unwrap();
     for _ in 0..60 {
         tokio::time::sleep(LONG / 60).await;
-        assert_eq!(vitals.pulses.stale(), Vec::<String>::new());
+        assert_eq!(health.pulses.stale(), Vec::<String>::new());
     }
-    assert!(vitals.readiness.reasons().iter().any(|(name, _)| *name == "topology"), "and not ready");
+    assert!(health.readiness.reasons().iter().any(|(name, _)| *name == "topology"), "and not ready");
 }
 
 #[tokio::test(start_paused = true)]
@@ -46,37 +46,37 @@ async fn an_endpoint_that_throttles_or_refuses_is_up_but_not_ready_and_ready_aga
     let aws = Endpoint::start().await;
     let topic = aws.topic("t");
     let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
-    let vitals = vitals();
+    let health = health();
     let publisher = Publisher::builder(clients, TopicRef::Arn(topic.arn().to_owned()))
-        .vitals(&vitals)
+        .health(&health)
         .deadline(None)
         .start();
     publisher.publish(Message::new("before")).await.unwrap();
-    assert_eq!(vitals.readiness.reasons(), []);
+    assert_eq!(health.readiness.reasons(), []);
     for (status, code) in [(400, "ThrottlingException"), (403, "AuthorizationError"), (500, "InternalError")]
     {
         let refusal = aws.on("*").status(status, code);
         let pending = publisher.enqueue(Message::new(code)).await.unwrap();
         for minute in 1..=15 {
             tokio::time::sleep(LONG / 10).await;
-            assert_eq!(vitals.pulses.stale(), Vec::<String>::new(), "{code}, minute {minute}");
-            let reasons = vitals.readiness.reasons();
+            assert_eq!(health.pulses.stale(), Vec::<String>::new(), "{code}, minute {minute}");
+            let reasons = health.readiness.reasons();
             assert!(reasons.iter().any(|(name, _)| *name == "aws"), "{code}, minute {minute}: {reasons:?}");
         }
         refusal.remove();
         pending.await.unwrap();
-        assert_eq!(vitals.readiness.reasons(), [], "after {code}");
+        assert_eq!(health.readiness.reasons(), [], "after {code}");
     }
     assert_eq!(topic.messages().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_publisher_without_messages_is_up() {
-    let vitals = vitals();
+    let health = health();
     let _publisher =
-        Publisher::builder(nowhere().await, TopicRef::Name("t".to_owned())).vitals(&vitals).start();
+        Publisher::builder(nowhere().await, TopicRef::Name("t".to_owned())).health(&health).start();
     tokio::time::sleep(LONG).await;
-    assert_eq!(vitals.pulses.stale(), Vec::<String>::new());
+    assert_eq!(health.pulses.stale(), Vec::<String>::new());
 }
 
 #[test]
@@ -85,14 +85,14 @@ fn a_batcher_that_is_stuck_is_down_within_a_minute() {
     let (begun, passed) = (std::time::Instant::now(), Arc::clone(&minutes));
     let pulses = Pulses::with_clock(move || begun + Duration::from_secs(60) * passed.load(Relaxed) as u32);
     let metrics = Metrics::new("test", &pulses);
-    let vitals = Vitals { pulses, readiness: Readiness::new(), metrics };
+    let health = Health { pulses, readiness: Readiness::new(), metrics };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (stuck, told) = mpsc::channel();
     let (release, blocked) = mpsc::channel::<()>();
     let blocked = Mutex::new(blocked);
     runtime.block_on(async {
         let publisher = Publisher::builder(nowhere().await, TopicRef::Name("t".to_owned()))
-            .vitals(&vitals)
+            .health(&health)
             .deadline(Duration::from_millis(1))
             .start();
         // a caller's bug: what hears of the fate never returns
@@ -103,8 +103,8 @@ fn a_batcher_that_is_stuck_is_down_within_a_minute() {
         sink.send(0, Message::new("x")).await.unwrap();
     });
     told.recv().unwrap();
-    assert_eq!(vitals.pulses.stale(), Vec::<String>::new());
+    assert_eq!(health.pulses.stale(), Vec::<String>::new());
     minutes.store(1, Relaxed);
-    assert_eq!(vitals.pulses.stale(), ["batcher"]);
+    assert_eq!(health.pulses.stale(), ["batcher"]);
     drop(release);
 }

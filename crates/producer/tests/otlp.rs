@@ -4,18 +4,18 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use messaging::aws::{Access, Clients};
-use messaging::settings::Reader;
-use messaging::span::Export;
-use messaging::topology::TopicRef;
-use messaging::trace::TraceContext;
-use producer::{Message, Publisher};
-use scripted::Endpoint;
-use scripted::collector::{Collector, Mood};
+use lifeline_messaging::client::{Access, Clients};
+use lifeline_messaging::span::Export;
+use lifeline_messaging::topology::TopicRef;
+use lifeline_messaging::trace::TraceContext;
+use lifeline_producer::{Message, Publisher};
+use lifeline_scripted::Endpoint;
+use lifeline_scripted::collector::{Collector, Mood};
+use lifeline_service::settings::Reader;
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn endpoint() -> (Endpoint, scripted::Topic) {
+fn endpoint() -> (Endpoint, lifeline_scripted::Topic) {
     let aws = Endpoint::start_on_own_thread();
     let topic = aws.topic("events");
     (aws, topic)
@@ -94,7 +94,7 @@ async fn a_callers_trace_is_carried_on_by_a_child_of_its_span() {
     let (aws, topic) = endpoint();
     let collector = Collector::start(Mood::Takes);
     let find = |name: &str| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| collector.url().to_owned());
-    let values = producer::settings::PROGRAM.parse(["producer"], find).unwrap().values;
+    let values = lifeline_producer::settings::PROGRAM.parse(["producer"], find).unwrap().values;
     let exporting = Export::read(&mut Reader::new(&values)).install("test").unwrap();
     let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
     let publisher = Publisher::builder(clients, TopicRef::Name("events".to_owned())).start();

@@ -6,24 +6,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use health::Vitals;
-use messaging::aws::{Access, Clients};
-use messaging::envelope::Attribute;
-use messaging::topology::TopicRef;
-use producer::{Message, PublishError, Publisher, Refusal};
-use scripted::Endpoint;
+use lifeline_health::Health;
+use lifeline_messaging::client::{Access, Clients};
+use lifeline_messaging::message::Attribute;
+use lifeline_messaging::topology::TopicRef;
+use lifeline_producer::{Message, PublishError, Publisher, Refusal};
+use lifeline_scripted::Endpoint;
 use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(10);
 
 /// A publisher to this topic, with the defaults but for a call timeout of 1 s.
-async fn publisher(url: &str, topic: &str) -> producer::Builder {
+async fn publisher(url: &str, topic: &str) -> lifeline_producer::Builder {
     let access = Access { call_timeout: Duration::from_secs(1), ..Access::local(url) };
     Publisher::builder(Clients::connect(&access).await.unwrap(), TopicRef::Name(topic.to_owned()))
 }
 
 /// An endpoint with a topic.
-async fn endpoint(topic: &str) -> (Endpoint, scripted::Topic) {
+async fn endpoint(topic: &str) -> (Endpoint, lifeline_scripted::Topic) {
     let aws = Endpoint::start().await;
     let topic = aws.topic(topic);
     (aws, topic)
@@ -33,7 +33,7 @@ async fn endpoint(topic: &str) -> (Endpoint, scripted::Topic) {
 async fn publish_all(
     publisher: &Publisher,
     messages: impl IntoIterator<Item = Message>,
-) -> Vec<producer::Outcome> {
+) -> Vec<lifeline_producer::Outcome> {
     let mut pending = Vec::new();
     for message in messages {
         pending.push(publisher.enqueue(message).await);
@@ -450,23 +450,23 @@ async fn a_topic_that_vanished_is_created_again_and_heard_before_it_is_used() {
 #[tokio::test]
 async fn without_provision_a_missing_topic_is_waited_for() {
     let aws = Endpoint::start().await;
-    let vitals = Vitals::new("test");
-    let publisher = publisher(&aws.url(), "t").await.vitals(&vitals).start();
+    let health = Health::new("test");
+    let publisher = publisher(&aws.url(), "t").await.health(&health).start();
     let pending = publisher.enqueue(Message::new("x")).await.unwrap();
     let said =
-        || vitals.readiness.reasons().iter().any(|(n, r)| *n == "topology" && r.contains("PROVISION=true"));
+        || health.readiness.reasons().iter().any(|(n, r)| *n == "topology" && r.contains("PROVISION=true"));
     aws.wait_for(|_| said(), SOON).await;
     let topic = aws.topic("t");
     timeout(Duration::from_secs(20), pending).await.unwrap().unwrap();
     assert_eq!((topic.messages().len(), aws.count("CreateTopic")), (1, 0));
-    assert_eq!(vitals.readiness.reasons(), []);
+    assert_eq!(health.readiness.reasons(), []);
 }
 
 #[tokio::test]
 async fn an_outage_is_no_flood_and_its_end_is_noticed() {
     let (aws, topic) = endpoint("t").await;
-    let vitals = Vitals::new("test");
-    let publisher = publisher(&aws.url(), "t").await.vitals(&vitals).start();
+    let health = Health::new("test");
+    let publisher = publisher(&aws.url(), "t").await.health(&health).start();
     publisher.publish(Message::new("0")).await.unwrap();
     let outage = aws.on("*").status(503, "ServiceUnavailable");
     let mut pending = Vec::new();
@@ -475,14 +475,14 @@ async fn an_outage_is_no_flood_and_its_end_is_noticed() {
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(outage.hits() <= 25, "{} calls in 3 s", outage.hits());
-    assert!(vitals.readiness.reasons().iter().any(|(name, _)| *name == "aws"));
-    assert_eq!(vitals.pulses.stale(), Vec::<String>::new(), "AWS being down is UP");
+    assert!(health.readiness.reasons().iter().any(|(name, _)| *name == "aws"));
+    assert_eq!(health.pulses.stale(), Vec::<String>::new(), "AWS being down is UP");
     outage.remove();
     for pending in pending {
         timeout(Duration::from_secs(20), pending).await.unwrap().unwrap();
     }
     assert_eq!(topic.messages().len(), 501);
-    assert_eq!(vitals.readiness.reasons(), []);
+    assert_eq!(health.readiness.reasons(), []);
 }
 
 #[tokio::test]
@@ -494,7 +494,7 @@ async fn every_message_has_a_trace_of_its_own() {
         receipts.into_iter().map(|r| r.unwrap().trace_id.unwrap().to_string()).collect();
     assert_eq!(traces.len(), 20);
     for published in topic.published() {
-        let trace: messaging::trace::TraceContext =
+        let trace: lifeline_messaging::trace::TraceContext =
             published.attribute("traceparent").unwrap().parse().unwrap();
         assert!(traces.contains(&trace.trace_id().to_string()));
     }
@@ -522,12 +522,12 @@ async fn a_caller_that_panics_when_told_does_not_end_the_publisher() {
 async fn metrics_tell_what_was_done() {
     let (aws, _topic) = endpoint("t").await;
     aws.on("PublishBatch").nth(2).status(500, "InternalError");
-    let vitals = Vitals::new("test");
-    let publisher = publisher(&aws.url(), "t").await.vitals(&vitals).start();
+    let health = Health::new("test");
+    let publisher = publisher(&aws.url(), "t").await.health(&health).start();
     publisher.publish(Message::new("1")).await.unwrap();
     publisher.publish(Message::new("2")).await.unwrap();
     publisher.publish(Message::new("\0")).await.unwrap_err();
-    let metrics = vitals.metrics.render();
+    let metrics = health.metrics.render();
     for line in [
         "producer_messages_published_total 2",
         "producer_messages_rejected_total 1",

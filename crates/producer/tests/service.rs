@@ -11,18 +11,18 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use scripted::{Endpoint, Queue};
+use lifeline_scripted::{Endpoint, Queue};
 
 const SOON: Duration = Duration::from_secs(20);
 
 /// An endpoint with the topic `events` and a queue that hears it, raw.
-fn endpoint() -> (Endpoint, scripted::Topic, Queue) {
+fn endpoint() -> (Endpoint, lifeline_scripted::Topic, Queue) {
     let aws = Endpoint::start_on_own_thread();
     let (topic, queue) = hearing(&aws);
     (aws, topic, queue)
 }
 
-fn hearing(aws: &Endpoint) -> (scripted::Topic, Queue) {
+fn hearing(aws: &Endpoint) -> (lifeline_scripted::Topic, Queue) {
     let (topic, queue) = (aws.topic("events"), aws.queue("q").create());
     topic.deliver_to(&queue, true);
     (topic, queue)
@@ -183,7 +183,7 @@ fn shown(path: &Path) -> String {
 }
 
 fn ask(address: SocketAddr, path: &str) -> (u16, String) {
-    let answer = health::ask(address, path, Duration::from_secs(5)).unwrap();
+    let answer = lifeline_health::ask(address, path, Duration::from_secs(5)).unwrap();
     (answer.status, answer.body)
 }
 

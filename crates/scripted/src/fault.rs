@@ -51,6 +51,13 @@ pub enum Fault {
     CloseEarly,
     /// 200 with these bytes as the body.
     Garbage(String),
+    /// This status with a page that is none of AWS': what a proxy or an ingress answers.
+    Page(u16),
+    /// The body arrives at so many bytes a second. The call had its effect.
+    Slow(u64),
+    /// Batch calls: entries that fit are not performed, and the answer does not mention them. With
+    /// [`On::after_effect`], they are performed.
+    LeaveOut(EntryTest),
     /// This error.
     Status(ServiceError),
     /// Honest, but later.
@@ -182,7 +189,7 @@ pub(crate) struct Decision {
 /// ```no_run
 /// # use std::time::Duration;
 /// # async fn example() {
-/// let aws = scripted::Endpoint::start().await;
+/// let aws = lifeline_scripted::Endpoint::start().await;
 /// aws.on("ReceiveMessage").nth(1).hang();
 /// aws.on("DeleteMessageBatch").for_entries(|entry| entry.body == "b").fail_entry("InternalError", false);
 /// let outage = aws.on("*").status(503, "ServiceUnavailable");
@@ -288,6 +295,22 @@ impl<'a> On<'a> {
     /// 200 with a body that is none of AWS'. See [`Fault::Garbage`].
     pub fn garbage(self, body: &str) -> RuleHandle {
         self.fault(Fault::Garbage(body.into()))
+    }
+
+    /// A proxy's page with this status, 200 included. See [`Fault::Page`].
+    pub fn page(self, status: u16) -> RuleHandle {
+        self.fault(Fault::Page(status))
+    }
+
+    /// Answers at so many bytes a second. See [`Fault::Slow`].
+    pub fn slow(self, bytes_per_second: u64) -> RuleHandle {
+        self.fault(Fault::Slow(bytes_per_second))
+    }
+
+    /// Leaves the entries chosen by [`On::for_entries`] (all without it) out of the answer. See [`Fault::LeaveOut`].
+    pub fn leave_out(mut self) -> RuleHandle {
+        let test = self.entries.take().unwrap_or_else(|| EntryTest(Arc::new(|_| true)));
+        self.fault(Fault::LeaveOut(test))
     }
 
     /// An error of this HTTP status and code; from 500 on it is the receiver's fault.

@@ -8,7 +8,7 @@
 //! ```no_run
 //! # use std::time::Duration;
 //! # async fn example() {
-//! let aws = scripted::Endpoint::start().await;
+//! let aws = lifeline_scripted::Endpoint::start().await;
 //! let queue = aws.queue("events").visibility(Duration::from_secs(2)).create();
 //! queue.put("one");
 //! aws.on("ReceiveMessage").nth(1).hang();

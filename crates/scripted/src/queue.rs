@@ -14,6 +14,9 @@ use tokio::time::Instant;
 
 use crate::fault::ServiceError;
 
+/// SQS' own: the longest that a message is kept invisible after a receive.
+const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
+
 /// SQS' own: how long a deduplication id is remembered.
 const DEDUPLICATION_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -110,6 +113,8 @@ struct Stored {
     first_received_ms: Option<u128>,
     receives: u32,
     visible_at: Instant,
+    /// When it was last handed out: its twelve hours count from here.
+    handed_out: Instant,
     /// Set while a lease was given out; `visible_at` says whether it still runs.
     receipts: Vec<String>,
     dead_letter_source: Option<String>,
@@ -232,6 +237,7 @@ impl Model {
             sent_ms: epoch_ms(),
             first_received_ms: None,
             visible_at: now + delay,
+            handed_out: now,
             receipts: Vec::new(),
             dead_letter_source: source,
         };
@@ -287,6 +293,7 @@ impl Model {
         stored.receives += 1;
         stored.first_received_ms.get_or_insert_with(epoch_ms);
         stored.visible_at = now + lease;
+        stored.handed_out = now;
         stored.receipts = vec![receipt.clone()];
         self.receipts.insert(receipt.clone(), sequence);
         if let Some(history) = self.histories.get_mut(&sequence) {
@@ -403,6 +410,13 @@ impl Model {
         if !stored.leased(now) {
             let text = format!("The message referred to isn't in flight: {receipt}");
             return Err(ServiceError::sender("MessageNotInflight", &text));
+        }
+        if now + timeout > stored.handed_out + LONGEST {
+            let text = format!(
+                "Value {} for parameter VisibilityTimeout is invalid. Reason: Total VisibilityTimeout for the message is beyond the limit [43200 seconds].",
+                timeout.as_secs()
+            );
+            return Err(ServiceError::sender("InvalidParameterValue", &text));
         }
         stored.visible_at = now + timeout;
         if let Some(history) = self.histories.get_mut(&sequence) {

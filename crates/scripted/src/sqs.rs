@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::{
     Shared, State,
     calls::Entry,
-    fault::{Fault, ServiceError},
+    fault::{Decision, Fault, ServiceError},
     queue::{Counts, Dead, Message, Model, Received},
     text_of,
 };
@@ -19,18 +19,20 @@ use crate::{
 type Answer = Result<Value, ServiceError>;
 
 /// Performs one action. Only a receive waits.
-pub(crate) async fn perform(shared: &Shared, action: &str, request: &Value, fault: Option<&Fault>) -> Answer {
+pub(crate) async fn perform(shared: &Shared, action: &str, request: &Value, decision: &Decision) -> Answer {
+    let fault = decision.fault.as_ref();
     if action == "ReceiveMessage" {
         return receive(shared, request, fault).await;
     }
     let mut state = shared.state();
-    let answer = dispatch(&mut state, &shared.url, action, request, fault);
+    let answer = dispatch(&mut state, &shared.url, action, request, decision);
     drop(state);
     shared.touch();
     answer
 }
 
-fn dispatch(state: &mut State, url: &str, action: &str, request: &Value, fault: Option<&Fault>) -> Answer {
+fn dispatch(state: &mut State, url: &str, action: &str, request: &Value, decision: &Decision) -> Answer {
+    let fault = decision.fault.as_ref();
     match action {
         "CreateQueue" => create(state, url, request),
         "GetQueueUrl" => {
@@ -80,7 +82,7 @@ fn dispatch(state: &mut State, url: &str, action: &str, request: &Value, fault: 
             one(asked(state, request)?, action, request, Instant::now())
         }
         "SendMessageBatch" | "DeleteMessageBatch" | "ChangeMessageVisibilityBatch" => {
-            batch(asked(state, request)?, action.trim_end_matches("Batch"), request, fault)
+            batch(asked(state, request)?, action.trim_end_matches("Batch"), request, decision)
         }
         _ => Err(ServiceError::sender(
             "InvalidAction",
@@ -193,7 +195,8 @@ fn one(queue: &mut Model, action: &str, entry: &Value, now: Instant) -> Answer {
     }
 }
 
-fn batch(queue: &mut Model, action: &str, request: &Value, fault: Option<&Fault>) -> Answer {
+fn batch(queue: &mut Model, action: &str, request: &Value, decision: &Decision) -> Answer {
+    let fault = decision.fault.as_ref();
     let entries = request["Entries"].as_array().cloned().unwrap_or_default();
     let ids: Vec<String> = entries.iter().map(|entry| text_of(entry, "Id")).collect();
     check_batch(&ids)?;
@@ -205,6 +208,14 @@ fn batch(queue: &mut Model, action: &str, request: &Value, fault: Option<&Fault>
     let now = Instant::now();
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for (entry, id) in entries.iter().zip(ids) {
+        if let Some(Fault::LeaveOut(test)) = fault
+            && (test.0)(&as_entry(queue, entry))
+        {
+            if decision.after_effect {
+                one(queue, action, entry, now).ok();
+            }
+            continue;
+        }
         let scripted = match fault {
             Some(Fault::FailEntries(test, error)) => {
                 let seen = as_entry(queue, entry);

@@ -204,6 +204,23 @@ async fn call(
                 stream.write_all(std::slice::from_ref(byte)).await?;
             }
         }
+        Fault::Page(status) => {
+            let page = format!(
+                "<html><head><title>{status}</title></head><body><center>nginx</center></body></html>"
+            );
+            response =
+                Response { status, content_type: "text/html", query_error: None, body: page.into_bytes() };
+            write(stream, &response.head(), &response.body).await?;
+        }
+        Fault::Slow(bytes_per_second) => {
+            stream.write_all(&response.head()).await?;
+            // a tenth of a second at a time
+            let chunk = usize::try_from(bytes_per_second / 10).unwrap_or(usize::MAX).max(1);
+            for part in response.body.chunks(chunk) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                stream.write_all(part).await?;
+            }
+        }
         Fault::Garbage(body) => {
             response = Response { body: body.into_bytes(), status: 200, ..response };
             write(stream, &response.head(), &response.body).await?;
@@ -277,7 +294,10 @@ async fn answer(
 ) -> Response {
     tokio::time::sleep(decision.delay).await;
     let fault = decision.fault.as_ref();
-    let untouched = matches!(fault, Some(Fault::Hang | Fault::Reset | Fault::Garbage(_) | Fault::Status(_)));
+    let untouched = matches!(
+        fault,
+        Some(Fault::Hang | Fault::Reset | Fault::Garbage(_) | Fault::Page(_) | Fault::Status(_))
+    );
     if untouched && !decision.after_effect {
         return match fault {
             Some(Fault::Status(error)) => failure(service, error),
@@ -285,7 +305,7 @@ async fn answer(
         };
     }
     let response = match service {
-        Service::Sqs => match sqs::perform(shared, action, parameters, fault).await {
+        Service::Sqs => match sqs::perform(shared, action, parameters, decision).await {
             Ok(body) => Response::json(200, &body),
             Err(error) => failure(service, &error),
         },

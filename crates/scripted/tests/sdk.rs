@@ -12,7 +12,7 @@ use aws_sdk_sqs::{
         Message, MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry as Send,
     },
 };
-use scripted::{Endpoint, Outcome};
+use lifeline_scripted::{Endpoint, Outcome};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -43,7 +43,7 @@ fn sns(aws: &Endpoint) -> aws_sdk_sns::Client {
     aws_sdk_sns::Client::from_conf(config)
 }
 
-async fn receive(sqs: &aws_sdk_sqs::Client, queue: &scripted::Queue, max: i32) -> Vec<Message> {
+async fn receive(sqs: &aws_sdk_sqs::Client, queue: &lifeline_scripted::Queue, max: i32) -> Vec<Message> {
     let received = sqs
         .receive_message()
         .queue_url(queue.url())
@@ -180,7 +180,7 @@ async fn a_fifo_group_is_held_while_one_of_it_is_in_flight() {
     let queue = aws.queue("events.fifo").attribute("ContentBasedDeduplication", "true").create();
     let client = sqs(&aws);
     for (body, group) in [("a1", "a"), ("a2", "a"), ("b1", "b"), ("a1", "a")] {
-        queue.put(scripted::Message::new(body).group(group));
+        queue.put(lifeline_scripted::Message::new(body).group(group));
     }
     let bodies =
         |messages: &[Message]| messages.iter().map(|m| m.body().unwrap().to_string()).collect::<Vec<_>>();

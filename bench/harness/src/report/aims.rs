@@ -1,4 +1,4 @@
-//! The aims of the comparison, each judged by the figures alone.
+//! The aims of the benchmark, each checked against the results.
 
 use crate::comparison::CENTRE;
 use crate::contender::Contender;
@@ -8,11 +8,11 @@ use crate::span::{Spread, percentile, spread};
 /// One aim.
 #[derive(Debug)]
 pub struct Aim {
-    /// What is asked.
+    /// The aim, in words.
     pub asks: &'static str,
-    /// What was found.
+    /// What was measured.
     pub found: String,
-    /// Whether it holds; `None` when it was not measured.
+    /// Whether the aim is met; `None` if it was not measured.
     pub met: Option<bool>,
 }
 
@@ -26,35 +26,45 @@ pub fn all(results: &Results) -> Vec<Aim> {
     let bare = cpu(drain(Contender::Bare));
     let over = |peer: Contender| ratio(cpu(drain(peer)), ours);
     let mut aims = vec![
-        most(
-            "consumer: processor time of a message at most 1.15 × the bare loop's",
-            ratio(ours, bare),
-            1.15,
-            "×",
-        ),
+        most("consumer: CPU time per message at most 1.15 × the bare loop's", ratio(ours, bare), 1.15, "×"),
         least(
             "consumer: drain rate at least 0.95 × the bare loop's",
             ratio(rate(drain(Contender::Lifeline)), rate(drain(Contender::Bare))),
             0.95,
             "×",
         ),
-        least("at least 7 × less processor time than sqs-consumer", over(Contender::SqsConsumer), 7.0, "×"),
-        least("at least 40 × less than boto3 (single deletes)", over(Contender::Boto3Single), 40.0, "×"),
-        least("at least 40 × less than boto3 (batch deletes)", over(Contender::Boto3Batch), 40.0, "×"),
+        least(
+            "consumer: at least 7 × less CPU time than sqs-consumer",
+            over(Contender::SqsConsumer),
+            7.0,
+            "×",
+        ),
+        least(
+            "consumer: at least 40 × less CPU time than boto3, single deletes",
+            over(Contender::Boto3Single),
+            40.0,
+            "×",
+        ),
+        least(
+            "consumer: at least 40 × less CPU time than boto3, batch deletes",
+            over(Contender::Boto3Batch),
+            40.0,
+            "×",
+        ),
         most(
-            "at most 16 MB resident at full rate",
+            "consumer: at most 16 MB of resident memory at full rate",
             drain(Contender::Lifeline).and_then(Cell::peak).map(|peak| peak.most),
             16.0,
             " MB",
         ),
     ];
-    let asks = "the same in the worst cell of the matrix: consumer's processor time";
+    let asks = "consumer: CPU time in the worst cell of the matrix at most 1.15 × the bare loop's";
     aims.push(worst(&results.drains, Contender::Bare, asks, Cell::cpu, 1.15, false));
-    let asks = "the same in the worst cell of the matrix: consumer's drain rate";
+    let asks = "consumer: drain rate in the worst cell of the matrix at least 0.95 × the bare loop's";
     aims.push(worst(&results.drains, Contender::Bare, asks, Cell::rate, 0.95, true));
     let idle = results.idles.iter().find(|idle| idle.contender == Contender::Lifeline);
     aims.push(most(
-        "idle: under 0.2 % of a core",
+        "idle: at most 0.2 % of a core",
         idle.map(|idle| idle.cpu / idle.seconds * 100.0),
         0.2,
         " %",
@@ -70,13 +80,18 @@ pub fn all(results: &Results) -> Vec<Aim> {
         percentile(&results.latencies.iter().find(of)?.millis, 99.0)
     };
     let late = p99(Contender::Lifeline).zip(p99(Contender::Bare)).map(|(ours, bare)| ours - bare);
-    aims.push(most("latency p99 at 10 a second under 10 ms over the endpoint's own", late, 10.0, " ms"));
+    aims.push(most(
+        "latency: p99 at 10 messages per second at most 10 ms above the bare loop's",
+        late,
+        10.0,
+        " ms",
+    ));
     let publishing = ratio(cpu(publish(Contender::Lifeline)), cpu(publish(Contender::Bare)));
-    aims.push(most("publisher: processor time at most 1.15 × the bare loop's", publishing, 1.15, "×"));
+    aims.push(most("producer: CPU time per message at most 1.15 × the bare loop's", publishing, 1.15, "×"));
     let publishing = ratio(cpu(publish(Contender::Lifeline)), cpu(publish(Contender::BareTraced)));
-    let asks = "publisher: at most 1.15 × that of the bare loop that sends a traceparent too";
+    let asks = "producer: CPU time per message at most 1.15 × that of the bare loop with traceparent";
     aims.push(most(asks, publishing, 1.15, "×"));
-    let asks = "the same in the worst cell of the matrix";
+    let asks = "producer: CPU time in the worst cell of the matrix at most 1.15 × that of the bare loop with traceparent";
     aims.push(worst(&results.publishes, Contender::BareTraced, asks, Cell::cpu, 1.15, false));
     let calls = |contender| {
         let of = |c: &&crate::results::Calls| {
@@ -84,23 +99,27 @@ pub fn all(results: &Results) -> Vec<Aim> {
         };
         results.calls.iter().find(of).map(crate::results::Calls::per_message)
     };
-    // ten to a call is what SNS allows, and a last call may be short
+    // SNS allows ten messages per call, and the last call may have fewer.
     aims.push(most(
-        "publisher: as much a call as SNS allows",
+        "producer: batches as full as SNS allows",
         calls(Contender::Lifeline),
         0.105,
-        " calls a message",
+        " calls per message",
     ));
-    aims.push(flat(results, "cost of a message flat from 1,000 messages in the queue to the most", |run| {
-        run.span.cpu_micros()
+    aims.push(flat(
+        results,
+        "growth: CPU time per message flat from 10,000 messages in the queue to the maximum",
+        |run| run.span.cpu_micros(),
+    ));
+    aims.push(flat(results, "growth: memory flat from 10,000 messages in the queue to the maximum", |run| {
+        run.peak_kb as f64
     }));
-    aims.push(flat(results, "memory independent of the backlog", |run| run.peak_kb as f64));
     aims
 }
 
 type Figure = fn(&Cell) -> Option<Spread>;
 
-/// Ours to another's, where that is worst. `at_least` says whether more is better.
+/// The ratio of Lifeline's figure to that of `beside` in the cell where it is worst. `at_least`: higher is better.
 fn worst(
     cells: &[Cell],
     beside: Contender,
@@ -141,7 +160,7 @@ fn shown(found: Option<f64>, unit: &str) -> String {
     found.map_or_else(|| "not measured".to_owned(), |found| format!("{found:.2}{unit}"))
 }
 
-/// The dearest backlog of at least 10,000, beside 10,000 itself: a run over 1,000 is too short to be exact.
+/// The ratio of the most expensive backlog to that of 10,000 messages. Runs of fewer messages are too short to be exact.
 fn flat(results: &Results, asks: &'static str, of: impl Fn(&crate::results::Grown) -> f64) -> Aim {
     let mut backlogs: Vec<u64> = results.growth.iter().map(|run| run.backlog).collect();
     backlogs.sort_unstable();

@@ -1,4 +1,4 @@
-//! The tables, in Markdown.
+//! The tables of the results, in Markdown.
 
 use std::fmt::Write;
 
@@ -8,14 +8,11 @@ use crate::contender::Contender;
 use crate::results::{Cell, Grown, Idle, Latency, Life, Load, Results};
 use crate::span::{Spread, percentile, spread};
 
-/// Everything, with the charts at `charts`.
-pub fn markdown(results: &Results, names: &[&str], charts: &str) -> String {
+/// All tables.
+pub fn markdown(results: &Results) -> String {
     let mut page = String::new();
     about(&mut page, results);
     aims_table(&mut page, results);
-    for name in names.iter().filter(|name| !name.starts_with("growth")) {
-        let _ = writeln!(page, "![{}]({charts}/{name})\n", title(name));
-    }
     centre(&mut page, results);
     matrix(&mut page, "Draining, every cell", &results.drains);
     matrix(&mut page, "Publishing, every cell", &results.publishes);
@@ -23,20 +20,13 @@ pub fn markdown(results: &Results, names: &[&str], charts: &str) -> String {
     lives(&mut page, &results.lives);
     idles(&mut page, &results.idles);
     growth(&mut page, &results.growth);
-    for name in names.iter().filter(|name| name.starts_with("growth")) {
-        let _ = writeln!(page, "![{}]({charts}/{name})\n", title(name));
-    }
     if !results.failures.is_empty() {
-        heading(&mut page, "What did not work");
+        heading(&mut page, "Failed measurements");
         for failure in &results.failures {
             let _ = writeln!(page, "- {}", failure.replace('\n', " "));
         }
     }
     page
-}
-
-fn title(file: &str) -> String {
-    file.trim_end_matches(".svg").replace('-', " ")
 }
 
 fn heading(page: &mut String, text: &str) {
@@ -54,7 +44,7 @@ fn about(page: &mut String, results: &Results) {
 fn aims_table(page: &mut String, results: &Results) {
     heading(page, "Aims");
     let (in_flight, body) = CENTRE;
-    let _ = writeln!(page, "With {in_flight} in flight and {body} B, medians.\n");
+    let _ = writeln!(page, "Medians with {in_flight} messages in flight and bodies of {body} B.\n");
     let _ = writeln!(page, "| aim | measured | met |\n| --- | --- | --- |");
     for aim in aims::all(results) {
         let met = aim.met.map_or("-", |met| if met { "yes" } else { "**no**" });
@@ -64,7 +54,14 @@ fn aims_table(page: &mut String, results: &Results) {
 }
 
 fn centre(page: &mut String, results: &Results) {
-    for (way, cells) in [("Draining", &results.drains), ("Publishing", &results.publishes)] {
+    let series = [
+        ("Draining", &results.drains),
+        ("Publishing", &results.publishes),
+        ("Draining over TLS", &results.tls_drains),
+        ("Publishing over TLS", &results.tls_publishes),
+        ("Draining with raw delivery", &results.raw_drains),
+    ];
+    for (way, cells) in series {
         let here: Vec<_> = cells.iter().filter(|cell| (cell.in_flight, cell.body) == CENTRE).collect();
         let ours = here.iter().find(|cell| cell.contender == Contender::Lifeline).and_then(|cell| cell.cpu());
         if here.is_empty() {
@@ -73,13 +70,14 @@ fn centre(page: &mut String, results: &Results) {
         heading(page, &format!("{way}: {} in flight, {} B", CENTRE.0, CENTRE.1));
         let _ = writeln!(
             page,
-            "| | messages a second | processor seconds for a million | to Lifeline's | peak memory, MB | calls a \
-             message | endpoint, of one core |\n| --- | --- | --- | --- | --- | --- | --- |"
+            "| | messages per second | CPU seconds per million | relative to Lifeline | peak memory, MB | calls per \
+             message | endpoint, share of a core |\n| --- | --- | --- | --- | --- | --- | --- |"
         );
         for cell in here {
             let to_ours =
                 cell.cpu().zip(ours).map_or(String::new(), |(c, o)| format!("{:.2} ×", c.median / o.median));
-            let calls = results.calls.iter().find(|calls| {
+            let counted = way == "Draining" || way == "Publishing";
+            let calls = results.calls.iter().filter(|_| counted).find(|calls| {
                 (calls.contender, calls.drained, calls.in_flight, calls.body)
                     == (cell.contender, way == "Draining", cell.in_flight, cell.body)
             });
@@ -105,15 +103,15 @@ fn matrix(page: &mut String, name: &str, cells: &[Cell]) {
     heading(page, name);
     let _ = writeln!(
         page,
-        "| body | in flight | | messages a second | processor seconds for a million | the endpoint's | peak memory, MB | runs \
-         of messages |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
+        "| body | in flight | | messages per second | CPU seconds per million | of the endpoint | peak memory, MB | runs \
+         × messages |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
     );
     let mut sorted: Vec<_> = cells.iter().collect();
     sorted.sort_by_key(|cell| (cell.body, std::cmp::Reverse(cell.in_flight), cell.contender));
     for cell in sorted {
         let _ = writeln!(
             page,
-            "| {} | {} | {} | {} | {} | {} | {} | {} of {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} × {} |",
             bytes(cell.body),
             cell.in_flight,
             cell.contender.name(),
@@ -136,10 +134,10 @@ fn latencies(page: &mut String, results: &Results) {
     if results.latencies.is_empty() {
         return;
     }
-    heading(page, "From publishing to the handler");
+    heading(page, "Latency from publish to handler");
     let _ = writeln!(
         page,
-        "| | in flight | load | messages a second | p50, ms | p99, ms | p99 over the bare loop's |\n| --- | --- | --- | --- | \
+        "| | in flight | load | messages per second | p50, ms | p99, ms | p99 minus the bare loop's |\n| --- | --- | --- | --- | \
          --- | --- | --- |"
     );
     let bare = |of: &Latency| {
@@ -151,7 +149,7 @@ fn latencies(page: &mut String, results: &Results) {
     sorted.sort_by_key(|l| (l.load == Load::Heavy, std::cmp::Reverse(l.in_flight), l.contender));
     for latency in sorted {
         let at = |p| percentile(&latency.millis, p).unwrap_or(f64::NAN);
-        let load = if latency.load == Load::Light { "10 a second" } else { "80 % of its most" };
+        let load = if latency.load == Load::Light { "10 per second" } else { "80 % of its maximum" };
         let over = bare(latency).filter(|_| latency.load == Load::Light);
         let _ = writeln!(
             page,
@@ -171,10 +169,10 @@ fn lives(page: &mut String, lives: &[Life]) {
     if lives.is_empty() {
         return;
     }
-    heading(page, "Starting and stopping, ms");
+    heading(page, "Start and stop, ms");
     let _ = writeln!(
         page,
-        "| | exec to the first message handled | SIGTERM to exit, busy | SIGTERM to exit, idle |\n| --- | --- | --- | --- |"
+        "| | exec to first message handled | SIGTERM to exit, busy | SIGTERM to exit, idle |\n| --- | --- | --- | --- |"
     );
     for life in lives {
         let most = crate::life::STOPPED_WITHIN.as_secs_f64() * 1e3;
@@ -196,9 +194,12 @@ fn lives(page: &mut String, lives: &[Life]) {
 
 fn idles(page: &mut String, idles: &[Idle]) {
     let Some(first) = idles.first() else { return };
-    heading(page, "Doing nothing");
-    let _ = writeln!(page, "On an empty queue, {:.0} s.\n", first.seconds);
-    let _ = writeln!(page, "| | of one core | resident, MB | calls in 20 s |\n| --- | --- | --- | --- |");
+    heading(page, "Idle");
+    let _ = writeln!(page, "{:.0} s on an empty queue.\n", first.seconds);
+    let _ = writeln!(
+        page,
+        "| | share of a core | resident memory, MB | calls in 20 s |\n| --- | --- | --- | --- |"
+    );
     for idle in idles {
         let _ = writeln!(
             page,
@@ -219,8 +220,8 @@ fn growth(page: &mut String, growth: &[Grown]) {
     heading(page, "Growth");
     let _ = writeln!(
         page,
-        "| messages in the queue | pollers | | messages a second | processor seconds for a million | the endpoint's | of one \
-         core | peak memory, MB |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
+        "| messages in the queue | pollers | | messages per second | CPU seconds per million | of the endpoint | endpoint, share of \
+         a core | peak memory, MB |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
     );
     let mut keys: Vec<_> = growth.iter().map(|run| (run.backlog, run.pollers, run.contender)).collect();
     keys.dedup();
@@ -258,7 +259,7 @@ pub fn tenths(figure: Option<Spread>) -> String {
     written(figure, |value| if value >= 1000.0 { thousands(value) } else { format!("{value:.1}") })
 }
 
-/// The median, and in brackets the least and the most.
+/// The median, with minimum and maximum in brackets.
 fn written(figure: Option<Spread>, number: impl Fn(f64) -> String) -> String {
     let Some(Spread { median, least, most }) = figure else { return "-".to_owned() };
     if least == most {
@@ -284,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_at_a_glance() {
+    fn numbers_are_grouped_and_show_their_spread() {
         assert_eq!(thousands(1_234_567.4), "1,234,567");
         assert_eq!(thousands(12.0), "12");
         assert_eq!(whole(spread([900.0, 1100.0, 1000.0])), "1,000 (900–1,100)");

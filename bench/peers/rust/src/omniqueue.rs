@@ -1,5 +1,5 @@
-//! omniqueue's consumer: `receive_all`, ten at most, then `ack` for each at once, in `IN_FLIGHT`/10 loops. It has no batch of
-//! deletes, and no SNS to publish through.
+//! A consumer with omniqueue: `receive_all` with up to ten messages, then `ack` for each concurrently, in `IN_FLIGHT`/10
+//! loops. omniqueue has no batch deletes and no SNS.
 
 mod handled;
 

@@ -1,5 +1,5 @@
-//! ruststream-sqs-sns: a batch handler, one call for one receive, with as many workers as hold `IN_FLIGHT` messages. One
-//! pump receives for all of them.
+//! A consumer with ruststream-sqs-sns: a batch handler that gets one receive per call, and as many workers as hold
+//! `IN_FLIGHT` messages. One loop receives for all of them.
 
 mod handled;
 
@@ -13,7 +13,7 @@ use ruststream_sqs_sns::prelude::*;
 static HANDLED: LazyLock<Handled> =
     LazyLock::new(|| Handled::from_env().expect("HANDLED can be opened to append"));
 
-/// A message as SQS gave it: no codec.
+/// A message as received from SQS, without a codec.
 #[derive(Deserialized)]
 struct Body<'a>(&'a [u8]);
 

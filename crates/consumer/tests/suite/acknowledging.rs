@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scripted::{Endpoint, Fault};
+use lifeline_scripted::{Endpoint, Fault};
 use tokio::time::Instant;
 
 use crate::support::*;
@@ -35,7 +35,10 @@ async fn the_same_message_twice_in_a_batch_fails_nobody() {
     let drained = consumer.drain().await;
     assert_eq!(drained.account, account(6, 6, 0, 0, 0));
     let answers = aws.calls("DeleteMessageBatch");
-    assert!(answers.iter().all(|call| call.outcome == scripted::Outcome::Answered(200)), "{answers:?}");
+    assert!(
+        answers.iter().all(|call| call.outcome == lifeline_scripted::Outcome::Answered(200)),
+        "{answers:?}"
+    );
     assert!(aws.calls("ChangeMessageVisibilityBatch").iter().any(|call| call.entries.len() == 6));
 }
 

@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use scripted::Endpoint;
+use lifeline_scripted::Endpoint;
 
 use crate::support::*;
 
@@ -97,8 +97,8 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
-    pub(crate) fn ask(&self, path: &str) -> Option<health::Answer> {
-        health::ask(self.health, path, Duration::from_secs(2)).ok()
+    pub(crate) fn ask(&self, path: &str) -> Option<lifeline_health::Answer> {
+        lifeline_health::ask(self.health, path, Duration::from_secs(2)).ok()
     }
 }
 

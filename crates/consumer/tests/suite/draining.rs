@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use consumer::{Cancelled, Context, Message};
-use scripted::Endpoint;
+use lifeline_consumer::{Cancelled, Context, Message};
+use lifeline_scripted::Endpoint;
 use tokio::time::Instant;
 
 use crate::support::*;
@@ -97,11 +97,11 @@ async fn at_the_end_of_the_grace_what_still_runs_is_told_cancelled_and_given_bac
                     if message.body == "does not" {
                         std::future::pending::<()>().await;
                     }
-                    Err(consumer::Failure::new("stopped half-way"))
+                    Err(lifeline_consumer::Failure::new("stopped half-way"))
                 }
             }
         };
-        let set = |b: consumer::Builder| b.shutdown_grace(grace).wait_time(SECOND);
+        let set = |b: lifeline_consumer::Builder| b.shutdown_grace(grace).wait_time(SECOND);
         let consumer = Consumer::start_with(&aws, existing("events"), set, handler).await;
         aws.wait_for(|_| consumer.received() == 2, SOON).await;
         let begun = Instant::now();
@@ -166,7 +166,7 @@ async fn a_poll_that_hangs_does_not_outlive_the_grace() {
 async fn a_wait_that_does_not_fit_into_the_grace_is_shortened() {
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").create();
-    let set = |b: consumer::Builder| b.shutdown_grace(5 * SECOND);
+    let set = |b: lifeline_consumer::Builder| b.shutdown_grace(5 * SECOND);
     let consumer = Consumer::start_with(&aws, existing("events"), set, succeed).await;
     aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
     assert_eq!(aws.calls("ReceiveMessage")[0].request["WaitTimeSeconds"], 3);

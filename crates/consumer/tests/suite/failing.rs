@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use consumer::{Context, Failure, Message};
-use scripted::Endpoint;
+use lifeline_consumer::{Context, Failure, Message};
+use lifeline_scripted::Endpoint;
 
 use crate::support::*;
 
@@ -71,7 +71,7 @@ async fn each_redelivery_waits_longer_within_its_jitter_and_never_zero() {
 async fn the_delay_stops_growing_at_a_quarter_of_an_hour() {
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").create();
-    queue.put(scripted::Message::new("poison").received_before(1000));
+    queue.put(lifeline_scripted::Message::new("poison").received_before(1000));
     let consumer = Consumer::start(&aws, "events", fail).await;
     aws.wait_for(|_| queue.history("poison").visibility.len() == 1, SOON).await;
     let delay = queue.history("poison").visibility[0].1;
@@ -144,7 +144,7 @@ async fn a_handler_that_takes_too_long_is_really_dropped() {
     queue.put("one");
     let dropped = Count::default();
     let handler = hangs_until_dropped(&dropped);
-    let set = |b: consumer::Builder| b.handler_timeout(3 * SECOND);
+    let set = |b: lifeline_consumer::Builder| b.handler_timeout(3 * SECOND);
     let consumer = Consumer::start_with(&aws, existing("events"), set, handler).await;
     aws.wait_for(|_| dropped.get() == 1, Duration::from_secs(4)).await;
     let drained = consumer.drain().await;

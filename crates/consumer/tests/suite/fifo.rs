@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use consumer::{Context, Failure, Message};
-use scripted::Endpoint;
+use lifeline_consumer::{Context, Failure, Message};
+use lifeline_scripted::Endpoint;
 use tokio::time::Instant;
 
 use crate::support::*;
 
-fn fifo(aws: &Endpoint) -> scripted::QueueBuilder<'_> {
+fn fifo(aws: &Endpoint) -> lifeline_scripted::QueueBuilder<'_> {
     aws.queue("events.fifo").attribute("ContentBasedDeduplication", "true")
 }
 
-fn put(queue: &scripted::Queue, group: &str, numbers: std::ops::Range<u32>) {
-    queue.put_all(numbers.map(|n| scripted::Message::new(format!("{group}{n}")).group(group)));
+fn put(queue: &lifeline_scripted::Queue, group: &str, numbers: std::ops::Range<u32>) {
+    queue.put_all(numbers.map(|n| lifeline_scripted::Message::new(format!("{group}{n}")).group(group)));
 }
 
 /// The handled bodies of each group, in the order they were handled.

@@ -3,45 +3,44 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consumer::Drained;
-use consumer::service;
-use consumer::settings::{PROGRAM, Settings};
-use health::Vitals;
-use messaging::aws::Access;
-use scripted::Endpoint;
+use clap::Parser as _;
+use lifeline_consumer::Drained;
+use lifeline_consumer::service;
+use lifeline_consumer::service::Args;
+use lifeline_health::Health;
+use lifeline_messaging::client::Access;
+use lifeline_scripted::Endpoint;
+use lifeline_service::{Host, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::*;
 
 /// The service in this process, with settings as a user gives them.
 struct Service {
-    stop: CancellationToken,
+    stop: Shutdown,
     run: JoinHandle<anyhow::Result<Drained>>,
-    vitals: Vitals,
+    health: Health,
 }
 
 impl Service {
     fn start(aws: &Endpoint, settings: &[(&str, &str)]) -> Self {
-        let given =
-            |name: &str| settings.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
-        let fixed = |name: &str| match name {
-            "HEALTH_ADDR" => Some("127.0.0.1:0".to_owned()),
-            "QUEUE_NAME" => Some("events".to_owned()),
-            "PROVISION" | "ACCESS_LOG" => Some("off".to_owned()),
-            _ => None,
-        };
-        let values = PROGRAM.parse(["consumer"], |name| given(name).or_else(|| fixed(name))).unwrap().values;
-        let settings = Settings { access: Access::local(aws.url()), ..Settings::read(&values).unwrap() };
-        let (stop, vitals) = (CancellationToken::new(), Vitals::new("test"));
-        let run = tokio::spawn(service::run(settings, vitals.clone(), stop.clone().cancelled_owned()));
-        Self { stop, run, vitals }
+        let flag =
+            |(name, value): &(&str, &str)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
+        let fixed = ["consumer", "--queue-name=events", "--provision=off"].map(str::to_owned);
+        let args = Args::parse_from(fixed.into_iter().chain(settings.iter().map(flag)));
+        let checked = lifeline_service::check(args).unwrap();
+        let mut config = checked.config;
+        config.consumer.access = Access::local(aws.url());
+        let host = Host::detached(Health::new("test"), checked.common.process.grace);
+        let (stop, health) = (host.shutdown.clone(), host.health.clone());
+        let run = tokio::spawn(service::run(config, host));
+        Self { stop, run, health }
     }
 
     async fn drain(self) -> Drained {
-        self.stop.cancel();
+        self.stop.request();
         let drained = self.run.await.unwrap().unwrap();
         assert!(drained.account.balances());
         drained
@@ -100,7 +99,7 @@ async fn http_posts_each_message_with_its_headers_over_kept_connections() {
     let sidecar = Sidecar::start(|_| http("200 OK", "", "thanks")).await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let id = queue.put(
-        scripted::Message::new("{\"order\":1}")
+        lifeline_scripted::Message::new("{\"order\":1}")
             .attribute("traceparent", trace)
             .attribute("kind", "größer\r\nx: y"),
     );
@@ -149,8 +148,8 @@ async fn http_answers_decide_what_becomes_of_the_message() {
         let body = request.rsplit("\r\n\r\n").next().unwrap_or_default();
         match body {
             "ok" => http("204 No Content", "", ""),
-            "busy" => http("429 Too Many Requests", "retry-after: 77\r\n", "later"),
-            "gone" => http("404 Not Found", "retry-after: 77\r\n", ""),
+            "busy" => http("423 Locked", "retry-after: 77\r\n", "later"),
+            "gone" => http("404 Not Found", "", ""),
             "broken" => http("500 Internal Server Error", "", "oops"),
             _ => None,
         }
@@ -181,10 +180,14 @@ async fn http_with_nobody_there_deletes_nothing() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{nobody}/");
     let service = Service::start(&aws, &[("HANDLER", "http"), ("HANDLER_URL", &url), ("WAIT_TIME", "1s")]);
-    aws.wait_for(|_| !queue.history("one").visibility.is_empty(), SOON).await;
-    assert!(service.vitals.pulses.stale().is_empty());
+    let reason = || {
+        let reasons = service.health.readiness.reasons();
+        reasons.into_iter().find(|(name, _)| *name == "handler").map(|(_, why)| why.into_owned())
+    };
+    aws.wait_for(|_| reason().is_some_and(|why| why.contains("unavailable since")), SOON).await;
+    assert!(service.health.pulses.stale().is_empty());
     let account = service.drain().await.account;
-    assert!(account.deleted == 0 && account.retried >= 1, "{account}");
+    assert!(account.deleted == 0 && account.retried == 0 && account.released == 1, "{account}");
     assert_eq!(queue.bodies(), ["one"]);
 }
 
@@ -211,13 +214,14 @@ async fn file_appends_each_body_as_a_line() {
 }
 
 #[tokio::test]
-async fn file_that_cannot_be_written_fails_its_messages_and_deletes_none() {
+async fn file_on_a_full_disk_keeps_its_messages_and_is_not_ready() {
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").create();
     queue.put("one");
     let service =
         Service::start(&aws, &[("HANDLER", "file"), ("HANDLER_FILE", "/dev/full"), ("WAIT_TIME", "1s")]);
-    aws.wait_for(|_| !queue.history("one").visibility.is_empty(), SOON).await;
+    let not_ready = || service.health.readiness.reasons().iter().any(|(name, _)| *name == "handler");
+    aws.wait_for(|_| not_ready(), SOON).await;
     assert_eq!(service.drain().await.account.deleted, 0);
     assert_eq!(queue.bodies(), ["one"]);
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use consumer::{Cancelled, Context, Message};
-use scripted::Endpoint;
+use lifeline_consumer::{Cancelled, Context, Message};
+use lifeline_scripted::Endpoint;
 use tokio::time::Instant;
 
 use crate::support::*;
 
 /// Succeeds when it is told to stop, and notes why it was.
-fn until_told(why: &Seen<Cancelled>) -> impl consumer::Handler + use<> {
+fn until_told(why: &Seen<Cancelled>) -> impl lifeline_consumer::Handler + use<> {
     let why = why.clone();
     move |_: Message, context: Context| {
         let why = why.clone();
@@ -47,7 +47,7 @@ async fn a_handler_may_run_for_half_an_hour_and_the_worker_is_up() {
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").create();
     queue.put("long");
-    let set = |b: consumer::Builder| b.handler_timeout(60 * MINUTE);
+    let set = |b: lifeline_consumer::Builder| b.handler_timeout(60 * MINUTE);
     let consumer = Consumer::start_with(&aws, existing("events"), set, takes(30 * MINUTE)).await;
     stays_up(&consumer, 30 * MINUTE + SECOND).await;
     assert_eq!(queue.deleted(), ["long"]);
@@ -152,7 +152,7 @@ async fn a_lease_ends_for_good_after_twelve_hours() {
     let queue = aws.queue("events").visibility(HOUR).create();
     queue.put("endless");
     let why = Seen::default();
-    let set = |b: consumer::Builder| b.handler_timeout(24 * HOUR);
+    let set = |b: lifeline_consumer::Builder| b.handler_timeout(24 * HOUR);
     let consumer = Consumer::start_with(&aws, existing("events"), set, until_told(&why)).await;
     while why.len() == 0 {
         tokio::time::sleep(30 * SECOND).await;
@@ -201,7 +201,7 @@ async fn a_queue_whose_timeout_is_shortened_while_we_work_loses_no_lease() {
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").visibility(30 * SECOND).create();
     queue.put("before");
-    let spec = messaging::topology::QueueSpec { provision: true, ..existing("events") };
+    let spec = lifeline_messaging::topology::QueueSpec { provision: true, ..existing("events") };
     let consumer = Consumer::start_with(&aws, spec, |b| b, takes(3 * MINUTE)).await;
     aws.wait_for(|_| consumer.received() == 1, SOON).await;
     queue.set_attribute("VisibilityTimeout", "2");

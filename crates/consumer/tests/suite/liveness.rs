@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use scripted::Endpoint;
+use lifeline_scripted::Endpoint;
 
 use crate::support::*;
 
@@ -96,9 +96,9 @@ async fn a_slow_endpoint_is_up() {
 }
 
 /// A clock that a test can put forward.
-fn clock() -> (health::Pulses, Arc<AtomicU64>) {
+fn clock() -> (lifeline_health::Pulses, Arc<AtomicU64>) {
     let ahead = Arc::new(AtomicU64::new(0));
-    let pulses = health::Pulses::with_clock({
+    let pulses = lifeline_health::Pulses::with_clock({
         let ahead = Arc::clone(&ahead);
         move || Instant::now() + Duration::from_secs(ahead.load(Ordering::Relaxed))
     });
@@ -153,6 +153,6 @@ async fn every_part_has_a_pulse_of_less_than_a_minute() {
     // as if every thread of the runtime stood still: this one does, from here
     ahead.store(61, Ordering::Relaxed);
     let stale = consumer.pulses.stale();
-    assert_eq!(stale, ["deletes", "leases", "poller-1", "runtime", "topology", "visibility"]);
+    assert_eq!(stale, ["leases", "poller-1", "runtime", "topology"]);
     consumer.drain().await;
 }

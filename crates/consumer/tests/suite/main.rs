@@ -10,7 +10,9 @@ mod support;
 
 mod acknowledging;
 mod binary;
+mod breaker;
 mod draining;
+mod evidence;
 mod failing;
 mod fifo;
 mod handlers;

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use consumer::{Context, Failure, Message};
-use scripted::{Endpoint, Fault};
+use lifeline_consumer::{Context, Failure, Message};
+use lifeline_scripted::{Endpoint, Fault};
 use tokio::time::Instant;
 
 use crate::support::*;
@@ -277,7 +277,7 @@ async fn a_receive_asks_for_what_there_is_room_for() {
         Consumer::start_with(&aws, existing("events"), |b| b.max_in_flight(3).pollers(2), takes(SECOND))
             .await;
     aws.wait_for(|_| queue.is_empty(), MINUTE).await;
-    let asked = |call: &scripted::Call| call.request["MaxNumberOfMessages"].as_u64().unwrap();
+    let asked = |call: &lifeline_scripted::Call| call.request["MaxNumberOfMessages"].as_u64().unwrap();
     assert!(aws.calls("ReceiveMessage").iter().all(|call| asked(call) <= 3));
     assert_eq!(consumer.drain().await.account, account(30, 30, 0, 0, 0));
 }

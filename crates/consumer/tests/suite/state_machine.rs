@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use consumer::{Context, Failure, Message};
+use lifeline_consumer::{Context, Failure, Message};
+use lifeline_scripted::{Endpoint, Fault};
 use proptest::prelude::*;
-use scripted::{Endpoint, Fault};
 
 use crate::support::*;
 
@@ -87,7 +87,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 /// What the handlers did, by message: how often they succeeded.
 type Done = Seen<usize>;
 
-fn handler(plan: &Plan, done: &Done) -> impl consumer::Handler + use<> {
+fn handler(plan: &Plan, done: &Done) -> impl lifeline_consumer::Handler + use<> {
     let (messages, done, tenth) =
         (plan.messages.clone(), done.clone(), Duration::from_millis(plan.visibility * 100));
     move |message: Message, _: Context| {
@@ -110,7 +110,7 @@ fn handler(plan: &Plan, done: &Done) -> impl consumer::Handler + use<> {
     }
 }
 
-async fn happen(aws: &Endpoint, queue: &scripted::Queue, event: &Event, visibility: u64) {
+async fn happen(aws: &Endpoint, queue: &lifeline_scripted::Queue, event: &Event, visibility: u64) {
     match event {
         Event::Call { action, way, after_effect } => {
             let rule = aws.on(action).nth(1);
@@ -149,7 +149,7 @@ async fn run(plan: Plan) -> Result<(), TestCaseError> {
     let queue = aws.queue("events").visibility(Duration::from_secs(plan.visibility)).create();
     queue.put_all((0..plan.messages.len()).map(|n| n.to_string()));
     let done = Done::default();
-    let set = |b: consumer::Builder| {
+    let set = |b: lifeline_consumer::Builder| {
         b.shutdown_grace(Duration::from_secs(plan.grace)).max_in_flight(plan.room).handler_timeout(MINUTE)
     };
     let consumer = Consumer::start_with(&aws, existing("events"), set, handler(&plan, &done)).await;

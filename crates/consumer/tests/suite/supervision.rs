@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use scripted::Endpoint;
+use lifeline_scripted::Endpoint;
 
 use crate::support::*;
 
 /// Where the worker's parts beat. Relative, for the paths on a stack are relative to wherever the test runs.
-const PARTS: [&str; 5] =
-    ["src/poller.rs", "src/keeper.rs", "src/extender.rs", "src/batch.rs", "src/worker.rs"];
+const PARTS: [&str; 4] = ["src/poller.rs", "src/queue_watch.rs", "src/lease/owner.rs", "src/run.rs"];
 
 /// A clock that panics in whoever reads it, which is every part of the worker when it beats: the one place where a
 /// test can reach into all of them.
@@ -24,9 +23,9 @@ struct Bomb {
 }
 
 impl Bomb {
-    fn pulses(&self) -> health::Pulses {
+    fn pulses(&self) -> lifeline_health::Pulses {
         let bomb = self.clone();
-        health::Pulses::with_clock(move || {
+        lifeline_health::Pulses::with_clock(move || {
             let (armed, place) = (bomb.armed.load(Ordering::SeqCst) > 0, bomb.place.load(Ordering::SeqCst));
             if armed && PARTS.iter().any(|file| below(file)) && !below("src/supervisor.rs") {
                 bomb.armed.fetch_sub(1, Ordering::SeqCst);
@@ -91,7 +90,7 @@ async fn a_part_that_restarts_do_not_help_is_named_and_recovers_if_they_do() {
     aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
     bomb.place.store(true, Ordering::SeqCst);
     stays_up(&consumer, 40 * SECOND).await;
-    aws.wait_for(|_| consumer.pulses.stale() == ["poller-1 keeps ending"], MINUTE).await;
+    aws.wait_for(|_| consumer.pulses.stale() == ["poller-1 (restarting)"], MINUTE).await;
     let restarts = consumer.metric("consumer_poller_restarts_total");
     assert!((5.0..40.0).contains(&restarts), "{restarts} restarts in about a minute");
     bomb.place.store(false, Ordering::SeqCst);

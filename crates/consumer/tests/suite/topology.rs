@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aws_sdk_sns::types::MessageAttributeValue;
-use scripted::Endpoint;
+use lifeline_scripted::Endpoint;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -85,7 +85,7 @@ async fn wrapped_and_raw_reach_the_same_handler_alike() {
     let seen = Seen::default();
     let handler = {
         let seen = seen.clone();
-        move |message: consumer::Message, _: consumer::Context| {
+        move |message: lifeline_consumer::Message, _: lifeline_consumer::Context| {
             let attributes: Vec<_> = message.attributes.keys().cloned().collect();
             seen.push((message.body.clone(), attributes, message.trace.map(|t| t.trace_id().to_string())));
             std::future::ready(Ok(()))

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
-use consumer::{Account, Builder, Context, Drained, Failure, Handler, Message, Worker};
-use messaging::aws::{Access, Clients};
-use messaging::topology::{QueueRef, QueueSpec, TopicRef};
-use scripted::Endpoint;
+use lifeline_consumer::{Account, Builder, Context, Drained, Failure, Handler, Message, Worker};
+use lifeline_messaging::client::{Access, Clients};
+use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
+use lifeline_scripted::Endpoint;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -88,9 +88,9 @@ pub fn hangs_until_dropped(dropped: &Count) -> impl Handler + use<> {
 pub struct Consumer {
     stop: CancellationToken,
     run: JoinHandle<Drained>,
-    pub pulses: health::Pulses,
-    pub readiness: health::Readiness,
-    pub metrics: health::Metrics,
+    pub pulses: lifeline_health::Pulses,
+    pub readiness: lifeline_health::Readiness,
+    pub metrics: lifeline_health::Metrics,
 }
 
 impl Consumer {
@@ -107,20 +107,20 @@ impl Consumer {
         handler: impl Handler,
     ) -> Self {
         // pulses that live in the time of the test, which may be paused
-        let pulses = health::Pulses::with_clock(|| tokio::time::Instant::now().into_std());
+        let pulses = lifeline_health::Pulses::with_clock(|| tokio::time::Instant::now().into_std());
         Self::start_on(clients(aws).await, pulses, queue, set, handler)
     }
 
     /// With clients and pulses of the test's own.
     pub fn start_on(
         clients: Clients,
-        pulses: health::Pulses,
+        pulses: lifeline_health::Pulses,
         queue: QueueSpec,
         set: impl FnOnce(Builder) -> Builder,
         handler: impl Handler,
     ) -> Self {
-        let readiness = health::Readiness::new();
-        let metrics = health::Metrics::new("test", &pulses);
+        let readiness = lifeline_health::Readiness::new();
+        let metrics = lifeline_health::Metrics::new("test", &pulses);
         let builder =
             Worker::builder(clients, queue).health(pulses.clone(), readiness.clone(), metrics.clone());
         let worker = set(builder).build();
@@ -165,7 +165,7 @@ impl Consumer {
 }
 
 /// A metric by its whole name, labels included; 0 where it was never touched.
-pub fn metric(metrics: &health::Metrics, series: &str) -> f64 {
+pub fn metric(metrics: &lifeline_health::Metrics, series: &str) -> f64 {
     let text = metrics.render();
     let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     value.map_or(0.0, |v| v.parse().unwrap())

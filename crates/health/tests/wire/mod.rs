@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use health::{AccessLog, Limits, Metrics, Pulses, Readiness, Server};
+use lifeline_health::{AccessLog, Limits, Metrics, Pulses, Readiness, Server};
 
 /// Longer than anything here takes on a machine that works at all.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,289 @@
+//! The command line of `lifeline`: its subcommands, and the settings of `up`.
+//!
+//! Variables begin with `LIFELINE_`, so that those of other programs in the same shell change nothing.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, FromArgMatches};
+use lifeline_consumer::service::{ConsumerConfig, HandlerArgs, HandlerKind, WorkerArgs};
+use lifeline_messaging::args::{
+    AwsArgs, CallArgs, DeliveryArgs, QueueArgs, TopicArgs, queue_name, topic_name,
+};
+use lifeline_messaging::client::Access;
+use lifeline_messaging::topology::{QueueRef, TopicRef};
+use lifeline_producer::service::PublishArgs;
+use lifeline_service::settings::{Checked, Problems, address, read_environment, text};
+use lifeline_service::{LogArgs, Process, ProcessArgs};
+
+/// What the variables of this binary begin with.
+pub const PREFIX: &str = "LIFELINE_";
+
+/// Runs SNS, SQS, a producer and a consumer on this machine. Without a command: up.
+#[derive(clap::Parser, Debug)]
+#[command(name = "lifeline", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The settings of `up`, the command if there is none.
+    #[command(flatten)]
+    pub up: UpArgs,
+}
+
+const AFTER_HELP: &str = "\
+Every flag is also an environment variable with the prefix LIFELINE_; the flag wins. Durations are written 250ms, 20s, 5m.
+
+Examples:
+  lifeline                                                 sample events through SNS and SQS
+  lifeline up --input orders.jsonl --output handled.jsonl  every line of a file, and then it ends
+  lifeline up --handler-url http://localhost:8080/orders   your own handler, in any language
+  lifeline aws                                             SNS and SQS alone, on port 4566";
+
+/// The commands.
+#[derive(clap::Subcommand, Debug)]
+pub enum Command {
+    /// The whole pipeline; ends when its input does and everything is handled
+    Up(Box<UpArgs>),
+    /// The embedded SNS and SQS alone, for your own producers and consumers
+    Aws(EmbeddedArgs),
+    /// Checks a topic, a queue and what connects them, here or on AWS, and says what is wrong
+    Doctor(Box<DoctorArgs>),
+}
+
+/// The settings of `up`.
+#[derive(clap::Args, Debug, Clone)]
+#[command(next_help_heading = "Pipeline")]
+pub struct UpArgs {
+    /// Where the embedded SNS and SQS listen
+    #[command(flatten)]
+    pub listen: ListenArgs,
+
+    /// Address of the producer's /health, /ready and /metrics
+    #[arg(long, env = "PRODUCER_HEALTH_ADDR", value_name = "ADDRESS", default_value = "127.0.0.1:5000", value_parser = address())]
+    pub producer_health_addr: Checked<SocketAddr>,
+
+    /// Address of the consumer's /health, /ready and /metrics
+    #[arg(long, env = "CONSUMER_HEALTH_ADDR", value_name = "ADDRESS", default_value = "127.0.0.1:5001", value_parser = address())]
+    pub consumer_health_addr: Checked<SocketAddr>,
+
+    /// File that each body is written to as a line, to compare with INPUT
+    #[arg(long, env = "OUTPUT", value_name = "FILE", value_parser = text())]
+    pub output: Option<Checked<String>>,
+
+    /// Name of the topic; a name that ends in .fifo means a FIFO topic
+    #[arg(long, env = "TOPIC_NAME", value_name = "NAME", default_value = "events", value_parser = topic_name())]
+    pub topic_name: Checked<String>,
+
+    /// Name of the queue; a name that ends in .fifo means a FIFO queue
+    #[arg(long, env = "QUEUE_NAME", value_name = "NAME", default_value = "events-consumer", value_parser = queue_name())]
+    pub queue_name: Checked<String>,
+
+    /// What is provisioned.
+    #[command(flatten)]
+    pub delivery: DeliveryArgs,
+    /// The producer.
+    #[command(flatten)]
+    pub publish: PublishArgs,
+    /// The handler.
+    #[command(flatten)]
+    pub handler: HandlerArgs,
+    /// The consumer.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+    /// Bounds of calls.
+    #[command(flatten)]
+    pub call: CallArgs,
+    /// The process.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+/// The address of the embedded SNS and SQS.
+#[derive(clap::Args, Debug, Clone)]
+pub struct ListenArgs {
+    /// Address that the embedded SNS and SQS listen on
+    #[arg(long, env = "LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:4566", value_parser = address())]
+    pub listen: Checked<SocketAddr>,
+}
+
+/// The settings of `aws`.
+#[derive(clap::Args, Debug, Clone)]
+pub struct EmbeddedArgs {
+    /// Where it listens.
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// The settings of `doctor`: those of the consumer tell what to look at.
+#[derive(clap::Args, Debug, Clone)]
+pub struct DoctorArgs {
+    /// The topic.
+    #[command(flatten)]
+    pub topic: TopicArgs,
+    /// The queue.
+    #[command(flatten)]
+    pub queue: QueueArgs,
+    /// The handler's timeout.
+    #[command(flatten)]
+    pub worker: WorkerArgs,
+    /// How AWS is reached.
+    #[command(flatten)]
+    pub aws: AwsArgs,
+    /// The log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// [`UpArgs`], checked.
+#[derive(Debug, Clone)]
+pub struct Up {
+    /// `LISTEN`.
+    pub listen: SocketAddr,
+    /// `PRODUCER_HEALTH_ADDR`.
+    pub producer_health: SocketAddr,
+    /// `CONSUMER_HEALTH_ADDR`.
+    pub consumer_health: SocketAddr,
+    /// The producer, but for the endpoint, which is not known yet.
+    pub producer: lifeline_producer::service::Config,
+    /// The consumer, likewise.
+    pub consumer: lifeline_consumer::service::Config,
+    /// The process.
+    pub process: Process,
+}
+
+/// Reads the command line and the environment of this process.
+pub fn parse() -> Cli {
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn command() -> clap::Command {
+    // a shutdown waits for the current receive, and on this machine an empty one costs nothing
+    let quick = |command: clap::Command| command.mut_arg("wait_time", |wait| wait.default_value("1s"));
+    read_environment(quick(Cli::command()).mut_subcommand("up", quick), PREFIX)
+}
+
+impl UpArgs {
+    /// Checks both services' settings. Whatever the environment says of AWS, `up` never leaves this machine.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn check(self) -> Result<(Up, Vec<String>), Problems> {
+        let mut problems = Problems::new(PREFIX);
+        let problems_ref = &mut problems;
+        let call_timeout = problems_ref.value(self.call.call_timeout);
+        let access = Access { call_timeout, ..Access::local("http://127.0.0.1") };
+        let topic = TopicRef::Name(problems_ref.value(self.topic_name));
+        let queue = QueueRef::Name(problems_ref.value(self.queue_name));
+        let publish = self.publish.check(&topic, problems_ref);
+        let producer = lifeline_producer::service::Config::new(access.clone(), topic.clone(), true, publish);
+        let spec = self.delivery.check(queue, topic, true, problems_ref);
+        let (mut handler, hang) = self.handler.check(false, problems_ref);
+        if let Some(path) = problems_ref.optional(self.output) {
+            handler = HandlerKind::File(PathBuf::from(path));
+        }
+        let consumer = ConsumerConfig::new(access, spec, self.worker.check(problems_ref));
+        let up = Up {
+            listen: problems_ref.value(self.listen.listen),
+            producer_health: problems_ref.value(self.producer_health_addr),
+            consumer_health: problems_ref.value(self.consumer_health_addr),
+            producer,
+            consumer: lifeline_consumer::service::Config::new(handler, hang, consumer),
+            process: self.process.check(problems_ref),
+        };
+        problems.finish().map(|warnings| (up, warnings))
+    }
+}
+
+impl Up {
+    /// Points both services at the endpoint.
+    pub fn reach(&mut self, endpoint: &str) {
+        for access in [&mut self.producer.access, &mut self.consumer.consumer.access] {
+            access.endpoint = Some(endpoint.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Cli {
+        let arguments = std::iter::once("lifeline").chain(arguments.iter().copied());
+        Cli::from_arg_matches(&command().try_get_matches_from(arguments).unwrap()).unwrap()
+    }
+
+    fn up(arguments: &[&str]) -> Result<Up, String> {
+        let cli = parse(arguments);
+        let args = match cli.command {
+            Some(Command::Up(args)) => *args,
+            None => cli.up,
+            other => panic!("{other:?}"),
+        };
+        args.check().map(|(up, _)| up).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn up_is_the_command_if_there_is_none_and_has_its_own_defaults() {
+        for arguments in [&[][..], &["up"]] {
+            let up = up(arguments).unwrap();
+            assert_eq!(up.listen.to_string(), "127.0.0.1:4566");
+            assert_eq!(up.producer_health.to_string(), "127.0.0.1:5000");
+            assert_eq!(up.consumer_health.to_string(), "127.0.0.1:5001");
+            assert_eq!(up.consumer.consumer.worker.wait_time.as_secs(), 1);
+            assert!(up.producer.provision && up.consumer.consumer.queue.provision);
+            assert_eq!(up.consumer.handler, HandlerKind::Log);
+        }
+    }
+
+    #[test]
+    fn flags_reach_both_services() {
+        let up =
+            up(&["--max-in-flight", "7", "--publish-rate", "0", "--output", "o", "--topic-name=t"]).unwrap();
+        assert_eq!(up.consumer.consumer.worker.max_in_flight, 7);
+        assert_eq!(up.producer.publish.rate, f64::INFINITY);
+        assert_eq!(up.consumer.handler, HandlerKind::File("o".into()));
+        assert_eq!((up.producer.topic.name(), up.consumer.consumer.queue.topic.name()), ("t", "t"));
+    }
+
+    #[test]
+    fn up_never_leaves_this_machine() {
+        let mut up = up(&[]).unwrap();
+        up.reach("http://127.0.0.1:4566");
+        for access in [&up.producer.access, &up.consumer.consumer.access] {
+            assert_eq!(access.endpoint.as_deref(), Some("http://127.0.0.1:4566"));
+            assert!(access.credentials.is_some() && !access.is_aws());
+        }
+        for flag in ["--aws-endpoint-url=http://x", "--aws-region=x", "--provision=false", "--threads=2"] {
+            assert!(command().try_get_matches_from(["lifeline", "up", flag]).is_err(), "{flag}");
+        }
+    }
+
+    #[test]
+    fn a_command_takes_only_its_own_settings() {
+        for arguments in [["aws", "--publish-rate=1"], ["doctor", "--input=x"], ["--pollers=1", "aws"]] {
+            let all = std::iter::once("lifeline").chain(arguments);
+            assert!(command().try_get_matches_from(all).is_err(), "{arguments:?}");
+        }
+        assert!(matches!(parse(&["aws", "--listen=127.0.0.1:0"]).command, Some(Command::Aws(_))));
+        assert!(matches!(parse(&["doctor"]).command, Some(Command::Doctor(_))));
+    }
+
+    #[test]
+    fn what_is_wrong_with_either_service_is_reported_at_once() {
+        let bad = ["--pollers=0", "--publish-rate=fast", "--listen=x"];
+        let lines = up(&bad).unwrap_err();
+        for flag in bad {
+            assert_eq!(lines.lines().filter(|line| line.starts_with(flag)).count(), 1, "{flag} in:\n{lines}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! `lifeline up`: the whole pipeline in one process, on loopback alone.
+//!
+//! The order matters. The embedded endpoint comes first; then the consumer, which provisions queue, policy and subscription;
+//! and only when it is ready the producer, so that no message is published before anybody hears it. It ends the other
+//! way round: the producer publishes what it holds, then the consumer gets to the end of the queue if the
+//! input ended by itself, and drains.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use aws_sdk_sqs::types::QueueAttributeName;
+use lifeline_consumer::Drained;
+use lifeline_health::Health;
+use lifeline_messaging::client::Clients;
+use lifeline_messaging::topology;
+use lifeline_producer::service::Account;
+use lifeline_service::{Host, Shell, Shutdown, Summary, Threads, failed};
+use tokio::task::JoinHandle;
+
+use crate::args::Up;
+use crate::aws::EmbeddedAws;
+use crate::screen::{Progress, Screen};
+
+/// What the embedded queues hold of messages before publishing is held back: a fast producer must not fill the memory.
+const BACKLOG_BYTES: usize = 8 << 20;
+
+/// How often the end of the queue is looked for, once the input has ended.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Threads of the services and the endpoint.
+const THREADS: usize = 4;
+
+/// How the pipeline ended.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    produced: Account,
+    consumed: Drained,
+    /// Messages that ended in the dead-letter queue.
+    dead_letters: u64,
+}
+
+impl Summary for Ended {
+    fn log(&self) {
+        if self.dead_letters > 0 {
+            tracing::warn!(target: "lifeline", dead_letters = self.dead_letters, "some messages could not be handled");
+        }
+        self.produced.log();
+        self.consumed.log();
+    }
+
+    fn exit_code(&self) -> u8 {
+        u8::from(self.produced.exit_code() != 0 || self.consumed.exit_code() != 0 || self.dead_letters > 0)
+    }
+}
+
+/// Runs the pipeline until it is told to stop, or until the input has ended and everything is handled.
+pub fn main(settings: Up, warnings: &[String], screen: &Screen) -> ExitCode {
+    settings.process.log.clone().install_to(screen.clone());
+    let hosted = || {
+        let version = env!("CARGO_PKG_VERSION");
+        let mut shell =
+            Shell::start("lifeline", version, &settings.process, Threads::new(THREADS), warnings)?;
+        let producer = shell.host_with("producer", settings.producer_health, screen.clone());
+        let producer = producer.context("PRODUCER_HEALTH_ADDR is the producer's HEALTH_ADDR here")?;
+        let consumer = shell.host_with("consumer", settings.consumer_health, screen.clone());
+        let consumer = consumer.context("CONSUMER_HEALTH_ADDR is the consumer's HEALTH_ADDR here")?;
+        anyhow::Ok((shell, producer, consumer))
+    };
+    match hosted() {
+        Ok((shell, producer, consumer)) => shell.block_on(run(settings, screen, producer, consumer)),
+        Err(error) => failed("lifeline", &error),
+    }
+}
+
+async fn run(mut settings: Up, screen: &Screen, producer: Host, consumer: Host) -> anyhow::Result<Ended> {
+    let aws = EmbeddedAws::bind(settings.listen).await?.backlog(BACKLOG_BYTES);
+    let endpoint = aws.url();
+    settings.reach(&endpoint);
+    let aws = guard(tokio::spawn(aws.serve(std::future::pending())));
+
+    let stop = producer.shutdown.clone();
+    let no_more_work = Shutdown::manual();
+    let (seen, ready_at) = (consumer.health.clone(), [producer.address, consumer.address]);
+    let consumer = consumer.with_shutdown(no_more_work.clone());
+    let mut consumer =
+        guard(tokio::spawn(lifeline_consumer::service::run(settings.consumer.clone(), consumer)));
+    tokio::select! {
+        () = ready(&seen) => {}
+        ended = &mut consumer.0 => return Err(unasked(ended)),
+        () = stop.requested() => bail!("stopped before anything was published"),
+    }
+
+    let clients = Clients::connect(&settings.producer.access).await?;
+    tell_where(&settings, &endpoint, ready_at);
+    let service = lifeline_producer::Service::new(
+        settings.producer.clone(),
+        clients.clone(),
+        producer.health.clone(),
+        producer.grace,
+    );
+    let progress = Progress::new(service.progress(), &seen.metrics);
+    let showing = guard(tokio::spawn(screen.clone().show(progress)));
+    producer.started();
+    let produced = service.run(stop.requested()).await;
+
+    if !stop.is_requested() {
+        tokio::select! {
+            () = everything_handled(&clients, &settings) => {}
+            () = stop.requested() => {}
+        }
+    }
+    let dead_letters = dead_letters(&clients, &settings).await;
+    no_more_work.request();
+    let consumed = (&mut consumer.0).await.context("the consumer ended by a panic")??;
+    drop((showing, aws));
+    screen.clear();
+    Ok(Ended { produced, consumed, dead_letters })
+}
+
+fn tell_where(settings: &Up, endpoint: &str, health: [std::net::SocketAddr; 2]) {
+    let Up { producer, consumer, .. } = settings;
+    let queue = consumer.consumer.queue.queue.name();
+    tracing::info!(target: "lifeline", %endpoint, topic = producer.topic.name(), queue, "SNS and SQS");
+    for (name, address) in ["producer", "consumer"].into_iter().zip(health) {
+        tracing::info!(target: "lifeline", "{name}: http://{address}/health http://{address}/ready http://{address}/metrics");
+    }
+}
+
+async fn ready(health: &Health) {
+    while health.readiness.reasons().iter().any(|(condition, _)| *condition == "topology")
+        || health.readiness.states().is_empty()
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn unasked(ended: Result<anyhow::Result<Drained>, tokio::task::JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(Ok(drained)) => anyhow::anyhow!("the consumer ended unasked: {}", drained.account),
+        Ok(Err(error)) => error,
+        Err(panic) => panic.into(),
+    }
+}
+
+/// Nothing waits in the queue, is delayed or in flight. Every look is a call over loopback; AWS would call the figures
+/// approximate, the embedded endpoint counts.
+async fn everything_handled(clients: &Clients, settings: &Up) {
+    let names = [
+        QueueAttributeName::ApproximateNumberOfMessages,
+        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+    ];
+    loop {
+        if count(clients, settings.consumer.consumer.queue.queue.name(), &names).await == Some(0) {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn dead_letters(clients: &Clients, settings: &Up) -> u64 {
+    let queue = topology::dead_letter_name(settings.consumer.consumer.queue.queue.name());
+    count(clients, &queue, &[QueueAttributeName::ApproximateNumberOfMessages]).await.unwrap_or(0)
+}
+
+async fn count(clients: &Clients, queue: &str, names: &[QueueAttributeName]) -> Option<u64> {
+    let found = clients.sqs.get_queue_url().queue_name(queue).send().await.ok()?;
+    let counts = topology::queue_attributes(clients, found.queue_url()?, names).await.ok()?;
+    names.iter().map(|name| counts.get(name)?.parse::<u64>().ok()).sum()
+}
+
+/// A task that ends with whoever holds it.
+struct Guard<T>(JoinHandle<T>);
+
+fn guard<T>(task: JoinHandle<T>) -> Guard<T> {
+    Guard(task)
+}
+
+impl<T> Drop for Guard<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// `lifeline aws`: the endpoint alone, until it is told to stop.
+///
+/// # Errors
+/// The port is in use.
+pub async fn aws(listen: std::net::SocketAddr, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let aws = EmbeddedAws::bind(listen).await?;
+    tracing::info!(target: "lifeline", "SNS and SQS at {}; set AWS_ENDPOINT_URL={}", aws.local_addr(), aws.url());
+    aws.serve(stop).await;
+    Ok(())
+}

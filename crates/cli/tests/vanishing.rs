@@ -1,0 +1,90 @@
+//! The endpoint goes away while both services run, and comes back empty.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which say what they measured")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use clap::Parser as _;
+use lifeline_cli::aws::EmbeddedAws;
+use lifeline_consumer::{Context, Failure, Message, Worker};
+use lifeline_messaging::client::{Access, Clients};
+use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// What the issue allows between the endpoint's return and the first message handled.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
+
+async fn serve(addr: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
+    // the port of the one before may linger a moment
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match EmbeddedAws::bind(addr).await {
+            Ok(aws) => return (aws.local_addr(), tokio::spawn(aws.serve(std::future::pending()))),
+            Err(error) if Instant::now() > deadline => panic!("{error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+async fn handled_more_than(handled: &AtomicU64, count: u64) {
+    while handled.load(Ordering::Relaxed) <= count {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_comes_back_empty_gets_everything_back_and_messages_flow_within_ten_seconds() {
+    let (addr, mut endpoint) = serve("127.0.0.1:0".parse().unwrap()).await;
+    let access = Access::local(format!("http://{addr}"));
+    let clients = Clients::connect(&access).await.unwrap();
+    let handled = Arc::new(AtomicU64::new(0));
+    let counting = Arc::clone(&handled);
+    let handler = move |_: Message, _: Context| {
+        counting.fetch_add(1, Ordering::Relaxed);
+        async { Ok::<(), Failure>(()) }
+    };
+    let stop = CancellationToken::new();
+    let spec = QueueSpec {
+        queue: QueueRef::Name("vanishing-q".to_owned()),
+        topic: TopicRef::Name("vanishing".to_owned()),
+        provision: true,
+        max_receives: 5,
+        raw_delivery: false,
+    };
+    let worker = Worker::builder(clients.clone(), spec).wait_time(Duration::from_secs(2));
+    let worker = tokio::spawn(worker.run(handler, stop.clone().cancelled_owned()));
+    let args = ["producer", "--publish-rate=50", "--topic-name=vanishing", "--provision=true"];
+    let checked = lifeline_service::check(lifeline_producer::service::Args::parse_from(args)).unwrap();
+    let (health, grace) = (lifeline_health::Health::new("test"), Duration::from_secs(25));
+    let producer = lifeline_producer::Service::new(checked.config, clients, health, grace);
+    let producer = tokio::spawn(producer.run(stop.clone().cancelled_owned()));
+
+    timeout(BACK_WITHIN * 2, handled_more_than(&handled, 20)).await.expect("messages flow at first");
+    for outage in [Duration::from_millis(100), Duration::from_secs(6)] {
+        gone(endpoint).await;
+        // not a wait for an event: this is how long the endpoint stays away
+        tokio::time::sleep(outage).await;
+        let before = handled.load(Ordering::Relaxed);
+        (_, endpoint) = serve(addr).await;
+        let back = Instant::now();
+        timeout(BACK_WITHIN, handled_more_than(&handled, before + 20))
+            .await
+            .unwrap_or_else(|_| panic!("after an outage of {outage:?} nothing flows within {BACK_WITHIN:?}"));
+        println!("away for {outage:?}; twenty messages were handled {:?} after its return", back.elapsed());
+    }
+    stop.cancel();
+    let account = producer.await.unwrap();
+    assert!(account.balances(), "{account:?}");
+    let drained = worker.await.unwrap();
+    assert!(drained.account.balances(), "{}", drained.account);
+}
+
+/// Every connection is cut and everything forgotten.
+async fn gone(endpoint: JoinHandle<()>) {
+    endpoint.abort();
+    endpoint.await.expect_err("it was aborted");
+}

@@ -1,0 +1,278 @@
+//! An attempt: one run of the handler with one message, with its timeout, its panics and its cancellation.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use lifeline_escape::Line;
+use lifeline_messaging::call::backoff::exponential;
+use lifeline_messaging::envelope::Unreadable;
+use lifeline_messaging::message::Message;
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
+
+use crate::breaker::{Breaker, Pass};
+use crate::context::Context;
+use crate::failure::{Failure, FailureKind};
+use crate::guarded;
+use crate::handler::Handler;
+use crate::lease::handle::Ticket;
+use crate::lease::view::{Cancelled, View};
+use crate::metrics::HandlerMetrics;
+use crate::options::Handling;
+
+/// Failures are redelivered after 1 s, 2 s, 4 s, … at most 15 minutes, each jittered between half of that and all.
+const RETRY_BASE: Duration = Duration::from_secs(1);
+const RETRY_CAP: Duration = Duration::from_secs(15 * 60);
+
+/// A [`Handler`] without its type, so that only this file is generic.
+pub(crate) trait DynHandler: Send + Sync + 'static {
+    fn handle(
+        &self,
+        message: Message,
+        context: Context,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + '_>>;
+}
+
+impl<H: Handler> DynHandler for H {
+    fn handle(
+        &self,
+        message: Message,
+        context: Context,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + '_>> {
+        Box::pin(Handler::handle(self, message, context))
+    }
+}
+
+/// A message that may start.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) ticket: Ticket,
+    pub(crate) message: Result<Message, Unreadable>,
+}
+
+/// Runs attempts, each in a task of its own. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Runner(Arc<Parts>);
+
+struct Parts {
+    handler: Arc<dyn DynHandler>,
+    handling: Handling,
+    metrics: HandlerMetrics,
+    breaker: Breaker,
+    tasks: TaskTracker,
+}
+
+/// How often an unavailable message is tried again although others succeed between its tries; then it counts as failed:
+/// what is unavailable is not what they share.
+const UNAVAILABLE_ALONE: u32 = 2;
+
+/// How a run of the handler ended.
+enum Ended {
+    Handled,
+    Failed(Failure),
+    LostLease,
+    Shutdown,
+    /// It was asked to stop before it began.
+    NotBegun,
+}
+
+impl Runner {
+    pub(crate) fn new(
+        handler: Arc<dyn DynHandler>,
+        handling: Handling,
+        metrics: HandlerMetrics,
+        breaker: Breaker,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self(Arc::new(Parts { handler, handling, metrics, breaker, tasks }))
+    }
+
+    /// Runs the handler with a message.
+    pub(crate) fn start(&self, mut attempt: Attempt) {
+        attempt.ticket.begin();
+        let parts = Arc::clone(&self.0);
+        self.0.tasks.spawn(async move { parts.run(attempt).await });
+    }
+}
+
+impl Parts {
+    async fn run(&self, attempt: Attempt) {
+        let Attempt { ticket, message } = attempt;
+        let identity = Arc::clone(ticket.identity());
+        let ended = match message {
+            // it waited for its group or for its confirmation, and was lost: another may have begun with it
+            _ if !ticket.view().confirmed().await => Ended::LostLease,
+            Ok(message) => self.try_until_it_ends(&message, &ticket).await,
+            Err(unreadable) => Ended::Failed(Failure::from(unreadable)),
+        };
+        match ended {
+            Ended::Handled => ticket.handled(),
+            Ended::Failed(failure) => fail(ticket, &failure),
+            Ended::LostLease => {
+                drop(ticket);
+                guarded::log(|| {
+                    tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
+                        "the lease was lost before the handler was done; the message will be redelivered");
+                });
+            }
+            Ended::NotBegun => ticket.release(None),
+            Ended::Shutdown => {
+                drop(ticket);
+                guarded::log(|| {
+                    tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
+                        "shutdown deadline reached: handler cancelled, message released");
+                });
+            }
+        }
+    }
+
+    /// Runs the handler, again and again in place while it reports that a dependency is unavailable.
+    async fn try_until_it_ends(&self, message: &Message, ticket: &Ticket) -> Ended {
+        let view = ticket.view();
+        let mut logged = false;
+        // how many others had succeeded when it was last unavailable, and how often they did so meanwhile
+        let (mut successes, mut alone) = (None, 0);
+        loop {
+            let pass = tokio::select! {
+                biased;
+                pass = self.breaker.admit() => pass,
+                why = view.cancelled() => return match why {
+                    Cancelled::LostLease => Ended::LostLease,
+                    Cancelled::Shutdown => Ended::NotBegun,
+                },
+            };
+            if !std::mem::replace(&mut logged, true) {
+                guarded::log(|| log_received(message, self.handling.body_limit));
+            }
+            let begun = Instant::now();
+            let ended = self.handle(message.clone(), view).await;
+            self.metrics.handle_seconds.observe(begun.elapsed().as_secs_f64());
+            match ended {
+                Ended::Failed(failure) if failure.kind() == Some(FailureKind::Unavailable) => {
+                    let now = self.breaker.successes();
+                    alone += u32::from(successes.replace(now).is_some_and(|before| now > before));
+                    if alone >= UNAVAILABLE_ALONE {
+                        pass.failed(&message.id);
+                        return Ended::Failed(failure);
+                    }
+                    self.metrics.unavailable.inc();
+                    let reason = Line::new(&failure.to_string()).limit(1024).to_string();
+                    pass.unavailable(failure.delay(), &reason);
+                }
+                ended => {
+                    judge(pass, &ended, &message.id);
+                    return ended;
+                }
+            }
+        }
+    }
+
+    async fn handle(&self, message: Message, view: &Arc<View>) -> Ended {
+        let limit = self.handling.timeout;
+        let context = Context::new(Arc::clone(view));
+        // a panic may come before the first await too, where the future is made
+        let handling = AssertUnwindSafe(async { self.handler.handle(message, context).await }).catch_unwind();
+        let handling = timeout(limit, handling);
+        tokio::pin!(handling);
+        let (cancelled, result) = tokio::select! {
+            biased;
+            // a handler that reacts to the cancellation may return at the same moment: that is no failure of its own
+            result = &mut handling => (view.cancellation(), Some(result)),
+            why = view.cancelled() => {
+                let wind_down = timeout(self.handling.wind_down, &mut handling);
+                // a lease that is lost while the handler winds down is lost all the same
+                let result = tokio::select! {
+                    biased;
+                    result = wind_down => result.ok(),
+                    () = view.lost(), if why != Cancelled::LostLease => None,
+                };
+                (Some(view.cancellation().unwrap_or(why)), result)
+            }
+        };
+        match (result, cancelled) {
+            (_, Some(Cancelled::LostLease)) => Ended::LostLease,
+            // a success counts even if it comes after the request to stop: the delete looks at the lease again
+            (Some(Ok(Ok(Ok(())))), Some(_) | None) => Ended::Handled,
+            (_, Some(_)) => Ended::Shutdown,
+            (Some(Ok(Ok(Err(failure)))), None) => Ended::Failed(failure),
+            (Some(Ok(Err(panic))), None) => {
+                Ended::Failed(Failure::new(format!("the handler panicked: {}", text_of(&*panic))))
+            }
+            (Some(Err(_)), None) => {
+                Ended::Failed(Failure::new(format!("the handler took longer than {limit:?}")))
+            }
+            (None, None) => Ended::Failed(Failure::new("the handler did not end")),
+        }
+    }
+}
+
+/// What the end of a run says about the handler.
+fn judge(pass: Pass, ended: &Ended, message_id: &str) {
+    match ended {
+        Ended::Handled => pass.succeeded(),
+        Ended::Failed(_) => pass.failed(message_id),
+        // that it was stopped says nothing
+        Ended::LostLease | Ended::Shutdown | Ended::NotBegun => drop(pass),
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+fn fail(ticket: Ticket, failure: &Failure) {
+    let identity = Arc::clone(ticket.identity());
+    let delay = failure.delay().unwrap_or_else(|| retry_delay(identity.receive_count));
+    let reason = failure.to_string();
+    guarded::log(|| {
+        tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count, retry_in = ?delay,
+            reason = %Line::new(&reason).limit(1024), "handler failed; message will be redelivered");
+    });
+    ticket.failed(delay, reason);
+}
+
+/// The longest delay of a failure that does not set its own.
+pub(crate) fn longest_retry_delay(receive_count: u32) -> Duration {
+    exponential(RETRY_BASE, receive_count.saturating_sub(1), RETRY_CAP)
+}
+
+/// Grows with every receive, and is never zero: a message that fails at once must not be visible at once.
+fn retry_delay(receive_count: u32) -> Duration {
+    let bound = longest_retry_delay(receive_count);
+    let millis = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(fastrand::u64(millis / 2..=millis)).max(RETRY_BASE)
+}
+
+fn log_received(message: &Message, body_limit: usize) {
+    let body = Line::new(&message.body).limit(body_limit);
+    match message.trace {
+        Some(trace) => {
+            tracing::info!(target: "consumer", message_id = %message.id, receive_count = message.receive_count, trace_id = %trace.trace_id(), body = %body, "received");
+        }
+        None => {
+            tracing::info!(target: "consumer", message_id = %message.id, receive_count = message.receive_count, body = %body, "received");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_waits_longer_each_time_and_never_zero() {
+        for (receives, least, most) in
+            [(1, 1.0, 1.0), (2, 1.0, 2.0), (3, 2.0, 4.0), (5, 8.0, 16.0), (60, 450.0, 900.0)]
+        {
+            for _ in 0..200 {
+                let delay = retry_delay(receives).as_secs_f64();
+                assert!((least..=most).contains(&delay), "receive {receives}: {delay}");
+            }
+        }
+    }
+}

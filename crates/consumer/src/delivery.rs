@@ -1,0 +1,129 @@
+//! A delivery: one received message until its one outcome.
+//!
+//! [`Delivery::settle`] consumes it. One that is dropped instead is counted as a lost lease, which is what it is to SQS.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use lifeline_messaging::span::{Facts, Operation, Span};
+use lifeline_messaging::trace::{TraceContext, TraceId};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
+
+use crate::metrics::DeliveryMetrics;
+use crate::summary::{Outcome, Tally};
+
+/// What a message is called in the log.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) id: String,
+    pub(crate) trace: Option<TraceId>,
+    pub(crate) receive_count: u32,
+    pub(crate) published_at: Option<SystemTime>,
+}
+
+/// The outcome of a message, for the one after it in its FIFO group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settled {
+    pub(crate) outcome: Outcome,
+    /// When a failed message is visible again.
+    pub(crate) visible_at: Option<Instant>,
+}
+
+/// What all deliveries of a worker share.
+#[derive(Debug, Clone)]
+pub(crate) struct Books {
+    pub(crate) tally: Tally,
+    pub(crate) metrics: DeliveryMetrics,
+    /// The queue's name, as spans call it.
+    pub(crate) queue: Arc<str>,
+}
+
+/// A received message without its contents.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) identity: Arc<Identity>,
+    /// From the receive to the outcome.
+    span: Span,
+    books: Books,
+    next: Option<oneshot::Sender<Settled>>,
+    visible_at: Option<Instant>,
+    settled: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Delivery {
+    /// A message received in the trace `trace`; its context for the handler is that of a new span, where spans are exported.
+    pub(crate) fn new(
+        books: Books,
+        mut identity: Identity,
+        trace: Option<TraceContext>,
+        permit: OwnedSemaphorePermit,
+    ) -> (Self, Option<TraceContext>) {
+        let span = Span::under(Operation::Process, trace);
+        let context = span.context().or(trace);
+        identity.trace = context.map(TraceContext::trace_id);
+        let delivery = Self {
+            identity: Arc::new(identity),
+            span,
+            books,
+            next: None,
+            visible_at: None,
+            settled: false,
+            _permit: permit,
+        };
+        (delivery, context)
+    }
+
+    /// Completes with the outcome, for a group that must not go on before it.
+    pub(crate) fn outcome(&mut self) -> oneshot::Receiver<Settled> {
+        let (sender, receiver) = oneshot::channel();
+        self.next = Some(sender);
+        receiver
+    }
+
+    /// Its handler failed, and it will be visible again at this moment.
+    pub(crate) fn failed(&mut self, reason: String, visible_at: Instant) {
+        self.span.fail(|| reason);
+        self.visible_at = Some(visible_at);
+    }
+
+    /// Records the outcome and gives its permit back.
+    pub(crate) fn settle(mut self, outcome: Outcome) {
+        self.record(outcome);
+    }
+
+    fn record(&mut self, outcome: Outcome) {
+        self.settled = true;
+        if outcome == Outcome::Deleted
+            && let Some(age) = self.identity.published_at.and_then(|at| at.elapsed().ok())
+        {
+            self.books.metrics.end_to_end_seconds.observe(age.as_secs_f64());
+        }
+        self.books.tally.settle(outcome);
+        if let Some(next) = self.next.take() {
+            next.send(Settled { outcome, visible_at: self.visible_at }).ok();
+        }
+        let failure = match outcome {
+            Outcome::Deleted | Outcome::Released => None,
+            Outcome::Retried => Some("the handler failed"),
+            Outcome::LostLease => Some("the lease was lost"),
+        };
+        self.span.end(|| Facts {
+            operation: Operation::Process,
+            destination: &self.books.queue,
+            message_id: Some(&self.identity.id),
+            receive_count: Some(self.identity.receive_count),
+            outcome: outcome.name(),
+            failure: failure.map(str::to_owned),
+        });
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.record(Outcome::LostLease);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Dispatch: what a receive brought gets its leases, and starts, or joins its FIFO group.
+
+use std::time::{Duration, SystemTime};
+
+use lifeline_messaging::envelope::{Received, Unreadable};
+use lifeline_messaging::message::Message;
+use lifeline_messaging::topology::Queue;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::{Attempt, Runner};
+use crate::delivery::{Books, Delivery, Identity};
+use crate::fifo::{Groups, Waiting};
+use crate::lease::handle::Leases;
+use crate::metrics::PollerMetrics;
+
+/// Where pollers bring what they received. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Dispatch {
+    pub(crate) leases: Leases,
+    pub(crate) books: Books,
+    pub(crate) runner: Runner,
+    pub(crate) groups: Groups,
+    pub(crate) draining: CancellationToken,
+    pub(crate) metrics: PollerMetrics,
+}
+
+impl Dispatch {
+    /// Takes the messages of one receive, which was sent at `asked` and read at `now`, by the clock of leases. `permits` has
+    /// one for each of them; what is left of it is given back.
+    pub(crate) fn accept(
+        &self,
+        entries: Vec<Received>,
+        mut permits: OwnedSemaphorePermit,
+        (asked, now): (Instant, Instant),
+        queue: &Queue,
+    ) {
+        self.metrics.oldest_age.set(oldest_age(&entries));
+        if entries.is_empty() {
+            return;
+        }
+        self.books.tally.receive(u64::try_from(entries.len()).unwrap_or(0));
+        let mut new = Vec::with_capacity(entries.len());
+        let mut start = Vec::with_capacity(entries.len());
+        for entry in entries {
+            // SQS never responds with more than was asked for; should it, the message has a permit that counts nothing
+            let permit = permits.split(1).unwrap_or_else(spare);
+            let (identity, trace) = identity(&entry);
+            let Received { receipt, group, mut message, .. } = entry;
+            let (mut delivery, context) = Delivery::new(self.books.clone(), identity, trace, permit);
+            if let Ok(message) = &mut message {
+                message.trace = context;
+            }
+            let group = queue.is_fifo().then(|| group.unwrap_or_default());
+            let turn = group.map(|group| (group, delivery.outcome()));
+            let (lease, ticket) = self.leases.prepare(receipt, delivery, asked, now, queue.visibility);
+            new.push(lease);
+            start.push((Attempt { ticket, message }, turn));
+        }
+        // the owner has a message before anything can be reported about it
+        self.leases.hold(new);
+        for (attempt, turn) in start {
+            if self.draining.is_cancelled() {
+                attempt.ticket.release(None);
+                continue;
+            }
+            match turn {
+                Some((group, outcome)) => self.groups.join(group, Waiting { attempt, outcome }),
+                None => self.runner.start(attempt),
+            }
+        }
+    }
+}
+
+fn spare() -> OwnedSemaphorePermit {
+    let one = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    one.try_acquire_owned().expect("a new semaphore has its permit")
+}
+
+fn identity(entry: &Received) -> (Identity, Option<lifeline_messaging::trace::TraceContext>) {
+    let message: Result<&Message, &Unreadable> = entry.message.as_ref();
+    let identity = Identity {
+        id: message.map_or_else(|_| entry.sqs_message_id.clone(), |message| message.id.clone()),
+        trace: None,
+        receive_count: entry.receive_count,
+        published_at: message.ok().and_then(|message| message.published_at),
+    };
+    (identity, message.ok().and_then(|message| message.trace))
+}
+
+/// In seconds; 0 for an empty receive. Clocks that disagree make no negative age.
+fn oldest_age(entries: &[Received]) -> f64 {
+    let published = entries.iter().filter_map(|entry| entry.message.as_ref().ok()?.published_at);
+    let now = SystemTime::now();
+    let age = |at| now.duration_since(at).unwrap_or(Duration::ZERO).as_secs_f64();
+    published.map(age).fold(0.0, f64::max)
+}

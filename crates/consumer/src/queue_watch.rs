@@ -1,0 +1,233 @@
+//! Queue watch: looks the queue up at start, again when a call finds it missing, and every five minutes.
+//!
+//! With `PROVISION` it also creates what is missing. It never gives up. What it knows, [`KnownQueue`] tells the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_sqs::types::QueueAttributeName;
+use lifeline_health::{BEAT, Condition, Pulse};
+use lifeline_messaging::call::CallError;
+use lifeline_messaging::call::Outage;
+use lifeline_messaging::call::backoff::Backoff;
+use lifeline_messaging::client::Clients;
+use lifeline_messaging::topology::{self, Queue, QueueSpec, TopologyError};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::guarded;
+use crate::metrics::QueueMetrics;
+use crate::summary::Tally;
+
+/// How often the queue's depth is measured: two calls a minute. Not while it stays empty: then nothing was received since it
+/// was, a receive would have brought what came, and every call of an idle queue is paid for.
+const MEASURE: Duration = Duration::from_secs(60);
+
+/// Each of its calls is bounded; so is their sum, whatever number of pages an endpoint may have.
+const LOOK: Duration = Duration::from_secs(5 * 60);
+
+/// How often the topology is looked at again where nothing is wrong: an operator's changes are seen within this. Where it
+/// is ours to keep (`PROVISION`) it is looked at with every measure, for then a topic or a subscription may vanish
+/// without any call failing.
+const REFRESH: Duration = Duration::from_secs(5 * 60);
+
+/// SQS's own default.
+const VISIBILITY: Duration = Duration::from_secs(30);
+
+/// The queue as it was last seen. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownQueue(watch::Receiver<Option<Arc<Queue>>>);
+
+impl KnownQueue {
+    /// The queue, once it is known.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn known(&self) -> Arc<Queue> {
+        let mut queue = self.0.clone();
+        let known = queue.wait_for(Option::is_some).await.map(|queue| queue.clone());
+        match known.ok().flatten() {
+            Some(queue) => queue,
+            // the watch is gone without having found it, and the worker with it
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The queue, if it is known.
+    pub(crate) fn get(&self) -> Option<Arc<Queue>> {
+        self.0.borrow().clone()
+    }
+
+    /// The URL for a call about a message that came from it.
+    pub(crate) fn url(&self) -> String {
+        self.0.borrow().as_ref().map(|queue| queue.url.clone()).unwrap_or_default()
+    }
+
+    /// The visibility timeout, as far as it is known.
+    pub(crate) fn visibility(&self) -> Duration {
+        self.0.borrow().as_ref().map_or(VISIBILITY, |queue| queue.visibility)
+    }
+}
+
+/// Watches the queue.
+#[derive(Debug)]
+pub(crate) struct QueueWatch {
+    pub(crate) clients: Clients,
+    pub(crate) spec: QueueSpec,
+    pub(crate) topology: Condition,
+    pub(crate) aws: Condition,
+    pub(crate) outage: Outage,
+    /// A call found the queue missing.
+    pub(crate) missing: Arc<Notify>,
+    pub(crate) metrics: QueueMetrics,
+    pub(crate) tally: Tally,
+    pub(crate) drained: CancellationToken,
+    pub(crate) queue: watch::Sender<Option<Arc<Queue>>>,
+}
+
+impl QueueWatch {
+    /// What it knows, for the others.
+    pub(crate) fn queue(&self) -> KnownQueue {
+        KnownQueue(self.queue.subscribe())
+    }
+
+    /// Runs until the worker has drained.
+    pub(crate) async fn run(&self, pulse: &Pulse) {
+        let mut backoff = Backoff::new(Duration::from_millis(500));
+        let mut looked: Option<Instant> = None;
+        // how much had been received when the queue was last found empty
+        let mut empty_at = None;
+        while !self.drained.is_cancelled() {
+            pulse.beat();
+            let fresh = looked.is_some_and(|at| at.elapsed() < REFRESH) && !self.spec.provision;
+            let known = self.queue.borrow().clone().filter(|_| fresh);
+            let received = self.tally.received();
+            let result = match known {
+                Some(_) if empty_at == Some(received) => Ok(true),
+                Some(queue) => Ok(pulse.beat_while(self.measure(&queue)).await),
+                None => pulse.beat_while(self.look()).await,
+            };
+            empty_at = matches!(result, Ok(true)).then_some(received);
+            let pause = match &result {
+                Ok(_) => {
+                    looked = looked.filter(|_| fresh).or(Some(Instant::now()));
+                    backoff.reset();
+                    MEASURE
+                }
+                Err(error) => backoff.next(error.fault().backoff_cap()),
+            };
+            let until = Instant::now() + pause;
+            // after a failure only time helps: a call that finds the queue missing must not make this loop spin
+            let hurry = result.is_ok();
+            while Instant::now() < until {
+                pulse.beat();
+                tokio::select! {
+                    biased;
+                    () = tokio::time::sleep_until(until.min(Instant::now() + BEAT)) => {}
+                    () = self.missing.notified(), if hurry => {
+                        looked = None;
+                        break;
+                    }
+                    () = self.drained.cancelled() => return,
+                }
+            }
+        }
+    }
+
+    /// Finds the queue and measures it: whether it is known to be empty.
+    async fn look(&self) -> Result<bool, TopologyError> {
+        let found = timeout(LOOK, topology::queue(&self.clients, &self.spec)).await;
+        let found = found.unwrap_or_else(|_| {
+            Err(TopologyError::Nonsense {
+                subject: format!("queue {}", self.spec.queue.name()),
+                detail: format!("looking for it did not end within {LOOK:?}"),
+            })
+        });
+        match found {
+            Ok(queue) => {
+                guarded::log(|| self.outage.succeeded());
+                self.topology.met();
+                if self.queue.borrow().is_none() {
+                    // AWS answers; the first receive of an idle queue would say so a whole wait later
+                    self.aws.met();
+                }
+                self.adopt(queue.clone());
+                Ok(self.measure(&queue).await)
+            }
+            Err(error) => {
+                self.topology.unmet(error.to_string());
+                guarded::log(|| self.outage.failed(&as_call_error(&error)));
+                Err(error)
+            }
+        }
+    }
+
+    /// Publishes the queue if it is new or changed. A queue without visibility timeout gets 30 s, SQS's own default: a lease
+    /// of zero is none.
+    fn adopt(&self, mut queue: Queue) {
+        let none = queue.visibility < Duration::from_secs(1);
+        if none {
+            queue.visibility = VISIBILITY;
+        }
+        let changed = self.queue.send_if_modified(|known| {
+            let changed = known.as_deref() != Some(&queue);
+            if changed {
+                *known = Some(Arc::new(queue.clone()));
+            }
+            changed
+        });
+        if !changed {
+            return;
+        }
+        self.metrics.without_redrive.set(i64::from(queue.redrive.is_none()));
+        guarded::log(|| {
+            if none {
+                tracing::warn!(
+                    queue_arn = queue.arn,
+                    "the queue's visibility timeout is 0; receiving with 30 s instead"
+                );
+            }
+            match &queue.redrive {
+                Some(redrive) => {
+                    tracing::info!(queue_arn = queue.arn, visibility_timeout = ?queue.visibility,
+                        dead_letter_queue = redrive.dead_letter_arn, max_receives = redrive.max_receives, "receiving from queue");
+                }
+                None => {
+                    tracing::warn!(queue_arn = queue.arn, visibility_timeout = ?queue.visibility,
+                        "receiving from a queue without a redrive policy: messages that always fail are retried forever; \
+                         configure a dead-letter queue");
+                }
+            }
+        });
+    }
+
+    /// Depths for the dashboard; whether the queue is known to be empty. Failures are not logged: the calls that matter
+    /// log their own.
+    async fn measure(&self, queue: &Queue) -> bool {
+        let mut empty = false;
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        if let Ok(depth) = topology::queue_attributes(&self.clients, &queue.url, &names).await {
+            let of = |name| depth.get(name).and_then(|n| n.parse().ok()).unwrap_or(0);
+            self.metrics.visible.set(of(&names[0]));
+            self.metrics.in_flight.set(of(&names[1]));
+            empty = of(&names[0]) == 0 && of(&names[1]) == 0;
+        }
+        let Some(redrive) = &queue.redrive else { return empty };
+        let name = redrive.dead_letter_arn.rsplit(':').next().unwrap_or_default();
+        // a redrive policy names a queue of the same account and region: its URL differs in the last part alone
+        let base = queue.url.rsplit_once('/').map_or("", |(base, _)| base);
+        let url = format!("{base}/{name}");
+        if let Ok(depth) = topology::queue_attributes(&self.clients, &url, &names[..1]).await {
+            self.metrics.dead_letters.set(depth.get(&names[0]).and_then(|n| n.parse().ok()).unwrap_or(0));
+        }
+        empty
+    }
+}
+
+fn as_call_error(error: &TopologyError) -> CallError {
+    CallError::local("looking for the queue", error.fault(), error.to_string())
+}

@@ -1,0 +1,287 @@
+//! A run of the worker: starts its parts under the supervisor, hands each what it needs, and drains them.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeline_health::{Condition, Pulse, Pulses, Readiness};
+use lifeline_messaging::call::Outage;
+use lifeline_messaging::client::Clients;
+use lifeline_messaging::topology::QueueSpec;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::attempt::{DynHandler, Runner};
+use crate::batch::delete::Delete;
+use crate::batch::visibility::Visibility;
+use crate::breaker::Breaker;
+use crate::call_monitor::CallMonitor;
+use crate::capacity::Capacity;
+use crate::clock::Clock;
+use crate::delivery::Books;
+use crate::dispatch::Dispatch;
+use crate::fifo::Groups;
+use crate::guarded;
+use crate::lease::handle::Leases;
+use crate::lease::owner::Owner;
+use crate::metrics::WorkerMetrics;
+use crate::options::Options;
+use crate::poller::{self, Polling};
+use crate::poller_scale::PollerScale;
+use crate::queue_watch::QueueWatch;
+use crate::summary::{Drained, Tally};
+use crate::supervisor::Supervisor;
+
+/// What a pulse may miss beyond its longest wait: a busy machine is not a stuck one.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// The bound of tasks that never wait longer than a few seconds.
+const BOUND: Duration = Duration::from_secs(30);
+
+/// How long the parts may take to end once everything is settled.
+const ENDING: Duration = Duration::from_secs(1);
+
+/// What a worker was built from.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) clients: Clients,
+    pub(crate) spec: QueueSpec,
+    pub(crate) options: Options,
+    pub(crate) pulses: Pulses,
+    pub(crate) readiness: Readiness,
+    pub(crate) metrics: lifeline_health::Metrics,
+}
+
+/// A worker at work. Dropping it stops the worker without draining it.
+pub(crate) struct Running {
+    options: Options,
+    parts: Parts,
+    pollers: JoinSet<()>,
+    /// Attempts and groups.
+    tasks: TaskTracker,
+    leases: Leases,
+    capacity: Capacity,
+    tally: Tally,
+    /// No new receive.
+    draining: CancellationToken,
+    draining_condition: Condition,
+}
+
+impl Running {
+    pub(crate) fn start(setup: Setup, handler: Arc<dyn DynHandler>) -> Self {
+        let Setup { clients, spec, options, pulses, readiness, metrics } = setup;
+        let metrics = WorkerMetrics::new(&metrics);
+        let aws = readiness.condition("aws");
+        let draining_condition = readiness.condition("draining");
+        draining_condition.met();
+        let (draining, drained) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
+        let tally = Tally::new(metrics.outcomes.clone());
+        let missing = Arc::new(Notify::new());
+        let monitor = |what, calls: &lifeline_health::IntCounterVec| {
+            CallMonitor::new(what, aws.clone(), Arc::clone(&missing), calls.clone())
+        };
+        let watch = QueueWatch {
+            clients: clients.clone(),
+            spec,
+            topology: readiness.condition("topology"),
+            aws: aws.clone(),
+            outage: Outage::new("finding the queue"),
+            missing: Arc::clone(&missing),
+            metrics: metrics.queue.clone(),
+            tally: tally.clone(),
+            drained: drained.clone(),
+            queue: watch::Sender::new(None),
+        };
+        let queue = watch.queue();
+        let (leases, commands) = Leases::new(Clock::system());
+        let visibility_monitor = monitor("changing visibility", &metrics.visibility_calls);
+        let calls = (
+            Delete {
+                clients: clients.clone(),
+                queue: queue.clone(),
+                monitor: monitor("deleting", &metrics.delete_calls),
+            },
+            Visibility {
+                clients: clients.clone(),
+                queue: queue.clone(),
+                monitor: visibility_monitor.clone(),
+                asks: PhantomData,
+            },
+            Visibility {
+                clients: clients.clone(),
+                queue: queue.clone(),
+                monitor: visibility_monitor,
+                asks: PhantomData,
+            },
+        );
+        let owner =
+            Owner::new(leases.clone(), commands, queue.clone(), clients.call_timeout, tally.clone(), calls);
+        let breaker = Breaker::new(
+            options.max_in_flight,
+            readiness.condition("handler"),
+            metrics.handlers.open.clone(),
+        );
+        let runner = Runner::new(
+            handler,
+            options.handling(),
+            metrics.handlers.clone(),
+            breaker.clone(),
+            tasks.clone(),
+        );
+        let capacity = Capacity::new(options.max_in_flight);
+        let polling = Polling {
+            wait_time: options.wait_time,
+            capacity: capacity.clone(),
+            scale: Arc::new(PollerScale::new(options.pollers)),
+            queue: queue.clone(),
+            monitor: monitor("receiving", &metrics.pollers.calls),
+            draining: draining.clone(),
+            breaker,
+            dispatch: Dispatch {
+                leases: leases.clone(),
+                books: Books {
+                    tally: tally.clone(),
+                    metrics: metrics.deliveries.clone(),
+                    queue: watch.spec.queue.name().into(),
+                },
+                groups: Groups::new(runner.clone(), queue, draining.clone(), tasks.clone()),
+                runner,
+                draining: draining.clone(),
+                metrics: metrics.pollers.clone(),
+            },
+            clients,
+        };
+        let supervisor = Supervisor { pulses, restarts: metrics.restarts.clone() };
+        let mut parts = Parts { tasks: JoinSet::new(), supervisor: supervisor.clone(), drained };
+        let watch = Arc::new(watch);
+        parts.keep("topology", move |pulse| {
+            let watch = Arc::clone(&watch);
+            async move { watch.run(&pulse).await }
+        });
+        // its mutex is not contended: a restarted task takes over what the former one had
+        let owner = Arc::new(Mutex::new(owner));
+        let over = parts.drained.clone();
+        parts.keep("leases", move |pulse| {
+            let (owner, over) = (Arc::clone(&owner), over.clone());
+            async move {
+                owner.lock().await.run(&pulse).await;
+                over.cancelled().await;
+            }
+        });
+        let beating = parts.drained.clone();
+        parts.keep("runtime", move |pulse| beat(beating.clone(), pulse));
+        let mut pollers = JoinSet::new();
+        let bound = options.wait_time + polling.clients.call_timeout + SLACK;
+        for number in 1..=polling.scale.most() {
+            pollers.spawn(keep_poller(supervisor.clone(), polling.clone(), number, bound));
+        }
+        Self { options, parts, pollers, tasks, leases, capacity, tally, draining, draining_condition }
+    }
+
+    /// Ends the run by `end`: pollers finish their receive, handlers finish, deletes are flushed; what still runs when only
+    /// the reserve is left is cancelled and released.
+    pub(crate) async fn drain(&mut self, end: Instant) -> Drained {
+        self.draining_condition.unmet("draining");
+        self.draining.cancel();
+        let quiet = async {
+            while self.pollers.join_next().await.is_some() {}
+            self.capacity.all_free().await;
+        };
+        if timeout_at(end - self.options.reserve(), quiet).await.is_err() {
+            let handlers = self.leases.running();
+            guarded::log(|| {
+                tracing::warn!(target: "consumer",
+                    "shutdown deadline reached; cancelling {handlers} handlers and releasing their messages");
+            });
+            // a receive that is still in flight hangs: what it may bring is redelivered when its lease ends
+            self.pollers.abort_all();
+            self.leases.shut_down();
+            timeout_at(end, self.capacity.all_free()).await.ok();
+        }
+        timeout(ENDING / 2, self.leases.finish()).await.ok();
+        self.parts.drained.cancel();
+        self.tasks.close();
+        let ended = async {
+            while self.pollers.join_next().await.is_some() {}
+            while self.parts.tasks.join_next().await.is_some() {}
+            self.tasks.wait().await;
+        };
+        if timeout(ENDING, ended).await.is_err() {
+            let left = self.tasks.len();
+            guarded::log(
+                || tracing::warn!(target: "consumer", left, "handlers that do not end are left behind"),
+            );
+            self.parts.tasks.shutdown().await;
+        }
+        let account = self.tally.account();
+        if !account.balances() {
+            guarded::log(|| {
+                tracing::error!(target: "consumer", %account, in_flight = account.in_flight(),
+                    "messages without an outcome: this is a defect of the worker");
+            });
+        }
+        Drained { account, cancelled: self.tally.cancelled() }
+    }
+}
+
+impl Drop for Running {
+    /// A run that is dropped before it has drained leaves no handler behind; after a drain there is none.
+    fn drop(&mut self) {
+        self.draining.cancel();
+        self.parts.drained.cancel();
+    }
+}
+
+/// The supervised parts.
+struct Parts {
+    tasks: JoinSet<()>,
+    supervisor: Supervisor,
+    /// Everything is settled: the parts may end.
+    drained: CancellationToken,
+}
+
+impl Parts {
+    fn keep<F>(&mut self, name: &str, work: impl Fn(Pulse) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (over, drained) = (self.drained.clone(), self.drained.clone());
+        let done = move || drained.is_cancelled();
+        self.tasks.spawn(self.supervisor.clone().keep(name.to_owned(), BOUND, over, done, work));
+    }
+}
+
+/// One of the pollers: works while it is wanted, waits otherwise.
+async fn keep_poller(supervisor: Supervisor, polling: Polling, number: usize, bound: Duration) {
+    while !polling.draining.is_cancelled() {
+        tokio::select! {
+            biased;
+            () = polling.draining.cancelled() => return,
+            () = polling.scale.until_wanted(number) => {}
+        }
+        let at_work = &polling.dispatch.metrics.at_work;
+        at_work.inc();
+        let again = polling.clone();
+        // one that returns was stopped, even if it is wanted again by now
+        let stopped = || true;
+        let name = format!("poller-{number}");
+        let work = move |pulse: Pulse| {
+            let polling = again.clone();
+            async move { poller::run(&polling, number, &pulse).await }
+        };
+        supervisor.clone().keep(name, bound, polling.draining.clone(), stopped, work).await;
+        at_work.dec();
+    }
+}
+
+/// Shows that the runtime still runs tasks at all.
+async fn beat(drained: CancellationToken, pulse: Pulse) {
+    while timeout(Duration::from_secs(1), drained.cancelled()).await.is_err() {
+        pulse.beat();
+    }
+}

@@ -1,0 +1,10 @@
+//! The service around the worker: settings, the built-in handlers, and how they run.
+
+mod args;
+mod handlers;
+mod run;
+
+pub use args::{
+    Args, Config, ConsumerArgs, ConsumerConfig, HandlerArgs, HandlerKind, Kind, WorkerArgs, WorkerConfig,
+};
+pub use run::{run, run_handler};

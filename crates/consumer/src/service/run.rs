@@ -1,0 +1,63 @@
+//! The consumer as a service: handler, clients and worker, put together in a host.
+
+use lifeline_messaging::client::Clients;
+use lifeline_service::{Host, SUMMARY, Summary};
+
+use crate::handler::Handler;
+use crate::service::args::{Config, ConsumerConfig};
+use crate::service::handlers::{Configured, Drill};
+use crate::summary::Drained;
+use crate::worker::Worker;
+
+/// Works with the configured handler until the host shuts down and the drain is over.
+///
+/// # Errors
+/// The handler cannot be opened, or no region is known: nothing has been received then.
+///
+/// # Cancel safety
+/// That of [`Worker::run`].
+pub async fn run(config: Config, host: Host) -> anyhow::Result<Drained> {
+    let handler = Configured::open(&config.handler, config.consumer.worker.max_in_flight).await?;
+    run_handler(config.consumer, Drill { handler, hang_on: config.fault_hang }, host).await
+}
+
+/// [`run`] with your own handler.
+///
+/// # Errors
+/// No region is known.
+///
+/// # Cancel safety
+/// That of [`Worker::run`].
+pub async fn run_handler(
+    config: ConsumerConfig,
+    handler: impl Handler,
+    host: Host,
+) -> anyhow::Result<Drained> {
+    let ConsumerConfig { access, queue, worker } = config;
+    let clients = Clients::connect(&access).await?;
+    tracing::info!(target: "consumer", queue = queue.queue.name(), region = clients.region, provision = queue.provision, "starting");
+    // unmet until the worker reports otherwise
+    host.health.readiness.condition("topology");
+    host.started();
+    let worker = Worker::builder(clients, queue)
+        .pollers(worker.pollers)
+        .max_in_flight(worker.max_in_flight)
+        .wait_time(worker.wait_time)
+        .handler_timeout(worker.handler_timeout)
+        .shutdown_grace(host.grace)
+        .log_body(worker.log_body.unwrap_or_default())
+        .health(host.health.pulses.clone(), host.health.readiness.clone(), host.health.metrics.clone());
+    Ok(worker.run(handler, host.shutdown.requested()).await)
+}
+
+impl Summary for Drained {
+    fn log(&self) {
+        let crate::summary::Account { received, deleted, retried, released, lost_lease } = self.account;
+        tracing::info!(name: SUMMARY, target: "consumer", received, deleted, retried, released, lost_lease, "drained");
+    }
+
+    /// 1 if handlers were cancelled at the deadline.
+    fn exit_code(&self) -> u8 {
+        u8::from(self.cancelled > 0)
+    }
+}

@@ -1,0 +1,114 @@
+//! Text from strangers, made fit for one line of a log.
+//!
+//! A message body may hold line breaks that forge a log line, escape sequences that reach the operator's
+//! terminal, and invisible or direction-changing characters that make a line read as what it is not
+//! (CVE-2021-42574, "Trojan Source"). All of these are written as escapes; everything else stays readable.
+
+use std::fmt::{self, Display, Write};
+
+/// Displays `text` on one line, with at most `limit` bytes of it.
+///
+/// ```
+/// use lifeline_escape::Line;
+/// assert_eq!(Line::new("tab\tand\nbreak").to_string(), r"tab\tand\nbreak");
+/// assert_eq!(Line::new("größer").limit(4).to_string(), "grö…(+4 bytes)");
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    text: &'a str,
+    limit: usize,
+}
+
+impl<'a> Line<'a> {
+    /// The whole of `text`.
+    pub fn new(text: &'a str) -> Self {
+        Self { text, limit: usize::MAX }
+    }
+
+    /// At most `limit` bytes of it, cut between characters; what was left out is counted behind it.
+    #[must_use]
+    pub fn limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
+}
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.text[..self.text.floor_char_boundary(self.limit)];
+        let mut clean_from = 0;
+        for (at, c) in shown.char_indices().filter(|&(_, c)| must_escape(c)) {
+            f.write_str(&shown[clean_from..at])?;
+            match c {
+                '\n' => f.write_str("\\n")?,
+                '\r' => f.write_str("\\r")?,
+                '\t' => f.write_str("\\t")?,
+                '\\' => f.write_str("\\\\")?,
+                c => write!(f, "\\u{{{:x}}}", u32::from(c))?,
+            }
+            clean_from = at + c.len_utf8();
+        }
+        f.write_str(&shown[clean_from..])?;
+        match self.text.len() - shown.len() {
+            0 => Ok(()),
+            hidden => {
+                f.write_char('…')?;
+                write!(f, "(+{hidden} bytes)")
+            }
+        }
+    }
+}
+
+/// Controls (C0, DEL, C1), the backslash itself (so that an escape cannot be faked), line and paragraph
+/// separators, and the format characters of Unicode's `Default_Ignorable` and `Bidi_Control` sets.
+fn must_escape(c: char) -> bool {
+    match c {
+        ' '..='[' | ']'..='~' => false,
+        '\\' => true,
+        c if c.is_control() => true,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' => true,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
+        '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
+        _ => false,
+    }
+}
+
+/// Tests the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_body_cannot_forge_a_line_or_reach_the_terminal() {
+        let hostile = "a\n2026-01-01 INFO deleted message_id=x\r\u{1b}[2J\u{9b}31m\u{202e}\u{2028}\u{7}";
+        let shown = Line::new(hostile).to_string();
+        assert!(!shown.chars().any(|c| c.is_control() || c == '\u{202e}' || c == '\u{2028}'), "{shown}");
+        assert!(shown.starts_with(r"a\n2026-01-01 INFO deleted message_id=x\r\u{1b}[2J"));
+    }
+
+    #[test]
+    fn an_escape_cannot_be_faked() {
+        assert_ne!(Line::new("\\n").to_string(), Line::new("\n").to_string());
+    }
+
+    #[test]
+    fn text_of_every_script_stays_readable() {
+        for text in ["größer", "日本語", "العربية", "हिन्दी", "emoji 🦀 stays", "{\"json\": [1, 2]}"]
+        {
+            assert_eq!(Line::new(text).to_string(), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_text_it_stays_on_one_line(text in any::<String>(), limit in 0usize..64) {
+            let shown = Line::new(&text).limit(limit).to_string();
+            prop_assert!(!shown.chars().any(char::is_control));
+            prop_assert!(shown.len() <= limit * 8 + 40);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A message as handlers see it, and its attributes.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use crate::trace::TraceContext;
+
+/// A message as a handler sees it, whichever way it came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// SNS's message id, which the publisher logged, where the envelope tells it; else SQS's.
+    pub id: String,
+    /// SQS's message id: the same over redeliveries.
+    pub sqs_message_id: String,
+    /// The body as it was published.
+    pub body: String,
+    /// The attributes that were published with it, the trace included.
+    pub attributes: BTreeMap<String, Attribute>,
+    /// How often it was received, this time included: 1 or more.
+    pub receive_count: u32,
+    /// When it was published (SNS's timestamp), or sent to the queue where that is not known.
+    pub published_at: Option<SystemTime>,
+    /// The message group, of FIFO queues.
+    pub group: Option<String>,
+    /// The topic it came through, where the envelope tells it.
+    pub topic_arn: Option<String>,
+    /// Its trace, where it has one.
+    pub trace: Option<TraceContext>,
+}
+
+/// The value of a message attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attribute {
+    /// `String`, `Number`, `String.Array` and custom types of these: the type and its text.
+    Text {
+        /// The data type as it was published.
+        data_type: String,
+        /// The value as text.
+        value: String,
+    },
+    /// `Binary` and custom types of it.
+    Binary {
+        /// The data type as it was published.
+        data_type: String,
+        /// The value's bytes.
+        value: Vec<u8>,
+    },
+}
+
+impl Attribute {
+    /// A `String` attribute.
+    pub fn string(value: impl Into<String>) -> Self {
+        Self::Text { data_type: "String".to_owned(), value: value.into() }
+    }
+
+    /// The data type as it was published.
+    pub fn data_type(&self) -> &str {
+        match self {
+            Self::Text { data_type, .. } | Self::Binary { data_type, .. } => data_type,
+        }
+    }
+
+    /// The text of a textual attribute.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Text { value, .. } => Some(value),
+            Self::Binary { .. } => None,
+        }
+    }
+
+    /// Bytes that count against SNS's and SQS's limits: those of the type and of the value.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Text { data_type, value } => data_type.len() + value.len(),
+            Self::Binary { data_type, value } => data_type.len() + value.len(),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What exists: topic, queue, their attributes, and the subscription between them. Changes nothing.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::Value;
+
+use super::error::{TopologyError, about};
+use super::names::QueueRef;
+use crate::call::{CallError, bounded};
+use crate::client::Clients;
+
+/// A queue as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// Its URL, which the calls take.
+    pub url: String,
+    /// Its ARN.
+    pub arn: String,
+    /// Its own visibility timeout: the length of a lease.
+    pub visibility: Duration,
+    /// Where its poison goes, if anywhere.
+    pub redrive: Option<Redrive>,
+}
+
+impl Queue {
+    /// Whether it is a FIFO queue.
+    pub fn is_fifo(&self) -> bool {
+        self.arn.ends_with(".fifo")
+    }
+}
+
+/// A queue's redrive policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redrive {
+    /// The dead-letter queue's ARN.
+    pub dead_letter_arn: String,
+    /// Receives before a message goes there.
+    pub max_receives: u32,
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.arn)
+    }
+}
+
+pub(super) async fn find_topic(clients: &Clients, name: &str) -> Result<Option<String>, CallError> {
+    let mut next = None;
+    loop {
+        let page = clients.sns.list_topics().set_next_token(next).send();
+        let page = bounded("ListTopics", clients.call_timeout, page).await?;
+        let mut arns = page.topics().iter().filter_map(|t| t.topic_arn());
+        if let Some(arn) = arns.find(|arn| arn.rsplit(':').next() == Some(name)) {
+            return Ok(Some(arn.to_owned()));
+        }
+        next = page.next_token;
+        if next.as_deref().is_none_or(str::is_empty) {
+            return Ok(None);
+        }
+    }
+}
+
+/// The attributes of a topic, by name.
+///
+/// # Errors
+/// The call's.
+pub async fn topic_attributes(clients: &Clients, arn: &str) -> Result<HashMap<String, String>, CallError> {
+    let call = clients.sns.get_topic_attributes().topic_arn(arn).send();
+    Ok(bounded("GetTopicAttributes", clients.call_timeout, call).await?.attributes.unwrap_or_default())
+}
+
+/// Whether anybody has subscribed to the topic.
+///
+/// # Errors
+/// The call's.
+pub async fn has_subscription(clients: &Clients, topic_arn: &str) -> Result<bool, CallError> {
+    let call = clients.sns.list_subscriptions_by_topic().topic_arn(topic_arn).send();
+    Ok(!bounded("ListSubscriptionsByTopic", clients.call_timeout, call).await?.subscriptions().is_empty())
+}
+
+pub(super) async fn queue_url(clients: &Clients, queue: &QueueRef) -> Result<String, TopologyError> {
+    let name = match queue {
+        QueueRef::Url(url) => return Ok(url.clone()),
+        QueueRef::Name(name) => name,
+    };
+    let subject = format!("queue {name}");
+    let call = clients.sqs.get_queue_url().queue_name(name).send();
+    let answer = bounded("GetQueueUrl", clients.call_timeout, call).await.map_err(about(&subject))?;
+    answer.queue_url.ok_or(TopologyError::Missing { subject })
+}
+
+/// The queue as it is now.
+///
+/// # Errors
+/// [`TopologyError`].
+pub async fn describe(clients: &Clients, url: &str) -> Result<Queue, TopologyError> {
+    let attributes = queue_attributes(
+        clients,
+        url,
+        &[
+            QueueAttributeName::QueueArn,
+            QueueAttributeName::VisibilityTimeout,
+            QueueAttributeName::RedrivePolicy,
+        ],
+    )
+    .await?;
+    let arn =
+        attributes.get(&QueueAttributeName::QueueArn).cloned().ok_or_else(|| TopologyError::Nonsense {
+            subject: format!("queue {url}"),
+            detail: "GetQueueAttributes answered without an ARN".to_owned(),
+        })?;
+    let visibility =
+        attributes.get(&QueueAttributeName::VisibilityTimeout).and_then(|s| s.parse().ok()).unwrap_or(30);
+    let redrive = attributes.get(&QueueAttributeName::RedrivePolicy).and_then(|policy| redrive(policy));
+    Ok(Queue { url: url.to_owned(), arn, visibility: Duration::from_secs(visibility), redrive })
+}
+
+/// Attributes of a queue.
+///
+/// # Errors
+/// [`TopologyError`].
+pub async fn queue_attributes(
+    clients: &Clients,
+    url: &str,
+    names: &[QueueAttributeName],
+) -> Result<HashMap<QueueAttributeName, String>, TopologyError> {
+    let call =
+        clients.sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(names.to_vec())).send();
+    let answer = bounded("GetQueueAttributes", clients.call_timeout, call).await;
+    let subject = format!("queue {}", QueueRef::Url(url.to_owned()).name());
+    Ok(answer.map_err(about(subject))?.attributes.unwrap_or_default())
+}
+
+fn redrive(policy: &str) -> Option<Redrive> {
+    let policy: Value = serde_json::from_str(policy).ok()?;
+    // SQS takes and returns the count as a number or as a string
+    let count = &policy["maxReceiveCount"];
+    let max_receives = count.as_u64().or_else(|| count.as_str()?.parse().ok())?;
+    Some(Redrive {
+        dead_letter_arn: policy["deadLetterTargetArn"].as_str()?.to_owned(),
+        max_receives: u32::try_from(max_receives).ok()?,
+    })
+}
+
+/// The subscription of a queue to a topic, by its ARN.
+///
+/// # Errors
+/// The call's.
+pub async fn subscription(
+    clients: &Clients,
+    topic_arn: &str,
+    queue_arn: &str,
+) -> Result<Option<String>, CallError> {
+    let mut next = None;
+    loop {
+        let page = clients.sns.list_subscriptions_by_topic().topic_arn(topic_arn).set_next_token(next).send();
+        let page = bounded("ListSubscriptionsByTopic", clients.call_timeout, page).await?;
+        let found = page.subscriptions().iter().find(|s| s.endpoint() == Some(queue_arn));
+        if let Some(subscription) = found {
+            return Ok(Some(subscription.subscription_arn().unwrap_or_default().to_owned()));
+        }
+        next = page.next_token;
+        if next.as_deref().is_none_or(str::is_empty) {
+            return Ok(None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_a_receive_count_are_read() {
+        for count in ["5", "\"5\""] {
+            let policy = format!(r#"{{"deadLetterTargetArn":"arn:d","maxReceiveCount":{count}}}"#);
+            assert_eq!(
+                redrive(&policy),
+                Some(Redrive { dead_letter_arn: "arn:d".to_owned(), max_receives: 5 })
+            );
+        }
+        assert_eq!(redrive("{}"), None);
+    }
+}

@@ -1,0 +1,20 @@
+//! The topology: topic, queue, dead-letter queue, the policy that lets the topic in, and the subscription.
+//!
+//! With `PROVISION` what is missing is created, at start and again when it vanishes; what exists is never changed,
+//! but for one statement added to a queue's policy beside the others that it has (ThreeDotsLabs/watermill-aws
+//! overwrites them, and the first topic silently stops delivering). Without it, what is missing is an error
+//! that says what to do. Every function here may be called again at any time.
+
+mod error;
+mod inspect;
+mod names;
+mod policy;
+mod provision;
+
+pub use error::TopologyError;
+pub use inspect::{
+    Queue, Redrive, describe, has_subscription, queue_attributes, subscription, topic_attributes,
+};
+pub use names::{QueueRef, QueueSpec, TopicRef, dead_letter_name};
+pub use policy::{admission, admitting_policy};
+pub use provision::{FoundTopic, queue, topic};

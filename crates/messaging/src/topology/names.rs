@@ -1,0 +1,83 @@
+//! Names of topics and queues as they are configured, and their limits.
+
+/// A topic as it was configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicRef {
+    /// By name, in the account and region in force.
+    Name(String),
+    /// By ARN.
+    Arn(String),
+}
+
+impl TopicRef {
+    /// The topic's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Name(name) => name,
+            Self::Arn(arn) => arn.rsplit(':').next().unwrap_or(arn),
+        }
+    }
+
+    /// Whether it is a FIFO topic: SNS reserves the ending `.fifo` for them.
+    pub fn is_fifo(&self) -> bool {
+        self.name().ends_with(".fifo")
+    }
+}
+
+/// What a consumer needs around its queue.
+#[derive(Debug, Clone)]
+pub struct QueueSpec {
+    /// The queue.
+    pub queue: QueueRef,
+    /// The topic that feeds it.
+    pub topic: TopicRef,
+    /// Create what is missing.
+    pub provision: bool,
+    /// `maxReceiveCount` of a redrive policy that is created: 1 to 1,000.
+    pub max_receives: u32,
+    /// `RawMessageDelivery` of a subscription that is created.
+    pub raw_delivery: bool,
+}
+
+/// A queue as it was configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueueRef {
+    /// By name, in the account and region in force.
+    Name(String),
+    /// By URL.
+    Url(String),
+}
+
+impl QueueRef {
+    /// The queue's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Name(name) => name,
+            Self::Url(url) => url.rsplit('/').next().unwrap_or(url),
+        }
+    }
+
+    /// Whether it is a FIFO queue: SQS reserves the ending `.fifo` for them.
+    pub fn is_fifo(&self) -> bool {
+        self.name().ends_with(".fifo")
+    }
+}
+
+/// `orders` → `orders-dlq`, `orders.fifo` → `orders-dlq.fifo`: the dead letters of a FIFO queue need one too.
+pub fn dead_letter_name(queue: &str) -> String {
+    match queue.strip_suffix(".fifo") {
+        Some(stem) => format!("{stem}-dlq.fifo"),
+        None => format!("{queue}-dlq"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_queue_of_a_fifo_queue_is_fifo() {
+        assert_eq!(dead_letter_name("orders"), "orders-dlq");
+        assert_eq!(dead_letter_name("orders.fifo"), "orders-dlq.fifo");
+    }
+}
