@@ -7,7 +7,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    admission::{self, Admission},
+    admission::Admission,
     attribute::{self, Attributes, Value},
     deduplication::First,
     message::Message,
@@ -213,7 +213,7 @@ impl World {
             return Err(Box::new((message, crate::error::sqs::no_such_queue())));
         };
         found.advance(now);
-        if enforce && let Admission::No(missing) = admission::admits(found, topic) {
+        if enforce && let Admission::No(missing) = found.admits(topic) {
             return Err(Box::new((message, refused("AccessDenied", missing))));
         }
         let size = message.size();
