@@ -285,13 +285,12 @@ impl Topic {
     }
 
     fn subscribe(self, queue: &Queue, raw: bool) -> Self {
-        let policy = format!(
-            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"Service":"sns.amazonaws.com"}},"Action":"sqs:SendMessage","Resource":"{}","Condition":{{"ArnEquals":{{"aws:SourceArn":"{}"}}}}}}]}}"#,
-            queue.arn, self.arn
-        );
         let mut world = self.emulator.service.world();
         if let Some(found) = world.queues.get_mut(&queue.arn) {
-            found.settings.put("Policy", Some(policy));
+            let policy = found.settings.get("Policy").unwrap_or_default();
+            if let Ok(Some(policy)) = lifeline_policy::with_topic(policy, &queue.arn, &self.arn) {
+                found.put_attribute("Policy", Some(policy));
+            }
         }
         let call = self.call();
         let attributes =

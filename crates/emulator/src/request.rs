@@ -106,7 +106,7 @@ fn query_protocol(form: Form, credential: &Credential, call: Call) -> Result<Par
     let refused = |service, error| Refused { protocol, service, error };
     let on_queue = call.path.trim_matches('/').contains('/');
     let named = match credential.service.as_deref() {
-        Some("sqs") => Some(Service::Sqs),
+        Some(name) if name.starts_with("sqs") => Some(Service::Sqs),
         Some("sns") => Some(Service::Sns),
         Some(other) => {
             return Err(refused(Service::Sns, not_implemented(&format!("the service {other}"))));

@@ -49,9 +49,11 @@ pub struct Entry {
     pub body: String,
 }
 
+type EntryTest = dyn Fn(&Entry) -> bool + Send + Sync;
+
 /// The entries of a batch that a fault is for.
 #[derive(Clone, Default)]
-pub(crate) struct Entries(Option<Arc<dyn Fn(&Entry) -> bool + Send + Sync>>);
+pub(crate) struct Entries(Option<Arc<EntryTest>>);
 
 impl Entries {
     pub(crate) fn contains(&self, entry: &Entry) -> bool {

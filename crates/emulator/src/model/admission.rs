@@ -1,5 +1,7 @@
 //! Whether a topic may deliver to a queue: the queue's policy and its encryption key decide, as they do at AWS.
 
+use lifeline_policy::{Decision, Policy, Request};
+
 use super::queue::Queue;
 
 /// The answer to whether a topic may deliver.
@@ -10,27 +12,104 @@ pub(crate) enum Admission {
     No(String),
 }
 
-/// Decides for a message of `topic`. This is the only place that reads a policy for a delivery.
-pub(crate) fn admits(queue: &Queue, topic: &str) -> Admission {
-    if let Some(key) = queue.settings.get("KmsMasterKeyId")
-        && matches!(key, "alias/aws/sqs")
-    {
+/// The key that AWS manages for SQS: its policy cannot let SNS in.
+const AWS_MANAGED_KEY: &str = "alias/aws/sqs";
+
+impl Queue {
+    /// Whether a message of `topic` may be delivered. Answers are kept until the queue's settings change.
+    pub(crate) fn admits(&mut self, topic: &str) -> Admission {
+        if let Some(known) = self.admissions.get(topic) {
+            return known.clone();
+        }
+        let admission = decide(self, topic);
+        self.admissions.insert(topic.into(), admission.clone());
+        admission
+    }
+}
+
+fn decide(queue: &Queue, topic: &str) -> Admission {
+    if queue.settings.get("KmsMasterKeyId") == Some(AWS_MANAGED_KEY) {
         return Admission::No(format!(
-            "{} is encrypted with the AWS managed key {key}, which SNS may not use; use a customer managed key \
-             or SqsManagedSseEnabled",
+            "{} is encrypted with the AWS managed key {AWS_MANAGED_KEY}, which SNS may not use; use a customer managed \
+             key or SqsManagedSseEnabled",
             queue.name
         ));
     }
-    let Some(_policy) = queue.settings.get("Policy") else {
-        return Admission::No(missing(queue, topic));
+    let policy = queue.settings.get("Policy");
+    let decision = match policy.map(Policy::parse) {
+        None => Decision::Denied(None),
+        Some(Ok(policy)) => policy.evaluate(&Request::sns_delivery(topic, &queue.arn)),
+        Some(Err(malformed)) => malformed.into(),
     };
-    Admission::Yes
+    match decision {
+        Decision::Allowed(_) => Admission::Yes,
+        Decision::Denied(Some(statement)) => {
+            Admission::No(format!("the policy of {} denies it by {statement}", queue.name))
+        }
+        Decision::Denied(None) => Admission::No(missing(queue, topic)),
+        cannot_tell => {
+            tracing::warn!(
+                queue = queue.arn,
+                topic,
+                "the emulator delivers although it cannot tell what AWS would decide: {cannot_tell}"
+            );
+            Admission::Yes
+        }
+    }
 }
 
 /// Names the statement that would let the topic in.
 fn missing(queue: &Queue, topic: &str) -> String {
-    format!(
-        r#"the policy of {} does not allow it; add the statement {{"Effect":"Allow","Principal":{{"Service":"sns.amazonaws.com"}},"Action":"sqs:SendMessage","Resource":"{}","Condition":{{"ArnEquals":{{"aws:SourceArn":"{topic}"}}}}}}"#,
-        queue.name, queue.arn
-    )
+    let statement = lifeline_policy::topics_statement(&queue.arn, &[topic]);
+    format!("the policy of {} does not allow it; add the statement {statement}", queue.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Time,
+        model::{arn::Scope, settings::Settings},
+    };
+
+    const TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:events";
+
+    fn queue(attributes: &[(&str, &str)]) -> Queue {
+        let scope = Scope::new("000000000000", "us-east-1");
+        let mut queue = Queue::new(scope, "orders", 1, Settings::new(false), Time(0));
+        for (name, value) in attributes {
+            queue.put_attribute(name, Some((*value).into()));
+        }
+        queue
+    }
+
+    fn allow(topic: &str) -> String {
+        let queue = "arn:aws:sqs:us-east-1:000000000000:orders";
+        let statement = lifeline_policy::topics_statement(queue, &[topic]);
+        format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#)
+    }
+
+    #[test]
+    fn only_a_statement_for_the_topic_lets_it_in_and_the_missing_one_is_named() {
+        let Admission::No(reason) = queue(&[]).admits(TOPIC) else { panic!("admitted without a policy") };
+        assert!(reason.contains("sqs:SendMessage") && reason.contains(TOPIC), "{reason}");
+        assert_eq!(queue(&[("Policy", &allow(TOPIC))]).admits(TOPIC), Admission::Yes);
+        let other = allow("arn:aws:sns:us-east-1:000000000000:other");
+        assert_ne!(queue(&[("Policy", &other)]).admits(TOPIC), Admission::Yes);
+    }
+
+    #[test]
+    fn a_changed_policy_decides_anew() {
+        let mut queue = queue(&[]);
+        assert_ne!(queue.admits(TOPIC), Admission::Yes);
+        queue.put_attribute("Policy", Some(allow(TOPIC)));
+        assert_eq!(queue.admits(TOPIC), Admission::Yes);
+    }
+
+    #[test]
+    fn the_aws_managed_key_keeps_sns_out() {
+        let policy = allow(TOPIC);
+        let mut queue = queue(&[("Policy", &policy), ("KmsMasterKeyId", AWS_MANAGED_KEY)]);
+        assert!(matches!(queue.admits(TOPIC), Admission::No(reason) if reason.contains("AWS managed key")));
+    }
 }

@@ -64,10 +64,6 @@ impl<'a> Arn<'a> {
         };
         (prefix == "arn").then_some(arn)
     }
-
-    pub(crate) fn scope(&self) -> Scope {
-        Scope::new(self.account, self.region)
-    }
 }
 
 impl fmt::Display for Scope {
@@ -86,7 +82,7 @@ mod tests {
         let arn = scope.queue_arn("orders.fifo");
         let parsed = Arn::parse(&arn).unwrap();
         assert_eq!((parsed.service, parsed.resource), ("sqs", "orders.fifo"));
-        assert_eq!(parsed.scope(), scope);
+        assert_eq!((parsed.account, parsed.region), ("000000000000", "eu-west-1"));
         assert!(Arn::parse("arn:aws:sqs:eu-west-1:0").is_none());
         assert!(Arn::parse("a:b:c:d:e:f").is_none());
         assert!(Scope::new("0", "cn-north-1").topic_arn("t").starts_with("arn:aws-cn:sns:"));

@@ -39,10 +39,6 @@ pub(crate) struct Raw {
 }
 
 impl Attribute {
-    pub(crate) fn text(value: &str) -> Self {
-        Self { data_type: "String".into(), value: Value::Text(value.into()) }
-    }
-
     pub(crate) fn raw(&self) -> Raw {
         let mut raw = Raw { data_type: Some(self.data_type.clone()), ..Raw::default() };
         match &self.value {

@@ -47,11 +47,6 @@ impl Deduplication {
         *self = Self::default();
     }
 
-    /// All that is remembered, oldest first: for the store.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (Time, &Id, &First)> {
-        self.by_age.iter().filter_map(|(at, id)| self.known.get(id).map(|(_, first)| (*at, id, first)))
-    }
-
     fn expire(&mut self, now: Time) {
         while let Some((at, _)) = self.by_age.front()
             && at.plus_seconds(WINDOW) <= now

@@ -7,8 +7,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    admission::{self, Admission},
-    attribute::{self, Attribute, Attributes, Value},
+    admission::Admission,
+    attribute::{self, Attributes, Value},
     deduplication::First,
     message::Message,
     subscription::Subscription,
@@ -183,10 +183,10 @@ impl World {
             let id = notification.deduplication.clone();
             message.deduplication = Some(id.unwrap_or_else(|| content_hash(body)));
         }
-        let Err((message, error)) = self.accept(&subscription.endpoint, &subscription.topic, message, now)
-        else {
+        let Err(refused) = self.accept(&subscription.endpoint, &subscription.topic, message, now) else {
             return;
         };
+        let (message, error) = *refused;
         match subscription.dead_letter_queue() {
             Some(queue) => self.dead_letter(&queue, message, &error, now),
             None => tracing::warn!(
@@ -206,25 +206,25 @@ impl World {
         topic: &str,
         mut message: Message,
         now: Time,
-    ) -> Result<(), (Message, AwsError)> {
+    ) -> Result<(), Box<(Message, AwsError)>> {
         let refused = |code: &'static str, text: String| AwsError::new(403, code, text);
         let enforce = self.rules.enforce_policies;
         let Some(found) = self.queues.get_mut(queue) else {
-            return Err((message, crate::error::sqs::no_such_queue()));
+            return Err(Box::new((message, crate::error::sqs::no_such_queue())));
         };
         found.advance(now);
-        if enforce && let Admission::No(missing) = admission::admits(found, topic) {
-            return Err((message, refused("AccessDenied", missing)));
+        if enforce && let Admission::No(missing) = found.admits(topic) {
+            return Err(Box::new((message, refused("AccessDenied", missing))));
         }
         let size = message.size();
         if size > found.settings.largest {
             let text =
                 format!("Message of {size} bytes is longer than the queue's {}.", found.settings.largest);
-            return Err((message, refused("InvalidParameterValue", text)));
+            return Err(Box::new((message, refused("InvalidParameterValue", text))));
         }
         if message.attributes.len() > ATTRIBUTES {
             let text = format!("{} message attributes; SQS takes {ATTRIBUTES}.", message.attributes.len());
-            return Err((message, refused("InvalidParameterValue", text)));
+            return Err(Box::new((message, refused("InvalidParameterValue", text))));
         }
         if let Some(id) = message.deduplication.clone() {
             let group = message.group.clone();
@@ -245,17 +245,13 @@ impl World {
         Ok(())
     }
 
-    /// Keeps what could not be delivered, with the reason as attributes.
+    /// Keeps what could not be delivered. AWS adds no reason to the message; the log has it.
     fn dead_letter(&mut self, queue: &str, mut message: Message, error: &AwsError, now: Time) {
-        let mut attributes = (*message.attributes).clone();
-        for (name, value) in [
-            ("RequestID", self.random.uuid()),
-            ("ErrorCode", error.status.to_string()),
-            ("ErrorMessage", format!("{}: {}", error.code, error.message)),
-        ] {
-            attributes.insert(name.into(), Attribute::text(&value));
-        }
-        message.attributes = Arc::new(attributes);
+        tracing::warn!(
+            queue,
+            error = error.message,
+            "SNS could not deliver a message; it goes to the subscription's dead-letter queue"
+        );
         let sequence = self.next_sequence();
         let Some(found) = self.queues.get_mut(queue) else {
             tracing::warn!(

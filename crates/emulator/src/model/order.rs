@@ -25,16 +25,19 @@ impl Order {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: HashMap<Arc<str>, Group>,
-    /// Groups whose oldest message is visible, by that message.
-    ready: BTreeMap<Key, Arc<str>>,
+    /// Groups whose oldest message is visible, in the order in which they became so.
+    ready: BTreeMap<Ticket, Arc<str>>,
+    next: Ticket,
 }
+
+type Ticket = u64;
 
 #[derive(Debug, Default)]
 struct Group {
     /// Every message of the group, in flight or not.
     keys: BTreeSet<Key>,
-    /// The key under which it stands in `ready`.
-    ready: Option<Key>,
+    /// Its place in `ready`.
+    ticket: Option<Ticket>,
 }
 
 impl Groups {
@@ -45,10 +48,8 @@ impl Groups {
     pub(crate) fn remove(&mut self, group: &Arc<str>, key: Key) {
         let Some(found) = self.groups.get_mut(group) else { return };
         found.keys.remove(&key);
-        if let Some(ready) = found.ready.take() {
-            self.ready.remove(&ready);
-        }
         if found.keys.is_empty() {
+            self.hold(group);
             self.groups.remove(group);
         }
     }
@@ -57,20 +58,20 @@ impl Groups {
     /// all behind it. Says whether the group became ready.
     pub(crate) fn refresh(&mut self, group: &Arc<str>, visible: impl Fn(Key) -> bool) -> bool {
         let Some(found) = self.groups.get_mut(group) else { return false };
-        let before = found.ready.take();
-        if let Some(ready) = before {
-            self.ready.remove(&ready);
+        if !found.keys.first().is_some_and(|first| visible(*first)) {
+            self.hold(group);
+            return false;
         }
-        if let Some(&first) = found.keys.first()
-            && visible(first)
-        {
-            found.ready = Some(first);
-            self.ready.insert(first, Arc::clone(group));
+        if found.ticket.is_some() {
+            return false;
         }
-        found.ready.is_some() && before.is_none()
+        found.ticket = Some(self.next);
+        self.ready.insert(self.next, Arc::clone(group));
+        self.next += 1;
+        true
     }
 
-    /// The group to receive from next: the one whose oldest message is the oldest.
+    /// The group to receive from next: the one that has been ready for the longest.
     pub(crate) fn next(&self) -> Option<&Arc<str>> {
         self.ready.first_key_value().map(|(_, group)| group)
     }
@@ -81,12 +82,10 @@ impl Groups {
         keys.take_while(|key| visible(*key)).take(most).collect()
     }
 
-    /// Takes a group out of `ready` while its messages are handed out.
+    /// Takes a group out of `ready`: its messages are handed out, or none is visible.
     pub(crate) fn hold(&mut self, group: &Arc<str>) {
-        if let Some(found) = self.groups.get_mut(group)
-            && let Some(ready) = found.ready.take()
-        {
-            self.ready.remove(&ready);
+        if let Some(ticket) = self.groups.get_mut(group).and_then(|found| found.ticket.take()) {
+            self.ready.remove(&ticket);
         }
     }
 

@@ -11,6 +11,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
+    admission::Admission,
     arn::Scope,
     deduplication::{Deduplication, First},
     message::{Key, Message, State},
@@ -36,8 +37,13 @@ pub(crate) struct Queue {
     pub(crate) modified: Time,
     pub(crate) settings: Settings,
     pub(crate) tags: BTreeMap<String, String>,
+    /// What was decided about topics, by ARN.
+    pub(crate) admissions: HashMap<String, Admission>,
     pub(crate) purged: Option<Time>,
     pub(crate) deduplication: Deduplication,
+    /// Whether deduplication counts within a group. Fixed when the queue is created: a later `DeduplicationScope`
+    /// changes nothing, as recorded.
+    pub(crate) deduplicates_by_group: bool,
     pub(crate) attempts: Attempts,
     pub(crate) quota: Quota,
     /// Wakes receives that wait: once for each message that became visible.
@@ -74,8 +80,10 @@ impl Queue {
             created: now,
             modified: now,
             order: Order::new(settings.fifo),
+            deduplicates_by_group: settings.deduplicate_by_group,
             settings,
             tags: BTreeMap::new(),
+            admissions: HashMap::new(),
             purged: None,
             deduplication: Deduplication::default(),
             attempts: Attempts::default(),
@@ -249,6 +257,7 @@ impl Queue {
     pub(crate) fn set_settings(&mut self, settings: Settings, now: Time) {
         let delay_changed = settings.delay != self.settings.delay;
         self.settings = settings;
+        self.admissions.clear();
         self.modified = now;
         if self.settings.fifo && delay_changed {
             let delayed = |message: &Message| matches!(message.state, State::Delayed { .. });
@@ -263,9 +272,15 @@ impl Queue {
         }
     }
 
+    /// Sets or removes one attribute that is known to be right and that no message depends on.
+    pub(crate) fn put_attribute(&mut self, name: &str, value: Option<String>) {
+        self.settings.put(name, value);
+        self.admissions.clear();
+    }
+
     /// The group that deduplication is limited to; `None` where its scope is the queue.
     fn deduplication_group<'a>(&self, group: Option<&'a Arc<str>>) -> Option<&'a Arc<str>> {
-        group.filter(|_| self.settings.deduplicate_by_group)
+        group.filter(|_| self.deduplicates_by_group)
     }
 
     /// The first message with this deduplication id, if it is a duplicate.

@@ -83,15 +83,6 @@ impl Settings {
         settings
     }
 
-    /// Takes values that were checked before, as a store kept them.
-    pub(crate) fn restore(values: BTreeMap<String, String>) -> Self {
-        let fifo = values.contains_key("FifoQueue");
-        let mut settings = Self::new(fifo);
-        settings.values = values;
-        settings.read();
-        settings
-    }
-
     pub(crate) fn values(&self) -> &BTreeMap<String, String> {
         &self.values
     }

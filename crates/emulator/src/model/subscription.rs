@@ -112,10 +112,10 @@ impl Subscription {
                 return Ok(lower);
             }
             "RedrivePolicy" if !value.is_empty() => self.check_redrive(value, subscribing)?,
-            "DeliveryPolicy" if !value.is_empty() => {
-                if serde_json::from_str::<serde_json::Value>(value).is_err() {
-                    return refuse("DeliveryPolicy: failed to parse JSON.".into());
-                }
+            "DeliveryPolicy"
+                if !value.is_empty() && serde_json::from_str::<serde_json::Value>(value).is_err() =>
+            {
+                return refuse("DeliveryPolicy: failed to parse JSON.".into());
             }
             _ => {}
         }

@@ -127,10 +127,10 @@ pub(crate) fn checked(name: &str, value: &str, fifo: bool, creating: bool) -> Re
             }
             return Ok(lower);
         }
-        "MaximumMessageSize" => {
-            if value.parse().ok().is_none_or(|size: usize| !(1024..=LARGEST).contains(&size)) {
-                return wrong("must be from 1024 to 1048576");
-            }
+        "MaximumMessageSize"
+            if value.parse().ok().is_none_or(|size: usize| !(1024..=LARGEST).contains(&size)) =>
+        {
+            return wrong("must be from 1024 to 1048576");
         }
         "SignatureVersion" if !matches!(value, "1" | "2") => return wrong("must be 1 or 2"),
         "FifoThroughputScope" if !matches!(value, "Topic" | "MessageGroup") => {

@@ -88,14 +88,6 @@ impl World {
         (START + u128::from(self.sequence) * 256).to_string()
     }
 
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    pub(crate) fn set_sequence(&mut self, sequence: u64) {
-        self.sequence = self.sequence.max(sequence);
-    }
-
     pub(crate) fn queue(&mut self, arn: &str) -> Result<&mut Queue> {
         self.queues.get_mut(arn).ok_or_else(sqs::no_such_queue)
     }

@@ -108,16 +108,35 @@ impl Node {
                 Some((name, Kind::Map(key, value))) if !child.children.is_empty() => {
                     object.insert(name.into(), child.map(service, &[key], &[value]))
                 }
+                _ if child.is_empty_collection(name) => None,
                 _ => object.insert(name.clone(), child.value(service)),
             };
         }
         Value::Object(object)
     }
 
+    /// An empty list or map is sent as its name alone.
+    fn is_empty_collection(&self, name: &str) -> bool {
+        const COLLECTIONS: [&str; 11] = [
+            "AttributeNames",
+            "Attributes",
+            "Entries",
+            "MessageAttributeNames",
+            "MessageAttributes",
+            "MessageSystemAttributeNames",
+            "PublishBatchRequestEntries",
+            "Tags",
+            "TagKeys",
+            "AWSAccountId",
+            "ActionName",
+        ];
+        self.children.is_empty() && COLLECTIONS.contains(&name)
+    }
+
     /// The numbered children; a value without a number is a list of one.
     fn list(&self, service: Service) -> Value {
         let numbered = self.children.iter().filter(|(part, _)| matches!(part, Part::Number(_)));
-        let one = self.text.iter().map(|text| Value::String(text.clone()));
+        let one = self.text.iter().filter(|text| !text.is_empty()).map(|text| Value::String(text.clone()));
         Value::Array(one.chain(numbered.map(|(_, child)| child.value(service))).collect())
     }
 
@@ -148,6 +167,12 @@ mod tests {
         assert_eq!(ids, ["a", "b", "c"]);
         assert_eq!(tree["Entries"][0]["MessageAttributes"], json!({"n": {"StringValue": "v"}}));
         assert_eq!(tree["AttributeNames"], json!(["All"]));
+    }
+
+    #[test]
+    fn an_empty_list_is_sent_as_its_name_alone() {
+        let tree = Form::parse(b"Action=CreateTopic&Name=t&Tags=&Attributes=").tree(Service::Sns);
+        assert_eq!(tree, json!({"Action": "CreateTopic", "Name": "t"}));
     }
 
     #[test]

@@ -108,6 +108,10 @@ pub(crate) fn refuse(
             response
         }
         Protocol::Query => {
+            if error.code == "UnknownOperationException" {
+                // Not even an error of a service: AWS answers with this element alone.
+                return finish(error.status, xml::CONTENT_TYPE, "<UnknownOperationException/>", request_id);
+            }
             let mut error = error.clone();
             if error.shape == Some("QueueDoesNotExist") {
                 error.message = NO_QUEUE_2012.into();

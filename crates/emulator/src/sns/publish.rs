@@ -63,7 +63,7 @@ pub(crate) fn publish(world: &mut World, call: &Call, request: Publish) -> Resul
     }
     let arn = request.topic_arn.clone().or_else(|| request.target_arn.clone());
     if arn.as_deref().is_some_and(|arn| arn.contains(":endpoint/")) {
-        return Err(not_implemented("Publish to a platform endpoint"));
+        return Err(sns::invalid("TargetArn Reason: No endpoint found for the target arn specified"));
     }
     check_text(&request)?;
     let attributes = attribute::for_sns(&request.message_attributes, None)?;

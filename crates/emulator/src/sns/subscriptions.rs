@@ -10,6 +10,7 @@ use crate::{
     error::{Result, not_implemented, sns},
     model::{
         arn::Arn,
+        filter,
         subscription::Subscription,
         topic::{EFFECTIVE_DELIVERY_POLICY, LARGE},
         world::World,
@@ -86,9 +87,6 @@ pub(crate) fn subscribe(world: &mut World, call: &Call, request: Subscribe) -> R
     };
     let protocol = request.protocol.unwrap_or_default();
     check_endpoint(&protocol, &endpoint, &topic_arn)?;
-    if matches!(protocol.as_str(), "sms" | "application" | "lambda" | "firehose") {
-        return Err(not_implemented(&format!("delivery to the protocol {protocol}")));
-    }
     let mut subscription = Subscription {
         arn: format!("{topic_arn}:{}", world.random.uuid()),
         topic: topic_arn.clone(),
@@ -104,6 +102,9 @@ pub(crate) fn subscribe(world: &mut World, call: &Call, request: Subscribe) -> R
         subscription.set(name, value, true)?;
     }
     subscription.read_filter(true)?;
+    if matches!(subscription.protocol.as_str(), "sms" | "application" | "lambda" | "firehose") {
+        return Err(not_implemented(&format!("delivery to the protocol {}", subscription.protocol)));
+    }
     if let Some(existing) = existing(world, &subscription) {
         return again(existing, &subscription.attributes, &request.attributes);
     }
@@ -160,7 +161,7 @@ fn again(
 ) -> Result<SubscriptionArn> {
     let default = |name: &str| match name {
         "RawMessageDelivery" => Some("false"),
-        "FilterPolicyScope" => Some("MessageAttributes"),
+        "FilterPolicyScope" => Some(filter::Scope::default().name()),
         _ => None,
     };
     let has = |name: &str| existing.attributes.get(name).map(String::as_str).or_else(|| default(name));
@@ -221,7 +222,9 @@ pub(crate) fn attributes(
     let found = find(world, request.subscription_arn.as_deref())?;
     let mut attributes = found.attributes.clone();
     if attributes.contains_key("FilterPolicy") {
-        attributes.entry("FilterPolicyScope".into()).or_insert_with(|| "MessageAttributes".into());
+        attributes
+            .entry("FilterPolicyScope".into())
+            .or_insert_with(|| filter::Scope::default().name().into());
     } else {
         attributes.remove("FilterPolicyScope");
     }

@@ -48,7 +48,7 @@ pub(crate) fn add(world: &mut World, call: &Call, request: AddPermission) -> Res
     let id = format!("{}/SQSDefaultPolicy", queue.arn);
     let policy = permission::add(queue.settings.get("Policy"), &id, permission)
         .map_err(|_: Refused| sqs::invalid_value(&label, "Label", "Already exists."))?;
-    queue.settings.put("Policy", Some(policy));
+    queue.put_attribute("Policy", Some(policy));
     Ok(Nothing {})
 }
 
@@ -64,6 +64,6 @@ pub(crate) fn remove(world: &mut World, call: &Call, request: RemovePermission) 
     let label = request.label.ok_or_else(|| sqs::missing("Label"))?;
     let policy = permission::remove(queue.settings.get("Policy"), &label)
         .map_err(|_: Refused| sqs::invalid_value(&label, "Label", "can't find label."))?;
-    queue.settings.put("Policy", policy);
+    queue.put_attribute("Policy", policy);
     Ok(Nothing {})
 }

@@ -12,7 +12,7 @@ use crate::{
     model::{
         attribute::{self, Attribute, Raw},
         lease::LONGEST_VISIBILITY,
-        message::{Key, Message},
+        message::Message,
         receive::Receive,
         world::World,
     },
@@ -41,9 +41,6 @@ pub(crate) struct Received {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct ReceivedMessage {
-    /// For faults, which look at the message again.
-    #[serde(skip)]
-    pub(crate) key: Key,
     message_id: String,
     receipt_handle: String,
     #[serde(rename = "MD5OfBody")]
@@ -136,18 +133,18 @@ pub(crate) fn prepare(world: &mut World, call: &Call, request: ReceiveMessage) -
 /// Takes what is there now.
 pub(crate) fn take(world: &mut World, call: &Call, prepared: &Prepared) -> Result<Received> {
     let taken = world.receive(&prepared.arn, prepared.receive.clone(), call.now)?;
-    let messages = taken.messages.into_iter().filter_map(|(key, receipt)| {
-        Some(prepared.present(key, world.message(&prepared.arn, key)?, receipt))
-    });
+    let messages = taken
+        .messages
+        .into_iter()
+        .filter_map(|(key, receipt)| Some(prepared.present(world.message(&prepared.arn, key)?, receipt)));
     Ok(Received { messages: messages.collect() })
 }
 
 impl Prepared {
-    fn present(&self, key: Key, message: &Message, receipt_handle: String) -> ReceivedMessage {
+    fn present(&self, message: &Message, receipt_handle: String) -> ReceivedMessage {
         let wanted: Vec<(&String, &Attribute)> =
             message.attributes.iter().filter(|(name, _)| self.attributes.has(name)).collect();
         ReceivedMessage {
-            key,
             message_id: message.id.clone(),
             receipt_handle,
             md5_of_body: attribute::md5(&message.body),

@@ -1,0 +1,12 @@
+//! The emulator through the AWS SDK for Rust: in process under paused time, and over a socket.
+
+#![allow(clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
+
+mod cases;
+mod delivery;
+mod faults;
+mod fifo;
+mod gateway;
+mod queues;
+mod support;
+mod tasks;
