@@ -10,7 +10,7 @@ use lifeline_messaging::args::{AwsArgs, TopicArgs};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::message::Attribute;
 use lifeline_messaging::topology::{self, TopicRef};
-use lifeline_producer::{Message, Outcome, Pending, Publisher};
+use lifeline_producer::{NewMessage, Outcome, Pending, Publisher};
 use lifeline_service::settings::{Accept, Checked, Problems};
 use lifeline_service::{Log, LogArgs};
 use tokio::sync::mpsc;
@@ -122,7 +122,7 @@ impl Send {
         if matches!(topology::has_subscription(&clients, &topic.arn).await, Ok(false)) {
             writeln!(io::stderr(), "topic {} has no subscriptions: SNS drops the messages", topic.arn).ok();
         }
-        let publisher = Publisher::builder(clients, TopicRef::Arn(topic.arn)).deadline(DEADLINE).start();
+        let publisher = Publisher::to(topic.arn).clients(clients).deadline(DEADLINE).start().await?;
         let result = match &self.body {
             Some(body) => {
                 let outcome = publisher.publish(self.message(body)).await;
@@ -135,8 +135,8 @@ impl Send {
         Ok(if published == read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn message(&self, body: &str) -> Message {
-        let mut message = Message::new(body);
+    fn message(&self, body: &str) -> NewMessage {
+        let mut message = NewMessage::new(body);
         for (name, value) in &self.attributes {
             message = message.attribute(name, value.clone());
         }

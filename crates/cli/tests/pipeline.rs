@@ -26,12 +26,8 @@ fn scratch(name: &str) -> PathBuf {
 fn publish(name: &str, input: &[u8]) -> (Output, Vec<Vec<u8>>) {
     let (from, to) = (scratch(&format!("{name}.in")), scratch(&format!("{name}.out")));
     fs::write(&from, input).unwrap();
-    let output = lifeline(&["--publish-rate", "0", "--input"])
-        .arg(&from)
-        .arg("--output")
-        .arg(&to)
-        .output()
-        .unwrap();
+    let output =
+        lifeline(&["--publish-rate", "0", "--input"]).arg(&from).arg("--output").arg(&to).output().unwrap();
     let mut lines: Vec<_> = fs::read(&to).unwrap().split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
     lines.pop();
     lines.sort();
@@ -148,9 +144,8 @@ fn the_first_signal_drains_both_and_prints_both_accounts() {
 #[test]
 fn both_accounts_are_printed_whatever_is_logged_unless_nothing_is() {
     for (asked, lines) in [("warn", 2), ("error", 2), ("off", 0)] {
-        let output = lifeline(&["--publish-count", "3", "--publish-rate", "0", "--rust-log", asked])
-            .output()
-            .unwrap();
+        let output =
+            lifeline(&["--publish-count", "3", "--publish-rate", "0", "--rust-log", asked]).output().unwrap();
         let log = log(&output);
         let log: Vec<_> = log.lines().collect();
         assert_eq!((output.status.code(), log.len()), (Some(0), lines), "{asked}: {log:#?}");

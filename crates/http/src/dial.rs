@@ -23,12 +23,12 @@ const HEAD_START: Duration = Duration::from_millis(250);
 pub(crate) async fn dial(resolver: &Arc<dyn Resolve>, host: &str, port: u16) -> io::Result<TcpStream> {
     let found = addresses(&**resolver, host).await?;
     let count = found.len();
-    race(in_turn(found, |same| fastrand::shuffle(same)).into_iter().map(|ip| SocketAddr::new(ip, port)))
-        .await
-        .map_err(|error| {
+    race(in_turn(found, fastrand::shuffle).into_iter().map(|ip| SocketAddr::new(ip, port))).await.map_err(
+        |error| {
             let of = if count > 1 { format!(" ({count} addresses tried)") } else { String::new() };
             io::Error::new(error.kind(), format!("cannot connect to {host}:{port}{of}: {error}"))
-        })
+        },
+    )
 }
 
 /// IPv6 and IPv4 in turn, beginning with the family that the resolver put first.

@@ -33,7 +33,7 @@ pub use lifeline_consumer::{
 pub use lifeline_health::Health;
 pub use lifeline_messaging::client::{Access, Clients};
 pub use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
-pub use lifeline_producer::{Message as NewMessage, PublishError, Publisher, Receipt};
+pub use lifeline_producer::{NewMessage, PublishError, Publisher, Receipt};
 use lifeline_service::settings::Problems;
 use lifeline_service::{CommonArgs, Program};
 

@@ -173,7 +173,7 @@ fn start(mut command: Command) -> Running {
 impl Running {
     /// Reads the log up to a line with this text, and returns that line.
     fn until(&mut self, text: &str) -> String {
-        while let Some(line) = self.log.next() {
+        for line in self.log.by_ref() {
             let line = line.unwrap();
             self.seen.push_str(&line);
             self.seen.push('\n');
