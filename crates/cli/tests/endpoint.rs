@@ -85,7 +85,7 @@ async fn round_trip(
     let publisher = Publisher::to(spec.topic.clone()).clients(clients.clone()).start().await.unwrap();
     let mut pending = Vec::new();
     for body in bodies {
-        pending.push(publisher.enqueue(lifeline_producer::Message::new(body.clone())).await.unwrap());
+        pending.push(publisher.enqueue(lifeline_producer::NewMessage::new(body.clone())).await.unwrap());
     }
     for receipt in pending {
         receipt.await.unwrap();
