@@ -18,6 +18,9 @@ use tokio::time::{Instant, sleep};
 /// A topic's maximum if it does not say: SNS's default, and that of emulators that do not know the attribute.
 pub(crate) const DEFAULT_MAXIMUM: usize = 262_144;
 
+/// How long a topic may be without a subscription before that is logged.
+const SUBSCRIPTION_EXPECTED: Duration = Duration::from_secs(2);
+
 /// How often the log repeats that there is no subscription.
 const REMINDER: Duration = Duration::from_secs(30);
 
@@ -115,7 +118,8 @@ impl TopicLookup {
 
     async fn wait_for_subscription(&self, arn: &str) -> Result<(), TopologyError> {
         let mut pause = Duration::from_millis(50);
-        let mut logged: Option<Instant> = None;
+        // a consumer that starts at the same moment subscribes within a second or two: that is no reason to warn
+        let mut next_warning = Instant::now() + SUBSCRIPTION_EXPECTED;
         loop {
             match topology::has_subscription(&self.clients, arn).await {
                 Ok(true) => return Ok(()),
@@ -128,9 +132,9 @@ impl TopicLookup {
                 Err(error) => return Err(error),
             }
             self.topology.unmet(NO_SUBSCRIPTION);
-            if logged.is_none_or(|at| at.elapsed() >= REMINDER) {
+            if Instant::now() >= next_warning {
                 tracing::warn!(topic_arn = arn, "waiting for a subscription: {NO_SUBSCRIPTION}");
-                logged = Some(Instant::now());
+                next_warning = Instant::now() + REMINDER;
             }
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(1));

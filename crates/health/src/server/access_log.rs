@@ -192,7 +192,7 @@ mod tests {
             }
             let output = std::process::Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "--nocapture"])
-                .arg("access_log::tests::lines_are_in_local_time")
+                .arg("server::access_log::tests::lines_are_in_local_time")
                 .env(CHILD, "1")
                 .env("TZ", tz)
                 .output()
