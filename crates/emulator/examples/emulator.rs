@@ -1,4 +1,4 @@
-//! Serves SNS and SQS on an address: `cargo run -p lifeline-emulator --example serve -- 127.0.0.1:4566`.
+//! Serves SNS and SQS on an address: `cargo run -p lifeline-emulator --example emulator -- 127.0.0.1:4566`.
 //!
 //! Further arguments are faults, such as `'ReceiveMessage: nth=3 hang'`.
 #![allow(clippy::print_stdout, reason = "an example prints where it listens")]
