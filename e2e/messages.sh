@@ -62,7 +62,7 @@ spec:
 Y
 }
 
-# start_publishing RATE [NAME] <LINES: RATE messages a second, 0 as fast as can be, by a pod and ConfigMap NAME
+# start_publishing RATE [NAME] <LINES: RATE messages per second, 0 as fast as can be, by a pod and ConfigMap NAME
 start_publishing() {
   local rate=$1 name=${2:-$RUN}
   k create configmap "$name" --from-file=lines=/dev/stdin >/dev/null

@@ -77,6 +77,6 @@ lib.mapAttrs command ({
     description = "A virtual machine with k3s and the pipeline in it; needs no network and leaves nothing behind";
   };
   vm-minikube = machine "minikube" // {
-    description = "A virtual machine with Docker and minikube, to follow the exercise to the letter; needs the network";
+    description = "A virtual machine with Docker and minikube, for the LocalStack deployment; needs the network";
   };
 })

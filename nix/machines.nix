@@ -1,4 +1,4 @@
-# The virtual machines of `nix run .#vm` and `.#vm-minikube`, and the test that follows the exercise in the first one.
+# The virtual machines of `nix run .#vm` and `.#vm-minikube`, and the test that runs the end-to-end steps in the first one.
 {
   nixpkgs,
   pkgs,

@@ -46,7 +46,7 @@ in
     (fileset.maybeMissing ../deny.toml)
   ];
   kustomize = tree [ (fileset.maybeMissing ../kustomize) ] + "/kustomize";
-  # The steps of the exercise read the overlays that they apply.
+  # The end-to-end steps read the overlays that they apply.
   steps = tree [
     (fileset.maybeMissing ../e2e)
     (fileset.maybeMissing ../kustomize)

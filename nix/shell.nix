@@ -1,4 +1,4 @@
-# What the work needs, on every system: the Rust of the build, the tools of the checks, and those of the exercise.
+# The development shell of every system: the Rust of the build, the tools of the checks, and those of the deployment.
 {
   crane,
   pkgs,

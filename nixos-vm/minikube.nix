@@ -1,4 +1,4 @@
-# The machine of `nix run .#vm-minikube`: rootful Docker, minikube and kubectl, to follow the exercise to the letter.
+# The machine of `nix run .#vm-minikube`: rootful Docker, minikube and kubectl, for the LocalStack deployment.
 # It needs the network, for minikube's own images and LocalStack's.
 { pkgs, lifeline, ... }:
 {
@@ -34,7 +34,7 @@
 
   users.motd = ''
 
-    Docker, minikube and kubectl are here; the exercise begins with
+    Docker, minikube and kubectl are installed; start with
 
       deploy                     starts minikube, loads the images, applies kustomize/overlays/minikube
       minikube start             or step by step: this,

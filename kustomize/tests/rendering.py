@@ -25,9 +25,9 @@ COMPONENTS = sorted(folder.name for folder in (TREE / "components").iterdir())
 # What people would put together besides the overlays; each is applied to the base in this order.
 COMBINATIONS = {
     "base alone": [],
-    "the exercise's first step": ["namespace", "localstack"],
-    "the exercise's second step": ["namespace", "localstack", "liveness-probes"],
-    "the exercise with curl": ["localstack", "liveness-probes", "debug-images"],
+    "LocalStack without probes": ["namespace", "localstack"],
+    "LocalStack with liveness probes": ["namespace", "localstack", "liveness-probes"],
+    "LocalStack with curl": ["localstack", "liveness-probes", "debug-images"],
     "offline with curl": ["embedded-aws", "liveness-probes", "readiness-and-startup-probes", "debug-images"],
     "offline without probes": ["embedded-aws"],
     "offline, monitored": ["embedded-aws", "liveness-probes", "monitoring"],

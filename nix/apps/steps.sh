@@ -143,7 +143,7 @@ load_image() {
     return
   fi
   for tag in "$content" "$version"; do
-    # minikube keeps a copy of what it reads, in TMPDIR and for ever: ours goes with the app.
+    # minikube keeps a copy of what it reads, in TMPDIR and forever: ours goes with the app.
     "$folder/stream" --repo_tag "$name:$tag" 2>"$scratch/stream.log" | TMPDIR=$scratch minikube -p "$profile" image load - 2>"$scratch/load.log" ||
       fail "loading $name:$tag into minikube's profile '$profile' failed: $(cat "$scratch/stream.log" "$scratch/load.log" | tail -n 1)"
   done

@@ -39,7 +39,7 @@ if [ "$LIFELINE_VM_KIND" = k3s ]; then
   about="k3s and the pipeline in it; it needs no network"
   ports_usage=" [--api-port PORT] [--producer-port PORT] [--consumer-port PORT] [--minikube]"
 else
-  about="Docker, minikube and kubectl, to follow the exercise to the letter; it needs the network"
+  about="Docker, minikube and kubectl, for the LocalStack deployment; it needs the network"
 fi
 
 number() {

@@ -116,7 +116,7 @@ async fn run(mut settings: Up, screen: &Screen, producer: Host, consumer: Host) 
         guard(tokio::spawn(lifeline_consumer::service::run(settings.consumer.clone(), consumer)));
     tokio::select! {
         () = ready(&seen) => {}
-        ended = &mut consumer.0 => return Err(unasked(ended)),
+        ended = &mut consumer.0 => return Err(unexpected_exit(ended)),
         () = stop.requested() => bail!("stopped before anything was published"),
     }
 
@@ -164,9 +164,9 @@ async fn ready(health: &Health) {
     }
 }
 
-fn unasked(ended: Result<anyhow::Result<Drained>, tokio::task::JoinError>) -> anyhow::Error {
+fn unexpected_exit(ended: Result<anyhow::Result<Drained>, tokio::task::JoinError>) -> anyhow::Error {
     match ended {
-        Ok(Ok(drained)) => anyhow::anyhow!("the consumer ended unasked: {}", drained.account),
+        Ok(Ok(drained)) => anyhow::anyhow!("the consumer exited unexpectedly: {}", drained.account),
         Ok(Err(error)) => error,
         Err(panic) => panic.into(),
     }

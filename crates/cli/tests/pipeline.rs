@@ -158,7 +158,7 @@ fn both_accounts_are_printed_whatever_is_logged_unless_nothing_is() {
 
 #[test]
 fn a_second_signal_exits_at_once() {
-    // a drain waits for the receive in the air: up to 20 s here, so that the second signal comes before its end
+    // a drain waits for the receive in flight: up to 20 s here, so that the second signal comes before its end
     let mut child = lifeline(&[
         "--publish-count",
         "3",

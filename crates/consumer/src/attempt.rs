@@ -189,7 +189,7 @@ impl Parts {
             result = &mut handling => (view.cancellation(), Some(result)),
             why = view.cancelled() => {
                 let wind_down = timeout(self.handling.wind_down, &mut handling);
-                // a lease that is lost while the handler winds down is lost all the same
+                // a lease that is lost while the handler winds down counts as lost anyway
                 let result = tokio::select! {
                     biased;
                     result = wind_down => result.ok(),

@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_message_that_is_unavailable_alone_does_not_stop_the_others_for_good() {
+    async fn a_message_that_is_unavailable_alone_does_not_stop_the_others_permanently() {
         let breaker = breaker();
         breaker.admit().await.unavailable(None, "its own host");
         for _ in 1..PROBES_EACH {

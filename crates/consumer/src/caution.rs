@@ -72,7 +72,7 @@ mod tests {
         caution.received(1);
         assert!(!caution.is_on());
         caution.received(2);
-        assert!(!caution.is_on(), "for good");
+        assert!(!caution.is_on(), "it ends permanently");
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,7 +28,7 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     /// Takes the messages of one receive, which was sent at `asked` and read at `now`, by the clock of leases. `permits` has
-    /// one for each of them; what is left of it is given back.
+    /// one for each of them; those left over are released.
     pub(crate) fn accept(
         &self,
         entries: Vec<Received>,

@@ -1,6 +1,6 @@
 //! Poller scaling: one poller when the queue is idle, more while receives come back full.
 //!
-//! Each poller of an idle queue costs three calls a minute and finds nothing, and one poller of a full queue receives ten
+//! Each poller of an idle queue costs three calls per minute and finds nothing, and one poller of a full queue receives ten
 //! messages per round trip and no more. So a full receive starts one more poller, an empty one stops the poller that made
 //! it, and a failure stops all but one, so that a struggling endpoint gets one request at a time.
 

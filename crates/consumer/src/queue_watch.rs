@@ -20,7 +20,7 @@ use crate::guarded;
 use crate::metrics::QueueMetrics;
 use crate::summary::Tally;
 
-/// How often the queue's depth is measured: two calls a minute. Not while it stays empty: then nothing was received since it
+/// How often the queue's depth is measured: two calls per minute. Not while it stays empty: then nothing was received since it
 /// was, a receive would have brought what came, and every call of an idle queue is paid for.
 const MEASURE: Duration = Duration::from_secs(60);
 

@@ -238,7 +238,7 @@ async fn a_drain_gives_back_what_it_did_not_handle() {
     let spec = room.spec(false);
     // a lease so long that only a release can make them visible
     let (queue, topic) = room.provision(&spec, 600).await;
-    // a grace that keeps 2 s for giving back: an endpoint in Python has other tests to answer too
+    // a grace that keeps 2 s for releasing them: an endpoint in Python has other tests to answer too
     let set = |b: lifeline_consumer::Builder| b.wait_time(SECOND).shutdown_grace(10 * SECOND);
     let pulses = lifeline_health::Pulses::new();
     let consumer = Consumer::start_on(room.clients.clone(), pulses, spec, set, for_ever);

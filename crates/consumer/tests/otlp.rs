@@ -135,6 +135,6 @@ async fn a_collector_that_hangs_holds_up_neither_messages_nor_the_drain() {
     assert_eq!(code, Some(0));
     assert!(log.lines().next_back().unwrap().contains("drained received=6000 deleted=6000"));
     assert!(!collector.requests().is_empty(), "it was asked");
-    // the receive in the air, a second, and two for the last spans
+    // the receive in flight, a second, and two for the last spans
     assert!(took < Duration::from_secs(5), "{took:?}");
 }

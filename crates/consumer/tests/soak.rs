@@ -15,7 +15,7 @@ use lifeline_consumer::{Context, Failure, Message};
 use lifeline_scripted::Endpoint;
 use support::*;
 
-/// Messages a second: enough for thousands of batches, few enough for a machine that does other things.
+/// Messages per second: enough for thousands of batches, few enough for a machine that does other things.
 const RATE: u64 = 200;
 
 /// What a run of any length may hold more at its end than after its first third.

@@ -58,7 +58,7 @@ impl Body for PacedBody {
                 return Poll::Ready(Some(Err(io::Error::other("truncated by the emulator's fault"))));
             }
             Pace::Slow(rate) if self.started => {
-                // Below 20 bytes a second the pause grows instead of the piece shrinking.
+                // Below 20 bytes per second the pause grows instead of the piece shrinking.
                 let pause = if rate < 20 { Duration::from_millis(1000 / rate.max(1)) } else { TICK };
                 let sleep = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
                 if sleep.as_mut().poll(context).is_pending() {

@@ -218,7 +218,7 @@ impl Builder {
         self
     }
 
-    /// Whether a FIFO queue takes at most 300 calls a second for each action, as at AWS. On without this.
+    /// Whether a FIFO queue takes at most 300 calls per second for each action, as at AWS. On without this.
     pub fn quotas(mut self, on: bool) -> Self {
         self.rules.quotas = on;
         self

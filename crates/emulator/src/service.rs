@@ -57,7 +57,7 @@ pub(crate) enum Pace {
     Stall,
     /// Half, then the end of the connection.
     Truncate,
-    /// Bytes a second.
+    /// Bytes per second.
     Slow(u64),
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A program makes its metrics once, at start, and keeps the handles; counting is then one atomic operation.
 //! Labels are fixed names with values from a small set known in advance, never ids or texts of users: each new
-//! combination is a new series, kept for ever.
+//! combination is a new series, kept forever.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -200,7 +200,7 @@ impl Metrics {
         Some(metric)
     }
 
-    /// A family of gauges read anew at each scrape, so that what has gone is not shown for ever.
+    /// A family of gauges read anew at each scrape, so that what has gone is not shown forever.
     fn show_per_name(
         &self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Pulses: which parts of a program must keep moving, and how long each may stand still.
+//! Pulses: which parts of a program must make progress, and how long each may go without it.
 //!
 //! A part takes a [`Pulse`] and beats it whenever it has come round its loop. Whoever wants to know whether the
 //! program is alive asks [`Pulses::stale`]. A beat is one atomic store and takes no lock, so that it can stand in

@@ -1,4 +1,4 @@
-//! One line a request, in the exercise's form, whatever the client or the output does.
+//! One line per request, in the required form, whatever the client or the output does.
 #![allow(clippy::unwrap_used)] // as in any test
 
 mod wire;
@@ -23,7 +23,7 @@ fn in_form(line: &str, request: &str, status: u16) -> bool {
 }
 
 #[test]
-fn every_request_is_one_line_in_the_form_of_the_exercise() {
+fn every_request_is_one_line_in_the_required_form() {
     let it = service();
     for (request, answered, line) in [
         ("GET /health HTTP/1.1\r\nConnection: close\r\n\r\n", 200, "GET /health HTTP/1.1"),

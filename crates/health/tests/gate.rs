@@ -87,7 +87,7 @@ fn a_client_that_does_not_take_its_answer_is_dropped() {
 }
 
 #[test]
-fn a_newcomer_gets_the_place_of_the_longest_idle() {
+fn a_new_connection_evicts_the_longest_idle() {
     let it = limited(Limits { connections: 3, ..Limits::default() });
     // One after the other, each known to the server before the next.
     let mut kept: Vec<TcpStream> = (0..3)
@@ -98,9 +98,9 @@ fn a_newcomer_gets_the_place_of_the_longest_idle() {
             stream
         })
         .collect();
-    let mut newcomer = connect(it.addr);
-    newcomer.write_all(b"GET /health HTTP/1.1\r\n\r\n").unwrap();
-    assert_eq!(status(&one_answer(&mut newcomer, false)), 200);
+    let mut latest = connect(it.addr);
+    latest.write_all(b"GET /health HTTP/1.1\r\n\r\n").unwrap();
+    assert_eq!(status(&one_answer(&mut latest, false)), 200);
     assert_eq!(kept[0].read(&mut [0]).unwrap(), 0, "the longest idle went");
     for stream in &mut kept[1..] {
         stream.write_all(b"GET /health HTTP/1.1\r\n\r\n").unwrap();

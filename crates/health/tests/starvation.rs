@@ -26,7 +26,7 @@ fn role() {
             serve();
         }
         Ok("frugal") => serve(),
-        Ok(kind) => besiege(kind),
+        Ok(kind) => attack(kind),
         Err(_) => {}
     }
 }
@@ -38,16 +38,16 @@ fn slow_clients_and_busy_cores_delay_no_answer_and_take_no_threads_and_little_me
     let answers = ask_often(addr, Duration::from_secs(1));
     let before = figures(&server.process);
 
-    let siege = ["idle", "drip", "deaf"].map(|kind| Role::start(kind, &addr.to_string(), None).0);
-    // Longer than every deadline: what the clients hold now they hold for good.
-    let besieged = ask_often(addr, Duration::from_secs(9));
+    let attackers = ["idle", "drip", "deaf"].map(|kind| Role::start(kind, &addr.to_string(), None).0);
+    // Longer than every deadline: connections that the clients still hold will never be closed.
+    let attacked = ask_often(addr, Duration::from_secs(9));
     let during = figures(&server.process);
-    drop(siege);
+    drop(attackers);
 
     println!(
-        "alone: slowest {answers:?}, threads and KiB {before:?}; besieged: slowest {besieged:?}, {during:?}"
+        "alone: slowest {answers:?}, threads and KiB {before:?}; under attack: slowest {attacked:?}, {during:?}"
     );
-    assert!(besieged < Duration::from_secs(1), "the slowest of the answers took {besieged:?}");
+    assert!(attacked < Duration::from_secs(1), "the slowest of the answers took {attacked:?}");
     // Fewer, when it was long enough: tiny_http's spare threads leave after five seconds.
     assert!(during.threads <= before.threads, "{before:?}, then {during:?}");
     assert!(during.resident_kib < before.resident_kib + 16 * 1024, "{before:?} KiB, then {during:?}");
@@ -160,7 +160,7 @@ fn serve() {
 }
 
 /// Keeps `CLIENTS` connections open and misbehaves on each, second by second, opening anew what was closed.
-fn besiege(kind: &str) {
+fn attack(kind: &str) {
     let addr: SocketAddr = std::env::var("HEALTH_TEST_ADDR").unwrap().parse().unwrap();
     let kind = kind.to_owned();
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| open(&kind, addr)).collect();

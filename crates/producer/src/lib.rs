@@ -18,7 +18,7 @@
 //! - *Every message gets exactly one result*: a [`Receipt`], or a [`PublishError`] that says whether the message may have
 //!   been published anyway, and returns it.
 //! - *Rejected means the message*: SNS refused its content. Any other failure is the environment's; the message is kept and
-//!   sent again until its deadline. A call that is refused as a whole is halved until the failing message stands alone,
+//!   sent again until its deadline. An entire batch that is refused is halved until the failing message stands alone,
 //!   while all others are published.
 //! - *Nothing is sent that SNS would refuse*, as far as that is known here: size (the topic's own maximum), attributes,
 //!   characters. The error has the figure and the limit.

@@ -336,9 +336,9 @@ mod tests {
                 InvalidMessage::Character { what: "the body".to_owned(), character: bad, at: 2 }
             );
         }
-        for good in ["\t\r\n", "\u{7f}\u{85}", "\u{d7ff}\u{e000}\u{fffd}", "\u{10000}\u{10ffff}", "\u{feff}"]
+        for valid in ["\t\r\n", "\u{7f}\u{85}", "\u{d7ff}\u{e000}\u{fffd}", "\u{10000}\u{10ffff}", "\u{feff}"]
         {
-            assert!(check(NewMessage::new(good)).is_ok(), "{good:?}");
+            assert!(check(NewMessage::new(valid)).is_ok(), "{valid:?}");
         }
     }
 

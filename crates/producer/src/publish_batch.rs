@@ -18,7 +18,7 @@ use lifeline_messaging::message::Attribute;
 
 use crate::message::Outgoing;
 
-/// The slowest link that a large batch is given time for, in bytes a second.
+/// The slowest link that a large batch is given time for, in bytes per second.
 const SLOWEST_LINK: u64 = 64_000;
 
 /// Batches of fewer bytes pass any link within `CALL_TIMEOUT`.
@@ -54,7 +54,7 @@ pub(crate) enum Meaning {
     Environment(Fault),
 }
 
-/// A call that failed as a whole.
+/// A call that failed, and every entry with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     pub(crate) meaning: Meaning,

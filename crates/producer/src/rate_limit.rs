@@ -28,7 +28,7 @@ pub(crate) struct RateLimit {
 }
 
 impl RateLimit {
-    /// `rate` messages a second; none, or 0, is unlimited.
+    /// `rate` messages per second; none, or 0, is unlimited.
     pub(crate) fn new(rate: Option<f64>) -> Self {
         let interval = rate.filter(|rate| *rate > 0.0).map(|rate| {
             Duration::try_from_secs_f64(1.0 / rate).unwrap_or(LONGEST).clamp(Duration::from_nanos(1), LONGEST)

@@ -1,7 +1,7 @@
 //! The messages that wait to be sent, and which may go next.
 //!
 //! One line of messages that are ready; after it, for FIFO topics, the messages that wait for an earlier one of their
-//! group, the failed ones whose time has not come, and the parts of batches that failed as a whole. A group has at most one
+//! group, the failed ones whose time has not come, and the parts of batches that failed entirely. A group has at most one
 //! message outside of its own line, be it ready, in flight or waiting for another attempt: SNS may accept the second entry
 //! of a batch and not the first, so that two of a group in one batch could swap.
 //!
@@ -47,7 +47,7 @@ pub(crate) struct SendQueue {
     delayed: BTreeMap<u64, Entry>,
     due: BinaryHeap<Reverse<(Instant, u64)>>,
     delays: u64,
-    /// Parts of batches that failed as a whole: each goes as it is, to find the failing message.
+    /// Parts of batches that failed entirely: each goes as it is, to find the failing message.
     parts: VecDeque<Part>,
     /// The last batch was a part: ready messages go next.
     part_was_last: bool,
@@ -108,7 +108,7 @@ impl SendQueue {
         self.delayed.insert(self.delays, entry);
     }
 
-    /// A batch that failed as a whole: its halves, each to be sent by itself from `due` on. A single message stays one.
+    /// A batch that failed entirely: its halves, each to be sent by itself from `due` on. A single message stays one.
     pub(crate) fn split(&mut self, mut batch: Batch, due: Instant) {
         self.len += batch.len();
         let rest = batch.split_off(batch.len().div_ceil(2));

@@ -1,6 +1,6 @@
 //! Limits concurrent calls and their size: additive increase, multiplicative decrease (AIMD).
 //!
-//! SNS does not tell clients its quota, which counts messages a second, and no link tells its capacity. Both are probed:
+//! SNS does not tell clients its quota, which counts messages per second, and no link tells its capacity. Both are probed:
 //! throttling and timeouts halve the number of concurrent calls, success widens it step by step. Calls that take long
 //! already are not joined by more: on a link that is full, one more call makes all of them slower. Below one call the
 //! limit becomes a pause between calls, for quotas far below one batch per round trip. A timeout also halves the bytes

@@ -20,7 +20,7 @@ fn health() -> Health {
     Health { pulses, readiness: Readiness::new(), metrics }
 }
 
-/// A port where nobody listens.
+/// A port on which nothing listens.
 async fn nowhere() -> Clients {
     Clients::connect(&Access::local("http://127.0.0.1:9")).await.unwrap()
 }
@@ -92,7 +92,7 @@ fn a_batcher_that_is_stuck_is_down_within_a_minute() {
             .start()
             .await
             .unwrap();
-        // a caller's bug: what hears of the fate never returns
+        // a caller's bug: the sink never returns from its callback
         let sink = publisher.sink(move |_, _| {
             stuck.send(()).unwrap();
             blocked.lock().unwrap().recv().ok();

@@ -159,7 +159,7 @@ fn nothing_is_exported_where_no_endpoint_is_set() {
 fn a_collector_that_is_away_hangs_or_refuses_holds_up_nothing_and_is_told_of_once() {
     let (hangs, refuses) = (Collector::start(Mood::Hangs), Collector::start(Mood::Refuses(403)));
     let busy = Collector::start(Mood::Refuses(503));
-    // a port where nobody listens, and which nobody is given
+    // a port on which nothing listens, outside the ephemeral range
     let away = "http://127.0.0.1:9";
     // twice what the queue of spans holds
     let count = 9000;

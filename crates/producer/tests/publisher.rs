@@ -337,7 +337,7 @@ async fn throttling_lowers_the_rate_and_no_error_reaches_the_caller() {
     let before = aws.count("PublishBatch");
     publish_all(&publisher, numbered(2000)).await;
     let widest = aws.calls("PublishBatch")[before..].iter().map(|call| call.concurrent).max();
-    assert!(widest > Some(4), "it recovers: {widest:?} in the air");
+    assert!(widest > Some(4), "it recovers: {widest:?} in flight");
 }
 
 #[tokio::test]

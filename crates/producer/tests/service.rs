@@ -295,7 +295,7 @@ fn killed_in_the_middle_and_resumed_it_loses_nothing_and_repeats_little() {
     topic.messages().into_iter().for_each(|message| *times.entry(message).or_default() += 1);
     assert_eq!(times.len(), 20_000, "nothing is lost");
     let repeated = times.values().filter(|times| **times > 1).count();
-    // progress is said every 1,000 lines; 16 batches of ten are in the air
+    // progress is logged every 1,000 lines; 16 batches of ten are in flight
     assert!(repeated <= 1000 + 160 + 160, "{repeated} were repeated");
 }
 

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 /// What one connection sends at a time: connections that send together share the link evenly.
 const PACKET: usize = 1460;
 
-/// An uplink of so many bytes a second, shared by all connections.
+/// An uplink of N bytes per second, shared by all connections.
 #[derive(Clone)]
 struct Uplink {
     bytes_a_second: f64,

@@ -53,7 +53,7 @@ pub enum Fault {
     Garbage(String),
     /// This status with a page that is none of AWS': what a proxy or an ingress answers.
     Page(u16),
-    /// The body arrives at so many bytes a second. The call had its effect.
+    /// The body arrives at this many bytes per second. The call had its effect.
     Slow(u64),
     /// Batch calls: entries that fit are not performed, and the answer does not mention them. With
     /// [`On::after_effect`], they are performed.
@@ -302,7 +302,7 @@ impl<'a> On<'a> {
         self.fault(Fault::Page(status))
     }
 
-    /// Answers at so many bytes a second. See [`Fault::Slow`].
+    /// Sends the response at this many bytes per second. See [`Fault::Slow`].
     pub fn slow(self, bytes_per_second: u64) -> RuleHandle {
         self.fault(Fault::Slow(bytes_per_second))
     }

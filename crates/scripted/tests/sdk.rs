@@ -362,7 +362,7 @@ async fn a_deleted_topic_takes_its_subscriptions_along_whoever_deletes_it() {
         } else {
             aws.delete_topic("events");
         }
-        // one of that name is another topic: nobody hears it
+        // a new topic of the same name is another topic: it has no subscribers
         let again = aws.topic("events");
         sns.publish().topic_arn(again.arn()).message("unheard").send().await.unwrap();
         let left = sns.list_subscriptions().send().await.unwrap();

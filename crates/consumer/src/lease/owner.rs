@@ -119,7 +119,7 @@ where
             call_timeout,
             entries: HashMap::default(),
             due: BTreeSet::new(),
-            // a delete may be tried for as long as its lease is extended; 12 calls a minute at most while they fail
+            // a delete may be tried for as long as its lease is extended; 12 calls per minute at most while they fail
             deletes: Batcher::new(delete, gather(LINGER, Duration::from_secs(10))),
             // a return is given up after five tries, and a lease ends
             returns: Batcher::new(give_back, gather(LINGER, Duration::from_secs(2))),

@@ -1,4 +1,4 @@
-//! Draining, to the letter of the contract: the poll in the air is finished, what it brings is given back, handlers end
+//! Draining, to the letter of the contract: the poll in flight is finished, what it returns is released, handlers end
 //! under their leases, deletes are flushed, and the deadline holds.
 
 use std::time::Duration;

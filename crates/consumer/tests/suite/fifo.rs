@@ -201,7 +201,7 @@ async fn a_drain_finishes_what_runs_and_releases_what_waits_in_its_group() {
     let consumer = Consumer::start(&aws, "events.fifo", handler).await;
     aws.wait_for(|_| started.get() == 1, SOON).await;
     let account = consumer.drain().await.account;
-    // the poll in the air may bring the four once more, and gives them back again
+    // the poll in flight may receive the four once more; they are released again
     assert_eq!((account.deleted, account.retried, account.lost_lease), (1, 0, 0));
     assert_eq!(queue.bodies(), in_order('a', 1..5));
     assert_eq!(queue.counts().visible, 4);

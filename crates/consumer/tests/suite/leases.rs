@@ -146,7 +146,7 @@ async fn a_handler_that_ignores_the_loss_is_dropped_a_second_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_ends_for_good_after_twelve_hours() {
+async fn a_lease_ends_permanently_after_twelve_hours() {
     const HOUR: Duration = Duration::from_secs(3600);
     let aws = Endpoint::start().await;
     let queue = aws.queue("events").visibility(HOUR).create();
@@ -205,7 +205,7 @@ async fn a_queue_whose_timeout_is_shortened_while_we_work_loses_no_lease() {
     let consumer = Consumer::start_with(&aws, spec, |b| b, takes(3 * MINUTE)).await;
     aws.wait_for(|_| consumer.received() == 1, SOON).await;
     queue.set_attribute("VisibilityTimeout", "2");
-    // the keeper looks once a minute where it provisions
+    // the queue watcher checks once per minute where it provisions
     tokio::time::sleep(MINUTE + SECOND).await;
     queue.put("after");
     aws.wait_for(|_| queue.is_empty(), 10 * MINUTE).await;

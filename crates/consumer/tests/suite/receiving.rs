@@ -125,7 +125,7 @@ async fn an_endpoint_that_refuses_is_asked_at_most_fifteen_times_a_minute_and_na
         let consumer = Consumer::start(&aws, "events", succeed).await;
         stays_up(&consumer, MINUTE).await;
         let calls = aws.count("ReceiveMessage");
-        assert!((3..=15).contains(&calls), "{code}: {calls} calls a minute");
+        assert!((3..=15).contains(&calls), "{code}: {calls} calls per minute");
         let said = log.lines_with("receiving is failing");
         assert!(said <= 3 * (number + 1), "{code}: {said} lines");
         outage.remove();
@@ -251,7 +251,7 @@ async fn one_poller_when_idle_and_more_while_batches_come_back_full() {
     aws.wait_for(|_| queue.is_empty(), SOON).await;
     tokio::time::sleep(MINUTE).await;
     assert_eq!(consumer.metric("consumer_pollers"), 1.0, "and back");
-    assert_eq!(consumer.metric("consumer_poller_restarts_total"), 0.0, "being sent home is no failure");
+    assert_eq!(consumer.metric("consumer_poller_restarts_total"), 0.0, "stopping a poller is not a failure");
     assert!(aws.calls("ReceiveMessage").iter().all(|call| call.concurrent <= 4));
     assert_eq!(consumer.drain().await.account, account(2000, 2000, 0, 0, 0));
 }

@@ -33,8 +33,8 @@ struct Handling {
 enum Event {
     /// A call of this kind fails in this way; it had its effect, or not.
     Call { action: &'static str, way: u8, after_effect: bool },
-    /// An entry of a batch fails, for good or in passing.
-    Entry { action: &'static str, for_good: bool },
+    /// An entry of a batch fails, permanently or temporarily.
+    Entry { action: &'static str, permanent: bool },
     /// The answer to a batch does not mention some entries; they had their effect, or not.
     LeftOut { action: &'static str, after_effect: bool },
     /// Another consumer takes a message that is held.
@@ -65,7 +65,7 @@ fn event() -> impl Strategy<Value = Event> {
     let action = prop_oneof![3 => batch(), 1 => Just("ReceiveMessage")];
     prop_oneof![
         3 => (action, 0_u8..11, any::<bool>()).prop_map(|(action, way, after_effect)| Event::Call { action, way, after_effect }),
-        2 => (batch(), any::<bool>()).prop_map(|(action, for_good)| Event::Entry { action, for_good }),
+        2 => (batch(), any::<bool>()).prop_map(|(action, permanent)| Event::Entry { action, permanent }),
         1 => (batch(), any::<bool>()).prop_map(|(action, after_effect)| Event::LeftOut { action, after_effect }),
         1 => (0_usize..20).prop_map(|message| Event::Steal { message }),
         1 => (0_usize..20).prop_map(|message| Event::Redeliver { message }),
@@ -134,9 +134,9 @@ async fn happen(aws: &Endpoint, queue: &lifeline_scripted::Queue, event: &Event,
                 _ => rule.delay(Duration::from_millis(visibility * 500)),
             };
         }
-        Event::Entry { action, for_good } => {
-            let code = if *for_good { "ReceiptHandleIsInvalid" } else { "InternalError" };
-            aws.on(action).nth(1).for_entries(|entry| entry.body.len() == 1).fail_entry(code, *for_good);
+        Event::Entry { action, permanent } => {
+            let code = if *permanent { "ReceiptHandleIsInvalid" } else { "InternalError" };
+            aws.on(action).nth(1).for_entries(|entry| entry.body.len() == 1).fail_entry(code, *permanent);
         }
         Event::LeftOut { action, after_effect } => {
             let rule = aws.on(action).nth(1).for_entries(|entry| entry.body.len() == 1);

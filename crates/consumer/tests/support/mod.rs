@@ -237,7 +237,7 @@ pub async fn stays_up(consumer: &Consumer, time: Duration) {
 }
 
 /// Gives the whole process a subscriber that writes nothing. Without one, an event that one thread logs for the first time
-/// at the moment when another begins to capture may be cached as "nobody listens", for ever and for all.
+/// at the moment when another begins to capture may be cached as disabled, permanently and for all threads.
 fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| tracing_subscriber::registry().with(LevelFilter::INFO).try_init().unwrap_or_default());

@@ -198,7 +198,7 @@ impl On {
         self.with(Effect::Truncate)
     }
 
-    /// Sends the response at this many bytes a second.
+    /// Sends the response at this many bytes per second.
     pub fn bandwidth(self, bytes_per_second: u64) -> Fault {
         self.with(Effect::Bandwidth(bytes_per_second.max(1)))
     }

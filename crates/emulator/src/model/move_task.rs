@@ -13,7 +13,7 @@ pub(crate) struct MoveTask {
     pub(crate) id: String,
     pub(crate) source: String,
     pub(crate) destination: Option<String>,
-    /// Messages a second; `None`: as fast as possible.
+    /// Messages per second; `None`: as fast as possible.
     pub(crate) rate: Option<u64>,
     pub(crate) started: Time,
     pub(crate) status: Status,

@@ -203,7 +203,7 @@ impl Queue {
         }
     }
 
-    /// Takes a message out for good.
+    /// Removes a message permanently.
     pub(crate) fn remove(&mut self, key: Key) -> Option<Message> {
         let message = *self.messages.remove(&key)?;
         self.bytes -= message.footprint();

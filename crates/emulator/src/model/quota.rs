@@ -1,4 +1,4 @@
-//! FIFO queues take 300 calls a second for each action, unless they count by message group.
+//! FIFO queues take 300 calls per second for each action, unless they count by message group.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::{
     error::{Result, sqs},
 };
 
-/// Calls a second for each action.
+/// Calls per second for each action.
 const CALLS: u32 = 300;
 
 /// The calls of the current second.

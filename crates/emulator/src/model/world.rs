@@ -23,7 +23,7 @@ pub(crate) struct Rules {
     pub(crate) cooldowns: bool,
     /// Queue policies decide whether a topic may deliver.
     pub(crate) enforce_policies: bool,
-    /// 300 calls a second for each action on a FIFO queue.
+    /// 300 calls per second for each action on a FIFO queue.
     pub(crate) quotas: bool,
     /// Most bytes of messages held; beyond it sends are throttled.
     pub(crate) memory: Option<usize>,
@@ -51,7 +51,7 @@ pub(crate) struct World {
     sequence: u64,
 }
 
-/// A message that left its queue for good, or for the dead-letter queue.
+/// A message that left its queue permanently, or was moved to the dead-letter queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Settled {
     pub(crate) queue: String,

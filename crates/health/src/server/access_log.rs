@@ -89,7 +89,7 @@ impl AccessQueue {
 }
 
 impl Written {
-    /// Waits for the last line, but no longer than `timeout`: the writer may be blocked for ever.
+    /// Waits for the last line, but no longer than `timeout`: the writer may be blocked forever.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
         self.0.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
     }

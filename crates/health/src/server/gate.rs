@@ -3,8 +3,8 @@
 //! tiny_http gives every connection a thread and waits for its bytes without a limit: 500 idle connections are 500
 //! threads, and nothing ever ends them. So clients never reach it. The gate accepts them in one readiness loop (mio),
 //! bounds their number, their bytes and their time ([`Limits`]), and passes whole requests on over the one
-//! connection that tiny_http has. When all places are taken the longest idle one is given to the newcomer: whoever
-//! brings a request at once, as a probe does, is always served.
+//! connection that tiny_http has. When all places are taken the longest idle one is closed for the new connection: a client
+//! that sends its request immediately, as a probe does, is always served.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -201,8 +201,8 @@ impl Loop {
             Accepts::After(at) if at > now => return,
             Accepts::Now | Accepts::After(_) => {}
         }
-        // Half of the places, before the others get their turn: a newcomer is asked for its request again before
-        // enough others have come to push it out.
+        // Half of the places, before the others get their turn: a new connection is read again before
+        // enough others have arrived to evict it.
         for _ in 0..self.limits.connections.div_ceil(2) {
             match self.listener.accept() {
                 Ok((stream, peer)) => self.welcome(stream, peer, now),

@@ -20,7 +20,7 @@ pub struct Answer {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// Nobody listens there.
+    /// Nothing listens at that address.
     #[error("nothing answers at {addr}: {source}; does the service run, and with this HEALTH_ADDR?")]
     Connect {
         /// Who was asked, with loopback in place of an unspecified address.

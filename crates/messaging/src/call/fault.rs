@@ -120,7 +120,7 @@ impl Fault {
     }
 }
 
-/// Codes about a receipt handle, the contents of a message, or a batch as a whole: the same request fails again.
+/// Codes about a receipt handle, the contents of a message, or an entire batch: the same request fails again.
 fn is_about_the_request(code: &str) -> bool {
     super::evidence::is_about_the_message(code)
         || matches!(

@@ -29,8 +29,8 @@ pub(crate) fn client(connect: Duration) -> SharedHttpClient {
     SharedHttpClient::new(Pooled { connect, connector, hurried: Mutex::default() })
 }
 
-/// Hands out one connector for all calls of SNS and SQS, whose bounds are the SDK's and [`crate::call`]'s. Who asks for less
-/// time than it takes, as the SDK does for an instance's metadata, has another.
+/// Hands out one connector for all calls of SNS and SQS, whose bounds are the SDK's and [`crate::call`]'s. Callers with a
+/// shorter timeout, such as the SDK's instance metadata client, get their own connector.
 #[derive(Debug)]
 struct Pooled {
     connect: Duration,

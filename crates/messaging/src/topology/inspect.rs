@@ -52,7 +52,7 @@ impl fmt::Display for Queue {
 /// Pages of a listing that are read at most: ten times the topics that an account may have.
 const MAX_PAGES: usize = 10_000;
 
-/// How often one page is tried while SNS throttles: `ListTopics` has a quota of 30 calls a second.
+/// How often one page is tried while SNS throttles: `ListTopics` has a quota of 30 calls per second.
 const PAGE_TRIES: u32 = 8;
 
 /// Looks for the topic page by page. A throttled page is tried again, so that the scan resumes where it was.

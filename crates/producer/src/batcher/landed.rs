@@ -98,7 +98,7 @@ impl Run {
         self.queue.delay(entry, now + wait);
     }
 
-    /// The call failed as a whole.
+    /// The call failed, and every entry with it.
     fn failed(&mut self, call: InFlight, failure: &Failure) {
         let InFlight { mut batch, bytes, launched, .. } = call;
         let error = &failure.error;

@@ -116,12 +116,12 @@ fn size(snapshot: &Snapshot) -> Option<Outcome> {
     let topic = number(snapshot.topic.found()?, "MaximumMessageSize").unwrap_or(TOPIC_SIZE);
     Some(if queue < topic {
         Outcome::warn(
-            format!("the queue takes {queue} bytes a message, the topic {topic}"),
+            format!("the queue takes {queue} bytes per message, the topic {topic}"),
             "SNS discards for this queue what is larger; without raw delivery the envelope counts too",
         )
         .fix(set_queue_attributes(snapshot, &json!({ "MaximumMessageSize": topic.to_string() })))
     } else {
-        Outcome::ok(format!("the queue takes {queue} bytes a message, the topic {topic}"))
+        Outcome::ok(format!("the queue takes {queue} bytes per message, the topic {topic}"))
     })
 }
 

@@ -19,7 +19,7 @@ use crate::summary::Account;
 
 const VISIBILITY: Duration = Duration::from_secs(30);
 
-/// What a fake call answers: a verdict for every entry, or nothing for ever.
+/// What a fake call answers: a verdict for every entry, or nothing, forever.
 #[derive(Debug, Clone, Copy)]
 enum Answer {
     All(Verdict),

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 /// Lines written with one call at most: bounds the buffer together with the room of the worker.
 const AT_ONCE: usize = 256;
 
-/// A buffer that grew past this for long lines is given back afterwards.
+/// A buffer that grew past this for long lines is freed afterwards.
 const KEPT: usize = 64 * 1024;
 
 type Line = (String, oneshot::Sender<io::Result<()>>);
