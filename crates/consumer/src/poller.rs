@@ -29,6 +29,9 @@ use crate::queue_watch::KnownQueue;
 /// The first wait after an error is at most this.
 const BACKOFF: Duration = Duration::from_secs(1);
 
+/// The pause after a receive that found the queue missing is at least this, and doubles while receives find it missing.
+const MISSING_PAUSE: Duration = Duration::from_millis(200);
+
 /// An empty response that came at once (a wait of zero, or an endpoint that does not hold polls) is followed by a pause
 /// that grows to a second: each receive of an idle queue is paid for.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
@@ -57,6 +60,7 @@ pub(crate) struct Polling {
 pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
     let mut poller = Poller { polling, pulse, backoff: Backoff::new(BACKOFF), attempt: None, most: LARGEST };
     let mut idle = 0;
+    let mut missing = 0;
     // a receive whose response was lost is repeated first, under its own id: its messages are hidden until then
     while !polling.draining.is_cancelled() && (polling.scale.wants(number) || poller.repeats()) {
         let Some(queue) = poller.unless_draining(polling.queue.known()).await else { return };
@@ -81,6 +85,7 @@ pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
                 }
                 entries.iter().for_each(|entry| polling.caution.received(entry.receive_count));
                 poller.backoff.reset();
+                missing = 0;
                 if !entries.is_empty() {
                     poller.most = (poller.most * 2).min(LARGEST);
                 }
@@ -102,7 +107,17 @@ pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
                     poller.most = (poller.most / 2).max(1);
                 }
                 let wait = poller.backoff.next(error.fault.backoff_cap());
-                poller.unless_draining(tokio::time::sleep(wait)).await;
+                if error.fault == Fault::Missing {
+                    // a queue that was found or created again is received from at once; one that is found each time and
+                    // missing again is not asked ever faster
+                    let early = exponential(MISSING_PAUSE, missing, error.fault.backoff_cap()).min(wait);
+                    missing += 1;
+                    let seen = polling.queue.seen_again();
+                    poller.unless_draining(tokio::time::sleep(early)).await;
+                    poller.unless_draining(tokio::time::timeout(wait - early, seen)).await;
+                } else {
+                    poller.unless_draining(tokio::time::sleep(wait)).await;
+                }
             }
         }
     }

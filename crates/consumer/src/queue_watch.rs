@@ -60,6 +60,20 @@ impl KnownQueue {
         }
     }
 
+    /// Waits until the queue has been looked up anew, from now on.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) fn seen_again(&self) -> impl Future<Output = ()> + use<> {
+        let mut queue = self.0.clone();
+        queue.mark_unchanged();
+        async move {
+            if queue.changed().await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+
     /// The URL for a call about a message that came from it.
     pub(crate) fn url(&self) -> String {
         self.0.borrow().as_ref().map(|queue| queue.url.clone()).unwrap_or_default()
@@ -171,21 +185,15 @@ impl QueueWatch {
         }
     }
 
-    /// Publishes the queue if it is new or changed. A queue without visibility timeout gets 30 s, SQS's own default: a lease
+    /// Publishes the queue, to those also who wait for it to be [seen again](KnownQueue::seen_again). A queue without visibility timeout gets 30 s, SQS's own default: a lease
     /// of zero is none.
     fn adopt(&self, mut queue: Queue) {
         let none = queue.visibility < Duration::from_secs(1);
         if none {
             queue.visibility = VISIBILITY;
         }
-        let changed = self.queue.send_if_modified(|known| {
-            let changed = known.as_deref() != Some(&queue);
-            if changed {
-                *known = Some(Arc::new(queue.clone()));
-            }
-            changed
-        });
-        if !changed {
+        let known = self.queue.send_replace(Some(Arc::new(queue.clone())));
+        if known.as_deref() == Some(&queue) {
             return;
         }
         self.metrics.without_redrive.set(i64::from(queue.redrive.is_none()));
