@@ -12,7 +12,8 @@
 //! on a new connection.
 //!
 //! The body is the message's. Its ids, receive count, group, topic and attributes are headers, and `traceparent`
-//! carries the trace on. A header cannot hold every text: what does not fit is percent-encoded.
+//! carries the trace on. The content type is `HANDLER_CONTENT_TYPE`, else the message's attribute `contentType`, else JSON if the
+//! body is JSON, else text. A header cannot hold every text: what does not fit is percent-encoded.
 
 use std::io;
 use std::time::Duration;
@@ -42,13 +43,15 @@ const ANSWER_WAIT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Post {
     url: Uri,
+    /// Of every request, whatever the message says.
+    content_type: Option<HeaderValue>,
     client: http::Client<Full<Bytes>>,
     /// Keeps no connection.
     fresh: http::Client<Full<Bytes>>,
 }
 
 impl Post {
-    pub(crate) fn to(url: &str, connections: usize) -> io::Result<Self> {
+    pub(crate) fn to(url: &str, content_type: Option<&str>, connections: usize) -> io::Result<Self> {
         let bad = |e: &dyn std::fmt::Display| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("HANDLER_URL={url}: not an address: {e}"))
         };
@@ -56,7 +59,7 @@ impl Post {
         let client = http::Client::builder(CONNECT).max_idle(connections).build();
         let fresh = http::Client::builder(CONNECT).max_idle(0).build();
         client.check_trust(&parsed)?;
-        Ok(Self { url: parsed, client, fresh })
+        Ok(Self { url: parsed, content_type: content_type.map(header), client, fresh })
     }
 
     pub(crate) async fn send(&self, mut message: Message) -> Result<(), Failure> {
@@ -74,10 +77,8 @@ impl Post {
 
     fn request(&self, message: &Message, body: &Bytes) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = Request::post(self.url.clone());
-        let json = matches!(body.first(), Some(b'{' | b'['));
-        let kind = if json { "application/json" } else { "text/plain; charset=utf-8" };
         request = request
-            .header(CONTENT_TYPE, kind)
+            .header(CONTENT_TYPE, self.content_type.clone().unwrap_or_else(|| content_type(message, body)))
             .header("message-id", header(&message.id))
             .header("sqs-message-id", header(&message.sqs_message_id))
             .header("receive-count", message.receive_count);
@@ -97,6 +98,21 @@ impl Post {
         }
         request.body(Full::new(body.clone())).or_failed()
     }
+}
+
+/// The type that the message says it has (attribute `contentType`, as Spring and the SDKs' users write it, or
+/// `content-type`); else JSON if the body is that, and text if it is not.
+fn content_type(message: &Message, body: &[u8]) -> HeaderValue {
+    let own = ["contentType", "content-type", "Content-Type"].into_iter().find_map(|name| {
+        let text = message.attributes.get(name)?.as_str()?;
+        HeaderValue::try_from(text.trim()).ok().filter(|value| !value.is_empty())
+    });
+    own.unwrap_or_else(|| {
+        // only what can be an object or an array is read: a number or a quoted word is more likely a text
+        let json = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
+            && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+        HeaderValue::from_static(if json { "application/json" } else { "text/plain; charset=utf-8" })
+    })
 }
 
 /// Reads what is left of an answer, for a connection whose answer was not read cannot be used again. One that is long, or
@@ -185,6 +201,38 @@ mod tests {
         assert_eq!(answer(503, "99999999").unwrap_err().delay(), Some(LONGEST_DELAY));
         assert_eq!(answer(503, "Wed, 21 Oct 2026 07:28:00 GMT").unwrap_err().delay(), None);
         assert_eq!(answer(301, "7").unwrap_err().delay(), None);
+    }
+
+    #[test]
+    fn the_content_type_is_the_messages_own_or_what_its_body_is() {
+        const JSON: &str = "application/json";
+        const TEXT: &str = "text/plain; charset=utf-8";
+        for (body, own, expected) in [
+            (r#"{"id":1}"#, None, JSON),
+            ("  [1, 2]\n", None, JSON),
+            ("[warn] disk is full", None, TEXT),
+            ("{{name}} has left", None, TEXT),
+            ("7", None, TEXT),
+            ("", None, TEXT),
+            ("<order/>", Some("application/xml"), "application/xml"),
+            (r#"{"id":1}"#, Some("application/vnd.order+json"), "application/vnd.order+json"),
+            (r#"{"id":1}"#, Some(" "), JSON),
+            ("plain", Some("a\r\nb: c"), TEXT),
+        ] {
+            let attribute = own.map(|own| ("contentType".to_owned(), Attribute::string(own)));
+            let message = Message {
+                id: String::new(),
+                sqs_message_id: String::new(),
+                body: String::new(),
+                attributes: attribute.into_iter().collect(),
+                receive_count: 1,
+                published_at: None,
+                group: None,
+                topic_arn: None,
+                trace: None,
+            };
+            assert_eq!(content_type(&message, body.as_bytes()), expected, "{body:?} {own:?}");
+        }
     }
 
     #[test]

@@ -32,7 +32,9 @@ impl Configured {
         Ok(match kind {
             HandlerKind::Log => Self::Log,
             HandlerKind::File(path) => Self::File(file::Lines::open(path).await?),
-            HandlerKind::Http { url, .. } => Self::Http(Box::new(http::Post::to(url, connections)?)),
+            HandlerKind::Http { url, content_type } => {
+                Self::Http(Box::new(http::Post::to(url, content_type.as_deref(), connections)?))
+            }
         })
     }
 }
