@@ -2,8 +2,8 @@
 //!
 //! The order matters. The embedded endpoint comes first; then the consumer, which provisions queue, policy and subscription;
 //! and only when it is ready the producer, so that no message is published before anybody hears it. It ends the other
-//! way round: the producer publishes what it holds, then the consumer gets to the end of the queue if the
-//! input ended by itself, and drains.
+//! way round: the producer publishes what it holds, then the consumer gets to the end of the queue, for which it has a few
+//! seconds only if the pipeline was stopped, and drains. What is queued then is lost with the memory it is in, and counted.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -29,6 +29,9 @@ const BACKLOG_BYTES: usize = 8 << 20;
 /// How often the end of the queue is looked for, once the input has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long the consumer has for what is still queued when the pipeline is stopped.
+const REST: Duration = Duration::from_secs(3);
+
 /// Threads of the services and the endpoint.
 const THREADS: usize = 4;
 
@@ -39,6 +42,8 @@ struct Ended {
     consumed: Drained,
     /// Messages that ended in the dead-letter queue.
     dead_letters: u64,
+    /// Messages that were still queued when the endpoint, which has them in memory, ended.
+    lost: u64,
 }
 
 impl Summary for Ended {
@@ -46,12 +51,20 @@ impl Summary for Ended {
         if self.dead_letters > 0 {
             tracing::warn!(target: "lifeline", dead_letters = self.dead_letters, "some messages could not be handled");
         }
+        if self.lost > 0 {
+            tracing::warn!(target: "lifeline", lost = self.lost, "messages were still queued and are lost with the endpoint in this process; \
+                to keep them, run `lifeline aws` and the services on their own");
+        }
         self.produced.log();
         self.consumed.log();
     }
 
     fn exit_code(&self) -> u8 {
-        u8::from(self.produced.exit_code() != 0 || self.consumed.exit_code() != 0 || self.dead_letters > 0)
+        u8::from(
+            self.produced.exit_code() != 0
+                || self.consumed.exit_code() != 0
+                || self.dead_letters + self.lost > 0,
+        )
     }
 }
 
@@ -133,18 +146,22 @@ async fn run(mut settings: Up, screen: &Screen, producer: Host, consumer: Host) 
     producer.started();
     let produced = service.run(stop.requested()).await?;
 
-    if !stop.is_requested() {
-        tokio::select! {
-            () = everything_handled(&clients, &settings) => {}
-            () = stop.requested() => {}
-        }
+    let stopped = async {
+        stop.requested().await;
+        tokio::time::sleep(REST).await;
+    };
+    tokio::select! {
+        () = everything_handled(&clients, &settings) => {}
+        () = stopped => {}
     }
     let dead_letters = dead_letters(&clients, &settings).await;
     no_more_work.request();
     let consumed = (&mut consumer.0).await.context("the consumer ended by a panic")??;
+    let queue = settings.consumer.consumer.queue.queue.name();
+    let lost = count(&clients, queue, &UNHANDLED).await.unwrap_or(0);
     drop((showing, aws));
     screen.clear();
-    Ok(Ended { produced, consumed, dead_letters })
+    Ok(Ended { produced, consumed, dead_letters, lost })
 }
 
 fn tell_where(settings: &Up, endpoint: &str, health: [std::net::SocketAddr; 2]) {
@@ -172,16 +189,18 @@ fn unexpected_exit(ended: Result<anyhow::Result<Drained>, tokio::task::JoinError
     }
 }
 
+/// Where a message of a queue is until it is deleted.
+const UNHANDLED: [QueueAttributeName; 3] = [
+    QueueAttributeName::ApproximateNumberOfMessages,
+    QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+    QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+];
+
 /// Nothing waits in the queue, is delayed or in flight. Every look is a call over loopback; AWS would call the figures
 /// approximate, the embedded endpoint counts.
 async fn everything_handled(clients: &Clients, settings: &Up) {
-    let names = [
-        QueueAttributeName::ApproximateNumberOfMessages,
-        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-        QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-    ];
     loop {
-        if count(clients, settings.consumer.consumer.queue.queue.name(), &names).await == Some(0) {
+        if count(clients, settings.consumer.consumer.queue.queue.name(), &UNHANDLED).await == Some(0) {
             return;
         }
         tokio::time::sleep(LOOK).await;

@@ -142,6 +142,22 @@ fn the_first_signal_drains_both_and_prints_both_accounts() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn messages_that_are_lost_with_the_queue_are_counted_and_make_the_exit_code_1() {
+    // a disk that is full: every message is kept, and none is handled
+    let arguments = ["--publish-rate", "50", "--output", "/dev/full", "--shutdown-grace", "5s"];
+    let mut child = lifeline(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains(" received message_id=")).expect("messages flow");
+    signal(&child, "INT");
+    let rest: Vec<_> = lines.collect();
+    assert_eq!(exit_code(&mut child), Some(1), "{rest:#?}");
+    let said = rest.iter().find(|line| line.contains("are lost with the endpoint")).expect("it is said");
+    let lost: u64 = said.split(" lost=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(lost > 0, "{said}");
+}
+
+#[test]
 fn both_accounts_are_printed_whatever_is_logged_unless_nothing_is() {
     for (asked, lines) in [("warn", 2), ("error", 2), ("off", 0)] {
         let output =
