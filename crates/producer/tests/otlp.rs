@@ -24,6 +24,8 @@ fn producer(aws: &Endpoint, variables: &[(&str, &str)]) -> Command {
     command
         .env_clear()
         .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("PUBLISH_RATE", "0")])
+        // the topic has no subscription, for which a provisioning producer would wait
+        .env("PROVISION", "false")
         .envs([("HEALTH_ADDR", "127.0.0.1:0"), ("AWS_ENDPOINT_URL", &aws.url())])
         .envs(variables.iter().copied());
     command
