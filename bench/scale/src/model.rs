@@ -141,8 +141,11 @@ mod tests {
     #[test]
     fn the_limits_are_those_of_the_producer() {
         let batcher =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/producer/src/batcher.rs");
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/producer/src/batcher/mod.rs");
         let source = std::fs::read_to_string(batcher).unwrap();
-        assert!(source.contains("usize = 2 << 20;"), "PUBLISH_BYTES is not the limit in batcher.rs any more");
+        assert!(
+            source.contains("MAX_BYTES_IN_FLIGHT: usize = 2 << 20;"),
+            "PUBLISH_BYTES is not the limit in batcher/mod.rs any more"
+        );
     }
 }
