@@ -11,8 +11,8 @@ use lifeline_messaging::args::{CallArgs, DeliveryArgs, queue_name, topic_name};
 use lifeline_messaging::client::Access;
 use lifeline_messaging::topology::{QueueRef, TopicRef};
 use lifeline_producer::service::PublishArgs;
-use lifeline_service::settings::{Checked, Problems, address, read_environment, text};
-use lifeline_service::{LogArgs, Process, ProcessArgs};
+use lifeline_service::settings::{Checked, Problems, address, boolean, read_environment, text};
+use lifeline_service::{Log, LogArgs, Process, ProcessArgs};
 
 use crate::doctor::DoctorArgs;
 use crate::send::SendArgs;
@@ -112,10 +112,15 @@ pub struct ListenArgs {
 
 /// The settings of `aws`.
 #[derive(clap::Args, Debug, Clone)]
+#[command(next_help_heading = "Emulator")]
 pub struct EmbeddedArgs {
     /// Where it listens.
     #[command(flatten)]
     pub listen: ListenArgs,
+
+    /// Whether the policies of queues decide what topics may deliver, as at AWS; LocalStack's do not
+    #[arg(long, env = "ENFORCE_POLICIES", value_name = "true|false", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = boolean())]
+    pub enforce_policies: Checked<bool>,
     /// The log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -180,6 +185,31 @@ impl UpArgs {
         };
         problems.finish().map(|warnings| (up, warnings))
     }
+}
+
+impl EmbeddedArgs {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn check(self) -> Result<(Embedded, Log), Problems> {
+        let mut problems = Problems::new(PREFIX);
+        let embedded = Embedded {
+            listen: problems.value(self.listen.listen),
+            enforce_policies: problems.value(self.enforce_policies),
+        };
+        let log = self.log.check(&mut problems);
+        problems.finish().map(|_| (embedded, log))
+    }
+}
+
+/// [`EmbeddedArgs`], checked.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    /// `LISTEN`.
+    pub listen: SocketAddr,
+    /// `ENFORCE_POLICIES`.
+    pub enforce_policies: bool,
 }
 
 /// An address to listen on.
@@ -272,7 +302,11 @@ mod tests {
             let all = std::iter::once("lifeline").chain(arguments);
             assert!(command().try_get_matches_from(all).is_err(), "{arguments:?}");
         }
-        assert!(matches!(parse(&["aws", "--listen=127.0.0.1:0"]).command, Some(Command::Aws(_))));
+        let aws = |flag| match parse(&["aws", "--listen=127.0.0.1:0", flag]).command {
+            Some(Command::Aws(args)) => args.check().unwrap().0,
+            other => panic!("{other:?}"),
+        };
+        assert!(aws("--enforce-policies").enforce_policies && !aws("--log-format=text").enforce_policies);
         assert!(matches!(parse(&["doctor"]).command, Some(Command::Doctor(_))));
     }
 

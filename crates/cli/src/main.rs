@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lifeline_cli::args::{self, Command, EmbeddedArgs, PREFIX, UpArgs};
 use lifeline_cli::screen::Screen;
-use lifeline_cli::up;
+use lifeline_cli::{aws, up};
 use lifeline_service::settings::Problems;
 use lifeline_service::{Log, Shutdown, Threads, failed, invalid_settings};
 
@@ -39,16 +39,14 @@ fn pipeline(args: UpArgs) -> ExitCode {
 }
 
 fn embedded(args: EmbeddedArgs) -> ExitCode {
-    let mut problems = Problems::new(PREFIX);
-    let (listen, log) = (problems.value(args.listen.listen), args.log.check(&mut problems));
-    if let Err(problems) = problems.finish() {
-        return invalid_settings(&problems);
+    match args.check() {
+        Ok((settings, log)) => once(log, async move {
+            let shutdown = Shutdown::on_signals(Duration::from_secs(1))?;
+            aws::run(settings, shutdown.requested()).await?;
+            Ok(ExitCode::SUCCESS)
+        }),
+        Err(problems) => invalid_settings(&problems),
     }
-    once(log, async move {
-        let shutdown = Shutdown::on_signals(Duration::from_secs(1))?;
-        up::aws(listen, shutdown.requested()).await?;
-        Ok(ExitCode::SUCCESS)
-    })
 }
 
 /// Runs an operator's command: its output has standard output to itself, and the log goes to standard error.

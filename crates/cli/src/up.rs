@@ -5,13 +5,13 @@
 //! way round: the producer publishes what it holds, then the consumer gets to the end of the queue, for which it has a few
 //! seconds only if the pipeline was stopped, and drains. What is queued then is lost with the memory it is in, and counted.
 
-use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use aws_sdk_sqs::types::QueueAttributeName;
 use lifeline_consumer::Drained;
+use lifeline_emulator::Emulator;
 use lifeline_health::{Health, ListenError};
 use lifeline_messaging::client::Clients;
 use lifeline_messaging::topology;
@@ -20,7 +20,7 @@ use lifeline_service::{Host, Shell, Shutdown, Summary, Threads, failed};
 use tokio::task::JoinHandle;
 
 use crate::args::{Address, Up};
-use crate::aws::{BindError, EmbeddedAws};
+use crate::aws::{self, BindError};
 use crate::screen::{Progress, Screen};
 
 /// What the embedded queues hold of messages before publishing is held back: a fast producer must not fill the memory.
@@ -105,21 +105,21 @@ fn host(shell: &mut Shell, name: &'static str, at: Address, screen: &Screen) -> 
 }
 
 /// The same for the endpoint.
-async fn bind(at: Address) -> anyhow::Result<EmbeddedAws> {
-    match EmbeddedAws::bind(at.address).await {
+async fn listen(at: Address) -> anyhow::Result<Emulator> {
+    let builder = aws::builder().memory_limit(BACKLOG_BYTES);
+    match aws::listen(builder.clone(), at.address).await {
         Err(BindError::InUse { addr }) if !at.given => {
             tracing::warn!(target: "lifeline", "port {} is in use; SNS and SQS take a free one", addr.port());
-            Ok(EmbeddedAws::bind((addr.ip(), 0).into()).await?)
+            Ok(aws::listen(builder, (addr.ip(), 0).into()).await?)
         }
-        bound => Ok(bound?),
+        listening => Ok(listening?),
     }
 }
 
 async fn run(mut settings: Up, screen: &Screen, producer: Host, consumer: Host) -> anyhow::Result<Ended> {
-    let aws = bind(settings.listen).await?.backlog(BACKLOG_BYTES);
-    let endpoint = aws.url();
+    let emulator = listen(settings.listen).await?;
+    let endpoint = emulator.endpoint_url().unwrap_or_default();
     settings.reach(&endpoint);
-    let aws = guard(tokio::spawn(aws.serve(std::future::pending())));
 
     let stop = producer.shutdown.clone();
     let no_more_work = Shutdown::manual();
@@ -159,7 +159,7 @@ async fn run(mut settings: Up, screen: &Screen, producer: Host, consumer: Host) 
     let consumed = (&mut consumer.0).await.context("the consumer ended by a panic")??;
     let queue = settings.consumer.consumer.queue.queue.name();
     let lost = count(&clients, queue, &UNHANDLED).await.unwrap_or(0);
-    drop((showing, aws));
+    drop((showing, emulator));
     screen.clear();
     Ok(Ended { produced, consumed, dead_letters, lost })
 }
@@ -229,15 +229,4 @@ impl<T> Drop for Guard<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// `lifeline aws`: the endpoint alone, until it is told to stop.
-///
-/// # Errors
-/// The port is in use.
-pub async fn aws(listen: std::net::SocketAddr, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let aws = EmbeddedAws::bind(listen).await?;
-    tracing::info!(target: "lifeline", "SNS and SQS at {}; set AWS_ENDPOINT_URL={}", aws.local_addr(), aws.url());
-    aws.serve(stop).await;
-    Ok(())
 }

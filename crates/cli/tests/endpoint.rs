@@ -1,13 +1,13 @@
 //! Producer and consumer together, against the endpoint that `LIFELINE_TEST_ENDPOINT` names (LocalStack, moto, MiniStack),
-//! or against the embedded one where it is not set.
+//! or against the emulator where it is not set.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lifeline_cli::aws::EmbeddedAws;
 use lifeline_consumer::{Context, Failure, Message, Worker};
+use lifeline_emulator::Emulator;
 use lifeline_messaging::call::{Fault, bounded};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::{self, QueueRef, QueueSpec, TopicRef};
@@ -21,18 +21,11 @@ fn foreign() -> Option<String> {
     std::env::var("LIFELINE_TEST_ENDPOINT").ok()
 }
 
-async fn endpoint() -> String {
-    if let Some(url) = foreign() {
-        return url;
-    }
-    let aws = EmbeddedAws::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let url = aws.url();
-    tokio::spawn(aws.serve(std::future::pending()));
-    url
-}
-
-async fn clients() -> Clients {
-    Clients::connect(&Access::local(endpoint().await)).await.unwrap()
+/// Clients, and the emulator that they call if there is no endpoint of another make.
+async fn clients() -> (Clients, Option<Emulator>) {
+    let emulator = if foreign().is_none() { Some(Emulator::start().await.unwrap()) } else { None };
+    let url = foreign().or_else(|| emulator.as_ref()?.endpoint_url()).unwrap();
+    (Clients::connect(&Access::local(url)).await.unwrap(), emulator)
 }
 
 fn spec(name: &str, raw_delivery: bool) -> QueueSpec {
@@ -56,7 +49,7 @@ async fn round_trip(
     bodies: &[String],
     failing: impl Fn(&Message) -> bool + Send + Sync + 'static,
 ) -> Vec<Message> {
-    let clients = clients().await;
+    let (clients, _emulator) = clients().await;
     let spec = spec(name, raw);
     let seen: Seen = Arc::default();
     let done = CancellationToken::new();
@@ -98,10 +91,7 @@ async fn round_trip(
     assert!(drained.account.deleted >= bodies.len() as u64, "{}", drained.account);
     let seen = seen.lock().unwrap();
     let once = once(&seen);
-    assert!(
-        foreign().is_some() || once.len() == seen.len(),
-        "the embedded queue hands out once what was deleted"
-    );
+    assert!(foreign().is_some() || once.len() == seen.len(), "the emulator hands out once what was deleted");
     once
 }
 
@@ -152,7 +142,7 @@ async fn a_message_that_fails_comes_back_and_is_handled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn provisioning_twice_changes_nothing_and_a_second_topic_keeps_the_firsts_statement() {
-    let clients = clients().await;
+    let (clients, _emulator) = clients().await;
     let first = spec("provision", false);
     let queue = topology::queue(&clients, &first).await.unwrap();
     assert_eq!(topology::queue(&clients, &first).await.unwrap(), queue);
@@ -171,7 +161,7 @@ async fn provisioning_twice_changes_nothing_and_a_second_topic_keeps_the_firsts_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_and_a_queue_that_do_not_exist_are_told_apart_from_any_other_failure() {
-    let clients = clients().await;
+    let (clients, _emulator) = clients().await;
     let spec = QueueSpec { provision: false, ..spec("missing", false) };
     assert_eq!(topology::topic(&clients, &spec.topic, false).await.unwrap_err().fault(), Fault::Missing);
     assert_eq!(topology::queue(&clients, &spec).await.unwrap_err().fault(), Fault::Missing);

@@ -7,23 +7,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Parser as _;
-use lifeline_cli::aws::EmbeddedAws;
 use lifeline_consumer::{Context, Failure, Message, Worker};
+use lifeline_emulator::Emulator;
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// What the issue allows between the endpoint's return and the first message handled.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
 
-async fn serve(addr: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
+async fn serve(addr: SocketAddr) -> Emulator {
     // the port of the one before may linger a moment
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        match EmbeddedAws::bind(addr).await {
-            Ok(aws) => return (aws.local_addr(), tokio::spawn(aws.serve(std::future::pending()))),
+        match Emulator::builder().listen(addr).await {
+            Ok(emulator) => return emulator,
             Err(error) if Instant::now() > deadline => panic!("{error}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -38,7 +37,8 @@ async fn handled_more_than(handled: &AtomicU64, count: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_comes_back_empty_gets_everything_back_and_messages_flow_within_ten_seconds() {
-    let (addr, mut endpoint) = serve("127.0.0.1:0".parse().unwrap()).await;
+    let mut emulator = serve("127.0.0.1:0".parse().unwrap()).await;
+    let addr = emulator.local_addr().unwrap();
     let access = Access::local(format!("http://{addr}"));
     let clients = Clients::connect(&access).await.unwrap();
     let handled = Arc::new(AtomicU64::new(0));
@@ -65,11 +65,12 @@ async fn an_endpoint_that_comes_back_empty_gets_everything_back_and_messages_flo
 
     timeout(BACK_WITHIN * 2, handled_more_than(&handled, 20)).await.expect("messages flow at first");
     for outage in [Duration::from_millis(100), Duration::from_secs(6)] {
-        gone(endpoint).await;
+        // every connection is cut and everything forgotten
+        drop(emulator);
         // not a wait for an event: this is how long the endpoint stays away
         tokio::time::sleep(outage).await;
         let before = handled.load(Ordering::Relaxed);
-        (_, endpoint) = serve(addr).await;
+        emulator = serve(addr).await;
         let back = Instant::now();
         timeout(BACK_WITHIN, handled_more_than(&handled, before + 20))
             .await
@@ -81,10 +82,4 @@ async fn an_endpoint_that_comes_back_empty_gets_everything_back_and_messages_flo
     assert!(summary.balances(), "{summary:?}");
     let drained = worker.await.unwrap();
     assert!(drained.account.balances(), "{}", drained.account);
-}
-
-/// Every connection is cut and everything forgotten.
-async fn gone(endpoint: JoinHandle<()>) {
-    endpoint.abort();
-    endpoint.await.expect_err("it was aborted");
 }

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, PoisonError},
     time::SystemTime,
 };
@@ -101,10 +101,22 @@ impl Emulator {
         Builder { rules, seed: None, wall: None, faults: Vec::new() }
     }
 
-    /// `http://127.0.0.1:PORT`, for other processes and languages; `None` without a socket.
+    /// `http://127.0.0.1:PORT`, for other processes and languages of this machine; `None` without a socket.
     #[must_use]
     pub fn endpoint_url(&self) -> Option<String> {
-        self.door.as_ref().map(|door| format!("http://{}", door.address))
+        let address = self.local_addr()?;
+        let unspecified = address.ip().is_unspecified();
+        Some(if unspecified {
+            format!("http://127.0.0.1:{}", address.port())
+        } else {
+            format!("http://{address}")
+        })
+    }
+
+    /// Where it listens; `None` without a socket.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.door.as_ref().map(|door| door.address)
     }
 
     /// The URL that the emulator's handles build queue URLs with.
@@ -264,13 +276,14 @@ impl Builder {
         self.listen(SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 
-    /// An emulator that listens on this address, on the current runtime; port 0 takes a free one.
+    /// An emulator that listens on this address, on the current runtime; port 0 takes a free one. `[::]` is both
+    /// address families, and IPv4 alone where there is no IPv6.
     ///
     /// # Errors
     ///
     /// When the port is taken or the address is not this machine's.
     pub async fn listen(self, address: SocketAddr) -> io::Result<Emulator> {
-        let listener = TcpListener::bind(address).await?;
+        let listener = bind(address).await?;
         let address = listener.local_addr()?;
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "the emulator listens beyond this machine: everybody who can reach it can read and delete all messages");
@@ -280,6 +293,15 @@ impl Builder {
         let task = tokio::spawn(gateway::serve(service, listener, std::future::pending())).abort_handle();
         emulator.door = Some(Arc::new(Door { address, task }));
         Ok(emulator)
+    }
+}
+
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
     }
 }
 

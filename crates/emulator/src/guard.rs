@@ -36,6 +36,8 @@ fn is_local(host: &str) -> bool {
         || name.ends_with(".localhost")
         || name == "localhost.localstack.cloud"
         || name.ends_with(".localhost.localstack.cloud")
+        // what containers call the machine that they run on; no public name ends so
+        || name.ends_with(".internal")
         || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
@@ -57,6 +59,7 @@ mod tests {
             "localhost:4566",
             "[::1]:4566",
             "sqs.us-east-1.localhost.localstack.cloud:4566",
+            "host.docker.internal:4566",
         ] {
             assert!(!refused(&[("host", host)], true), "{host}");
         }

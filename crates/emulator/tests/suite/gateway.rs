@@ -117,3 +117,45 @@ async fn what_is_no_request_is_refused_and_the_emulator_goes_on() {
     assert!(exchange(&emulator, &post("/", other, "{}")).await.unwrap().starts_with("HTTP/1.1 501"));
     Clients::of(emulator).sqs.list_queues().send().await.unwrap();
 }
+
+#[tokio::test]
+async fn health_is_told_as_localstack_tells_it() {
+    let emulator = Emulator::start().await.unwrap();
+    let ask = |line: &str| format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let answer = exchange(&emulator, &ask("GET /_localstack/health")).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&body["services"]["sns"], &body["services"]["sqs"]), (&"running".into(), &"running".into()));
+    let answer = exchange(&emulator, &ask("HEAD /_localstack/health")).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\n"), "{answer}");
+    let answer = exchange(&emulator, &ask("DELETE /")).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_queue_is_named_by_the_host_that_the_client_called() {
+    let emulator = Emulator::start().await.unwrap();
+    let _queue = emulator.queue("orders");
+    let target = "X-Amz-Target: AmazonSQS.GetQueueUrl\r\n";
+    let ask = post("/", target, r#"{"QueueName":"orders"}"#).replace("127.0.0.1", "sqs.localhost:99");
+    let answer = exchange(&emulator, &ask).await.unwrap();
+    assert!(answer.contains("http://sqs.localhost:99/000000000000/orders"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_unspecified_address_is_reached_over_loopback_and_its_port_is_free_once_it_is_dropped() {
+    let emulator = Emulator::builder().listen("[::]:0".parse().unwrap()).await.unwrap();
+    let port = emulator.local_addr().unwrap().port();
+    assert_eq!(emulator.endpoint_url().unwrap(), format!("http://127.0.0.1:{port}"));
+    assert!(
+        exchange(&emulator, &post("/", "", "Action=ListQueues")).await.unwrap().contains("ListQueuesResult")
+    );
+    drop(emulator);
+    let closed = async {
+        while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), closed).await.unwrap();
+}

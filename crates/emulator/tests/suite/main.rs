@@ -7,6 +7,9 @@ mod delivery;
 mod faults;
 mod fifo;
 mod gateway;
+#[path = "../http/mod.rs"]
+mod http;
+mod memory;
 mod queues;
 mod support;
 mod tasks;

@@ -24,7 +24,7 @@ impl Clients {
     /// Over a socket.
     pub(crate) async fn listening() -> Self {
         let emulator = Emulator::start().await.unwrap();
-        let http = aws_smithy_http_client::Builder::new().build_http();
+        let http = crate::http::client();
         let config = emulator.sdk_config().into_builder().http_client(http).build();
         Self { sqs: aws_sdk_sqs::Client::new(&config), sns: aws_sdk_sns::Client::new(&config), emulator }
     }

@@ -1,16 +1,15 @@
-//! What the embedded SNS and SQS cost, in time and memory. Ignored: for a release build and a quiet machine,
-//! `cargo test --release -p lifeline --test embedded_aws_load -- --ignored --nocapture`; `MESSAGES` says how many,
+//! What the emulator costs, in time and memory. Ignored: for a release build and a quiet machine,
+//! `cargo test --release -p lifeline-emulator --test load -- --ignored --nocapture`; `MESSAGES` says how many,
 //! `RAW=true` delivers them raw, `FILL=true` lets all of them wait in the queue before the first is received.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
+mod http;
 
 use std::time::Instant;
 
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
-use aws_sdk_sqs::{
-    config::{BehaviorVersion, Credentials, Region},
-    types::{DeleteMessageBatchRequestEntry, QueueAttributeName},
-};
-use lifeline_cli::aws::EmbeddedAws;
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, QueueAttributeName};
+use lifeline_emulator::Emulator;
 
 const BACKLOG: usize = 16 * 1024 * 1024;
 
@@ -19,12 +18,12 @@ const BACKLOG: usize = 16 * 1024 * 1024;
 async fn many_messages_pass_in_bounded_memory() {
     let messages: usize = std::env::var("MESSAGES").map_or(700_000, |n| n.parse().unwrap());
     let fill = std::env::var("FILL").is_ok_and(|fill| fill == "true");
-    let mut aws = EmbeddedAws::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let mut aws = Emulator::builder().enforce_policies(false).journal(false);
     if !fill {
-        aws = aws.backlog(BACKLOG);
+        aws = aws.memory_limit(BACKLOG);
     }
-    let (sns, sqs) = clients(&aws.url());
-    let server = tokio::spawn(aws.serve(std::future::pending()));
+    let aws = aws.start().await.unwrap();
+    let (sns, sqs) = clients(&aws);
     let raw = std::env::var("RAW").unwrap_or_else(|_| "false".into());
     let topic = sns.create_topic().name("events").send().await.unwrap().topic_arn.unwrap();
     let queue = sqs.create_queue().queue_name("events").send().await.unwrap().queue_url.unwrap();
@@ -76,7 +75,6 @@ async fn many_messages_pass_in_bounded_memory() {
     let counts =
         sqs.get_queue_attributes().queue_url(&queue).attribute_names(QueueAttributeName::All).send().await;
     assert_eq!(counts.unwrap().attributes().unwrap()[&QueueAttributeName::ApproximateNumberOfMessages], "0");
-    server.abort();
 }
 
 fn entry(n: usize) -> PublishBatchRequestEntry {
@@ -94,20 +92,7 @@ fn memory() -> String {
     lines.map(|line| line.replace('\t', " ")).collect::<Vec<_>>().join(", ")
 }
 
-fn clients(url: &str) -> (aws_sdk_sns::Client, aws_sdk_sqs::Client) {
-    let credentials = || Credentials::new("test", "test", None, None, "test");
-    let http = || aws_smithy_http_client::Builder::new().build_http();
-    let sns = aws_sdk_sns::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .http_client(http())
-        .endpoint_url(url)
-        .region(Region::new("us-east-1"))
-        .credentials_provider(credentials());
-    let sqs = aws_sdk_sqs::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .http_client(http())
-        .endpoint_url(url)
-        .region(Region::new("us-east-1"))
-        .credentials_provider(credentials());
-    (aws_sdk_sns::Client::from_conf(sns.build()), aws_sdk_sqs::Client::from_conf(sqs.build()))
+fn clients(emulator: &Emulator) -> (aws_sdk_sns::Client, aws_sdk_sqs::Client) {
+    let config = emulator.sdk_config().into_builder().http_client(http::client()).build();
+    (aws_sdk_sns::Client::new(&config), aws_sdk_sqs::Client::new(&config))
 }

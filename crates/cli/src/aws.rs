@@ -1,0 +1,63 @@
+//! Where the emulator listens, in words for those who start it: `lifeline aws`, and the endpoint inside `lifeline up`.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use lifeline_emulator::{Builder, Emulator};
+
+use crate::args::Embedded;
+
+/// Why the endpoint could not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Something else listens there.
+    #[error(
+        "cannot listen on {addr}: the port is in use, perhaps by LocalStack, moto or another lifeline; \
+         stop that, or choose another with --listen (--listen 127.0.0.1:0 takes a free one)"
+    )]
+    InUse {
+        /// The address that was asked for.
+        addr: SocketAddr,
+    },
+    /// The system refused the address.
+    #[error("cannot listen on {addr}: {source}; choose an address of this machine with --listen")]
+    Refused {
+        /// The address that was asked for.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// An emulator for a laptop or a cluster instead of a test: it keeps nothing of messages that were deleted, and a queue
+/// may be purged or made again at once.
+pub fn builder() -> Builder {
+    Emulator::builder().journal(false).cooldowns(false)
+}
+
+/// Answers SNS and SQS at `addr` until the emulator is dropped; port 0 takes a free one.
+///
+/// # Errors
+///
+/// When the port is in use or the address is not this machine's.
+pub async fn listen(builder: Builder, addr: SocketAddr) -> Result<Emulator, BindError> {
+    builder.listen(addr).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { addr },
+        _ => BindError::Refused { addr, source },
+    })
+}
+
+/// `lifeline aws`: the emulator alone, until it is told to stop.
+///
+/// # Errors
+///
+/// When it cannot listen.
+pub async fn run(settings: Embedded, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let builder = builder().enforce_policies(settings.enforce_policies);
+    let emulator = listen(builder, settings.listen).await?;
+    let url = emulator.endpoint_url().unwrap_or_default();
+    tracing::info!(target: "lifeline", "SNS and SQS at {}; set AWS_ENDPOINT_URL={url}", settings.listen);
+    stop.await;
+    Ok(())
+}
