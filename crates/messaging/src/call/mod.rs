@@ -5,9 +5,10 @@ mod bounded;
 pub mod evidence;
 mod fault;
 mod outage;
-pub(crate) mod progress;
+mod progress;
 
 pub use bounded::{CallError, bounded, bounded_with, chain};
 pub use evidence::{EntryVerdict, Evidence};
 pub use fault::Fault;
 pub use outage::Outage;
+pub use progress::arriving;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use aws_smithy_types::body::SdkBody;
+use hyper::Response;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 tokio::task_local! {
@@ -39,11 +41,26 @@ impl Progress {
     }
 }
 
+/// The head of a response has arrived for the call that runs here, and its body will: what a connector says, so that
+/// [`bounded`](super::bounded) waits for a response for as long as it goes on arriving.
+pub fn arriving<B>(response: Response<B>) -> Response<SdkBody>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Sync + Unpin + 'static,
+{
+    match Progress::current() {
+        Some(progress) => {
+            progress.add(1);
+            response.map(|body| SdkBody::from_body_1_x(Counted { body, progress }))
+        }
+        None => response.map(SdkBody::from_body_1_x),
+    }
+}
+
 /// A body whose bytes are counted as they arrive.
 #[derive(Debug)]
-pub(crate) struct Counted<B> {
-    pub(crate) body: B,
-    pub(crate) progress: Arc<Progress>,
+struct Counted<B> {
+    body: B,
+    progress: Arc<Progress>,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {

@@ -21,7 +21,7 @@ use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection}
 use lifeline_http::{Addresses, ClientError};
 use tokio::time::error::Elapsed;
 
-use crate::call::progress::{Counted, Progress};
+use crate::call::arriving;
 
 /// A client with connections of its own, which takes at most `connect` to make one.
 pub(crate) fn client(connect: Duration) -> SharedHttpClient {
@@ -86,15 +86,7 @@ impl HttpConnector for Connector {
         }
         let (answer, read) = (self.client.request(request), self.read);
         let answer = async move {
-            let answer = answer.await.map_err(understand)?;
-            let answer = match Progress::current() {
-                Some(progress) => {
-                    // the head has arrived
-                    progress.add(1);
-                    answer.map(|body| SdkBody::from_body_1_x(Counted { body, progress }))
-                }
-                None => answer.map(SdkBody::from_body_1_x),
-            };
+            let answer = arriving(answer.await.map_err(understand)?);
             Response::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
         };
         match read {

@@ -1,0 +1,191 @@
+//! The invariants: what must be true of every run, judged from the ledger.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeline_consumer::Drained;
+
+use crate::ledger::{Delivery, End, Facts, Id};
+use crate::plan::Setting;
+
+/// After the end of the grace period the parts of a worker have a second and a half to end.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// Calls a minute that a process may make beside those for messages, whatever fails: four pollers that try again within
+/// half a second on average, and four kinds of calls that do so each.
+const CALLS_A_MINUTE: u32 = 360;
+
+/// Calls that a message may cost: receive, extensions, delete.
+const CALLS_A_MESSAGE: u32 = 8;
+
+impl Facts {
+    /// A pod has drained.
+    pub(crate) fn drained(&mut self, pod: &Arc<str>, drained: Drained, took: Duration, grace: Duration) {
+        let account = drained.account;
+        if !account.balances() {
+            self.violated(format!("the summary of {pod} does not add up: {account}"));
+        }
+        let now = self.now();
+        let frozen = self.disturbances.iter().any(|d| d.what == "freeze" && d.at + took >= now);
+        if took > grace + ENDING && !frozen {
+            self.violated(format!("{pod} took {took:?} to drain, with a grace of {grace:?}"));
+        }
+        let arrived = self.deliveries.iter().filter(|d| d.pod == *pod && d.arrived).count() as u64;
+        let of_it = self.deliveries.iter().filter(|d| d.pod == *pod).count() as u64;
+        if account.received < arrived || account.received > of_it {
+            let what = format!("{pod} counted {} messages of {arrived} to {of_it}", account.received);
+            self.violated(what);
+        }
+        let stranded: Vec<_> = self.deliveries.iter().filter(|d| d.pod == *pod && d.is_stranded(now)).collect();
+        let stranded: Vec<_> = stranded.iter().map(|d| format!("#{}", d.id)).collect();
+        if !stranded.is_empty() && !self.disturbed_by_others(pod, now.saturating_sub(took), now) {
+            let what = format!("{pod} has drained and keeps {} hidden", stranded.join(" "));
+            self.violated(what);
+        }
+        let states = [
+            (account.lost_lease, "a lease was lost"),
+            (account.released, "a message was released"),
+            (account.retried, "a message was retried"),
+            (drained.cancelled, "a handler was cancelled"),
+        ];
+        self.reached.extend(states.into_iter().filter(|(count, _)| *count > 0).map(|(_, state)| state));
+    }
+
+    /// As `disturbed`, but the drain itself explains nothing.
+    fn disturbed_by_others(&self, pod: &Arc<str>, from: Duration, to: Duration) -> bool {
+        let within = |at: Duration| at >= from && at <= to;
+        let his = |who: &Option<Arc<str>>| who.as_ref().is_none_or(|who| who == pod);
+        self.disturbances.iter().any(|d| within(d.at) && his(&d.who) && d.what != "drain")
+    }
+
+    /// All that can only be judged at the end. `dead` are the dead letters.
+    pub(crate) fn judge(&mut self, setting: &Setting, dead: &BTreeMap<Id, u32>) {
+        let mut found = Vec::new();
+        found.extend(self.unhandled(dead));
+        found.extend(self.spent_receives());
+        found.extend(self.handled_again());
+        found.extend(self.dead_for_no_reason(dead));
+        if setting.fifo {
+            found.extend(self.out_of_order(dead));
+        }
+        found.extend(self.storms());
+        found.into_iter().for_each(|what| self.violated(what));
+    }
+
+    /// A publication that was confirmed is handled, or is a dead letter.
+    fn unhandled(&self, dead: &BTreeMap<Id, u32>) -> Vec<String> {
+        let lost = self.publications.iter().filter(|(id, publication)| {
+            publication.confirmed.is_some()
+                && publication.handled.is_none()
+                && !publication.excused
+                && !dead.contains_key(id)
+        });
+        lost.map(|(id, _)| format!("#{id} was confirmed, and was neither handled nor is it a dead letter")).collect()
+    }
+
+    /// A receive is spent only on a message that a handler saw, or a fault explains it.
+    fn spent_receives(&self) -> Vec<String> {
+        let spent = self.deliveries.iter().filter(|delivery| delivery.begun.is_none() && !delivery.tainted);
+        let unexplained = spent.filter(|delivery| {
+            let until = delivery.visible_at;
+            !self.disturbed(&delivery.pod, delivery.at.saturating_sub(Duration::from_secs(30)), until)
+                && !self.group_failed(delivery)
+        });
+        let text = |d: &Delivery| {
+            format!("{} spent receive {} of #{} at {:?}, and no handler saw it", d.pod, d.receive_count, d.id, d.at)
+        };
+        unexplained.map(text).collect()
+    }
+
+    /// One before it in its group was not deleted, so that it had to go back.
+    fn group_failed(&self, of: &Delivery) -> bool {
+        let group = |id: Id| self.publications.get(&id).and_then(|publication| publication.group.as_ref());
+        let Some(mine) = group(of.id) else { return false };
+        self.deliveries.iter().any(|other| {
+            other.pod == of.pod
+                && other.id < of.id
+                && group(other.id) == Some(mine)
+                && other.at <= of.at + Duration::from_secs(1)
+                && other.end.is_none_or(|(at, end)| end != End::Handled && at >= of.at || !other.deleted)
+        })
+    }
+
+    /// A message is handled twice only where a fault explains it.
+    fn handled_again(&self) -> Vec<String> {
+        let mut first: BTreeMap<&str, &Delivery> = BTreeMap::new();
+        let mut found = Vec::new();
+        let handled = self.deliveries.iter().filter(|d| matches!(d.end, Some((_, End::Handled))));
+        for delivery in handled {
+            let Some(before) = first.insert(&delivery.message, delivery) else { continue };
+            let from = before.at.saturating_sub(Duration::from_secs(30));
+            let until = delivery.at.max(before.visible_at);
+            if !before.tainted && !delivery.tainted && !self.disturbed(&before.pod, from, until) {
+                let text = format!("#{} was handled again by {}, and no fault explains it", delivery.id, delivery.pod);
+                found.push(text);
+            }
+        }
+        found
+    }
+
+    /// A dead letter has failed for a reason of its own, or each of its receives was lost to a fault.
+    fn dead_for_no_reason(&self, dead: &BTreeMap<Id, u32>) -> Vec<String> {
+        let innocent = dead.keys().filter(|id| self.publications.get(id).is_some_and(|p| p.failures == 0));
+        let unexplained = innocent.filter(|id| {
+            let mut of_it = self.deliveries.iter().filter(|delivery| delivery.id == **id);
+            of_it.any(|d| {
+                let explained = self.disturbances.iter().any(|fault| {
+                    let his = fault.who.as_ref().is_none_or(|who| *who == d.pod);
+                    his && fault.at >= d.at.saturating_sub(Duration::from_secs(30)) && fault.at <= d.visible_at
+                });
+                !d.tainted && !explained
+            })
+        });
+        unexplained.map(|id| format!("#{id} is a dead letter, and has never failed")).collect()
+    }
+
+    /// Within a group, none is handled before one that was confirmed before it.
+    fn out_of_order(&self, dead: &BTreeMap<Id, u32>) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut groups: BTreeMap<&str, Vec<Id>> = BTreeMap::new();
+        for (id, publication) in &self.publications {
+            if let Some(group) = &publication.group
+                && publication.confirmed.is_some()
+                && !publication.excused
+                && !dead.contains_key(id)
+            {
+                groups.entry(group).or_default().push(*id);
+            }
+        }
+        let handled = |id: Id| self.publications.get(&id).and_then(|publication| publication.handled);
+        for (group, ids) in groups {
+            for pair in ids.windows(2) {
+                if let (Some(one), Some(two)) = (handled(pair[0]), handled(pair[1]))
+                    && two < one
+                {
+                    found.push(format!("in {group}, #{} was handled before #{}", pair[1], pair[0]));
+                }
+            }
+        }
+        found
+    }
+
+    /// Calls stay bounded, whatever fails.
+    fn storms(&self) -> Vec<String> {
+        let storms = self.minutes.iter().filter(|(_, minute)| {
+            minute.calls > CALLS_A_MINUTE + CALLS_A_MESSAGE * minute.messages
+        });
+        let text = |((who, at), minute): (&(Arc<str>, u64), &crate::ledger::Minute)| {
+            format!("{who} made {} calls in minute {at}, and received {} messages", minute.calls, minute.messages)
+        };
+        storms.map(text).collect()
+    }
+}
+
+impl Delivery {
+    /// Hidden for longer than its handler asked for.
+    fn is_stranded(&self, now: Duration) -> bool {
+        let failed = matches!(self.end, Some((_, End::Failed)));
+        !self.deleted && !failed && !self.tainted && self.arrived && self.visible_at > now + Duration::from_secs(1)
+    }
+}

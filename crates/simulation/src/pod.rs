@@ -1,0 +1,134 @@
+//! A pod: a consumer in a process that can be killed or told to shut down.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use lifeline_consumer::{Drained, Worker};
+use lifeline_health::{Metrics, Pulses, Readiness};
+use lifeline_messaging::client::{Access, Clients};
+use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::handler::Desk;
+use crate::ledger::Ledger;
+use crate::network::Network;
+use crate::plan::Setting;
+use crate::process::Process;
+
+/// What every pod is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    pub(crate) seed: u64,
+    pub(crate) setting: Setting,
+    pub(crate) ledger: Ledger,
+    pub(crate) network: Network,
+    pub(crate) queue: String,
+    pub(crate) topic: String,
+    pub(crate) down: Arc<AtomicBool>,
+    pub(crate) crashes: UnboundedSender<usize>,
+}
+
+/// A consumer at work.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    pub(crate) process: Process,
+    pub(crate) pulses: Pulses,
+    pub(crate) readiness: Readiness,
+    stop: CancellationToken,
+    work: JoinHandle<Drained>,
+    ledger: Ledger,
+    grace: Duration,
+}
+
+/// How processes reach the emulator.
+pub(crate) fn access(setting: &Setting) -> Access {
+    Access { call_timeout: setting.call_timeout, ..Access::local("http://emulator.localhost") }
+}
+
+/// Pulses on simulated time.
+pub(crate) fn pulses() -> Pulses {
+    Pulses::with_clock(|| Instant::now().into_std())
+}
+
+impl Pod {
+    pub(crate) fn start(image: &Image, slot: usize, name: String) -> Self {
+        let process = Process::new(name, Some(slot));
+        let (pulses, readiness) = (pulses(), Readiness::new());
+        let metrics = Metrics::new("simulation", &pulses);
+        let stop = CancellationToken::new();
+        image.ledger.write(process.name(), "starts");
+        let work = {
+            let (image, process, stop) = (image.clone(), process.clone(), stop.clone());
+            let (pulses, readiness) = (pulses.clone(), readiness.clone());
+            tokio::spawn(async move {
+                let setting = &image.setting;
+                let http = || image.network.client(&process);
+                let connected = Clients::connect_over(&access(setting), http).await;
+                let clients = connected.unwrap_or_else(|error| unreachable!("a region is given: {error}"));
+                let spec = QueueSpec {
+                    queue: QueueRef::Name(image.queue.clone()),
+                    topic: TopicRef::Name(image.topic.clone()),
+                    provision: setting.provision,
+                    max_receives: setting.max_receives,
+                    raw_delivery: setting.raw,
+                };
+                let desk = Desk {
+                    ledger: image.ledger.clone(),
+                    process: process.clone(),
+                    seed: image.seed,
+                    temper: setting.temper.clone(),
+                    planned: setting.bursts.iter().map(|burst| u64::from(burst.messages)).sum(),
+                    visibility: setting.visibility,
+                    handler_timeout: setting.handler_timeout,
+                    down: Arc::clone(&image.down),
+                    crashes: image.crashes.clone(),
+                };
+                let worker = Worker::builder(clients, spec)
+                    .pollers(setting.pollers)
+                    .max_in_flight(setting.in_flight)
+                    .wait_time(setting.wait_time)
+                    .handler_timeout(setting.handler_timeout)
+                    .shutdown_grace(setting.grace)
+                    .health(pulses, readiness, metrics);
+                worker.run(desk, stop.cancelled_owned()).await
+            })
+        };
+        Self { process, pulses, readiness, stop, work, ledger: image.ledger.clone(), grace: image.setting.grace }
+    }
+
+    /// As SIGKILL does it: nothing more is sent, and nobody drains.
+    pub(crate) fn kill(self) {
+        self.process.end();
+        self.work.abort();
+        self.ledger.write(self.process.name(), "is killed");
+    }
+
+    /// Shuts down as SIGTERM asks for, and checks how it went.
+    pub(crate) async fn drain(self) {
+        let Self { process, stop, work, ledger, grace, .. } = self;
+        let (name, begun) = (process.name(), Instant::now());
+        ledger.disturb(Some(name), "drain");
+        ledger.write(name, "drains");
+        stop.cancel();
+        let ended = work.await;
+        let took = begun.elapsed();
+        if !process.is_alive() {
+            // a message ended it meanwhile
+            return;
+        }
+        process.end();
+        ledger.disturb(Some(name), "drain");
+        match ended {
+            Ok(drained) => {
+                let mut facts = ledger.facts();
+                facts.write(name, format!("has drained within {took:?}: {}", drained.account));
+                facts.drained(name, drained, took, grace);
+            }
+            Err(error) => ledger.violated(format!("{name} did not drain: {error}")),
+        }
+    }
+}
