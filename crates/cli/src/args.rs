@@ -7,11 +7,14 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
 use lifeline_consumer::service::{ConsumerConfig, HandlerArgs, HandlerKind, WorkerArgs};
+use lifeline_emulator::Fault;
 use lifeline_messaging::args::{CallArgs, DeliveryArgs, queue_name, topic_name};
 use lifeline_messaging::client::Access;
 use lifeline_messaging::topology::{QueueRef, TopicRef};
 use lifeline_producer::service::PublishArgs;
-use lifeline_service::settings::{Checked, Problems, address, boolean, read_environment, text};
+use lifeline_service::settings::{
+    Accept, Checked, Problems, address, boolean, integer, read_environment, text,
+};
 use lifeline_service::{Log, LogArgs, Process, ProcessArgs};
 
 use crate::doctor::DoctorArgs;
@@ -121,6 +124,16 @@ pub struct EmbeddedArgs {
     /// Whether the policies of queues decide what topics may deliver, as at AWS; LocalStack's do not
     #[arg(long, env = "ENFORCE_POLICIES", value_name = "true|false", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = boolean())]
     pub enforce_policies: Checked<bool>,
+
+    /// What goes wrong on purpose, such as 'ReceiveMessage: nth=3 hang' or '*: delay=20ms', or a file of such lines as
+    /// @FILE; repeatable. While it runs: curl -X PUT --data-binary @FILE ENDPOINT/_lifeline/faults
+    #[arg(long, env = "FAULT", value_name = "FAULT", value_parser = faults())]
+    pub fault: Vec<Checked<Vec<Fault>>>,
+
+    /// Most MiB of messages that are held; beyond it sends wait, then are throttled
+    #[arg(long, env = "MEMORY_LIMIT", value_name = "MIB", default_value = "1024", value_parser = integer(1..=1_048_576_usize))]
+    pub memory_limit: Checked<usize>,
+
     /// The log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -197,10 +210,25 @@ impl EmbeddedArgs {
         let embedded = Embedded {
             listen: problems.value(self.listen.listen),
             enforce_policies: problems.value(self.enforce_policies),
+            faults: self
+                .fault
+                .into_iter()
+                .flat_map(|faults| problems.optional(Some(faults)).unwrap_or_default())
+                .collect(),
+            memory_limit: problems.value(self.memory_limit) << 20,
         };
         let log = self.log.check(&mut problems);
         problems.finish().map(|_| (embedded, log))
     }
+}
+
+/// Faults of the emulator, or a file of them.
+fn faults() -> Accept<Vec<Fault>> {
+    Accept::explained("ACTION: EFFECT, such as 'ReceiveMessage: nth=3 hang', or @FILE", |text| {
+        let from_file = |path| std::fs::read_to_string(path).map_err(|error| error.to_string());
+        let text = text.strip_prefix('@').map_or_else(|| Ok(text.to_owned()), from_file)?;
+        Fault::parse_all(&text).map_err(|error| error.to_string())
+    })
 }
 
 /// [`EmbeddedArgs`], checked.
@@ -210,6 +238,10 @@ pub struct Embedded {
     pub listen: SocketAddr,
     /// `ENFORCE_POLICIES`.
     pub enforce_policies: bool,
+    /// `FAULT`.
+    pub faults: Vec<Fault>,
+    /// `MEMORY_LIMIT`, in bytes.
+    pub memory_limit: usize,
 }
 
 /// An address to listen on.
@@ -302,12 +334,31 @@ mod tests {
             let all = std::iter::once("lifeline").chain(arguments);
             assert!(command().try_get_matches_from(all).is_err(), "{arguments:?}");
         }
-        let aws = |flag| match parse(&["aws", "--listen=127.0.0.1:0", flag]).command {
-            Some(Command::Aws(args)) => args.check().unwrap().0,
-            other => panic!("{other:?}"),
-        };
-        assert!(aws("--enforce-policies").enforce_policies && !aws("--log-format=text").enforce_policies);
+        assert!(
+            aws(&["--enforce-policies"]).unwrap().enforce_policies && !aws(&[]).unwrap().enforce_policies
+        );
         assert!(matches!(parse(&["doctor"]).command, Some(Command::Doctor(_))));
+    }
+
+    fn aws(arguments: &[&str]) -> Result<Embedded, String> {
+        match parse(&[&["aws"], arguments].concat()).command {
+            Some(Command::Aws(args)) => {
+                args.check().map(|(embedded, _)| embedded).map_err(|problems| problems.to_string())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn faults_are_flags_or_lines_of_a_file() {
+        let file = std::env::temp_dir().join(format!("lifeline-faults-{}", std::process::id()));
+        std::fs::write(&file, "# an outage\n*: from=9 status=503\nReceiveMessage: hang\n").unwrap();
+        let in_file = format!("@{}", file.display());
+        let embedded = aws(&["--fault", "*: delay=20ms", "--fault", &in_file]).unwrap();
+        assert_eq!((embedded.faults.len(), embedded.memory_limit), (3, 1 << 30));
+        std::fs::remove_file(file).unwrap();
+        let wrong = aws(&["--fault", "Recieve: hang", "--fault", "@/nowhere"]).unwrap_err();
+        assert!(wrong.contains("no action \"Recieve\"") && wrong.lines().count() == 2, "{wrong}");
     }
 
     #[test]

@@ -70,7 +70,11 @@ fn paths<'a>(code: &'a str, prefix: &str) -> Vec<(usize, &'a str)> {
                 _ => {}
             }
             if depth == 0 || (depth == 1 && c == ',') {
-                found.push((line, group[start..i].trim()));
+                let path = group[start..i].trim();
+                // a list may end with a comma
+                if !path.is_empty() {
+                    found.push((line, path));
+                }
                 start = i + 1;
             }
             if depth == 0 {

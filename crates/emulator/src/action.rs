@@ -1,4 +1,4 @@
-//! The actions of SNS and SQS by name, and which of them are built.
+//! The actions of SNS, SQS and STS by name, and which of them are built.
 
 macro_rules! actions {
     ($service:ident: $($name:ident),* $(,)?; $($rest:tt)*) => {
@@ -8,7 +8,7 @@ macro_rules! actions {
         actions!(@collect [$($done)* $(($service $name))*] $($rest)*);
     };
     (@collect [$(($service:ident $name:ident))*]) => {
-        /// An action of SNS or SQS. Those that both services have carry their service's name.
+        /// An action of SNS, SQS or STS. Those that both services have carry their service's name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum Action {
@@ -42,6 +42,7 @@ macro_rules! actions {
 pub(crate) enum Service {
     Sqs,
     Sns,
+    Sts,
 }
 
 actions! {
@@ -55,6 +56,8 @@ actions! {
         GetSubscriptionAttributes, GetTopicAttributes, ListSubscriptions, ListSubscriptionsByTopic,
         ListTagsForResource, ListTopics, Publish, PublishBatch, PutDataProtectionPolicy, SnsRemovePermission,
         SetSubscriptionAttributes, SetTopicAttributes, Subscribe, TagResource, Unsubscribe, UntagResource;
+    Sts:
+        GetCallerIdentity;
 }
 
 impl Action {
@@ -73,7 +76,7 @@ impl Action {
         Self::ALL.iter().copied().find(|action| action.service() == service && action.name() == name)
     }
 
-    /// The actions with this name, of either service.
+    /// The actions with this name, of any service.
     pub(crate) fn named(name: &str) -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(move |action| action.name() == name || action.text() == name)
     }
@@ -117,6 +120,6 @@ mod tests {
         assert_eq!(Action::find(Service::Sns, "AddPermission"), Some(Action::SnsAddPermission));
         assert_eq!(Action::find(Service::Sns, "SendMessage"), None);
         assert_eq!(Action::named("AddPermission").count(), 2);
-        assert_eq!(Action::ALL.len(), 44);
+        assert_eq!(Action::ALL.len(), 45);
     }
 }

@@ -12,10 +12,20 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use crate::service::Pace;
-
 /// How often a slow body sends something.
 const TICK: Duration = Duration::from_millis(50);
+
+/// How a response's body is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    Whole,
+    /// Half, then nothing.
+    Stall,
+    /// Half, then the end of the connection.
+    Truncate,
+    /// Bytes per second.
+    Slow(u64),
+}
 
 /// A response body.
 #[derive(Debug)]

@@ -13,6 +13,8 @@ pub(crate) struct Call {
     pub(crate) host: String,
     /// The URL's path: the query protocol may name the queue there.
     pub(crate) path: String,
+    /// The key that signed the call; empty when unsigned.
+    pub(crate) access_key: String,
     /// `X-Amzn-Trace-Id`.
     pub(crate) trace_header: Option<String>,
 }

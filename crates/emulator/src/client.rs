@@ -20,8 +20,8 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 
 use crate::{
-    body::PacedBody,
-    service::{Pace, Service},
+    body::{Pace, PacedBody},
+    service::Service,
 };
 
 /// A client of this emulator.
@@ -64,7 +64,7 @@ impl HttpConnector for Connector {
     }
 }
 
-async fn answer(service: &Service, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+async fn answer(service: &Arc<Service>, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
     let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
     let (head, body) = request.into_parts();
     let body: Bytes = match body.bytes() {

@@ -5,16 +5,20 @@
 //! | `GET /health`, `/_localstack/health`, `/` | services and version |
 //! | `GET /_lifeline/faults` | the faults in force, with how many calls each met |
 //! | `POST /_lifeline/faults` | adds the faults in the body, one a line |
+//! | `PUT /_lifeline/faults` | puts them in the place of all others |
 //! | `DELETE /_lifeline/faults`, `/_lifeline/faults/ID` | takes all or one back |
 //! | `GET /_lifeline/calls` | calls by action |
+//! | `GET /_lifeline/credentials` | a new access key, as containers are given them |
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::{action::Action, fault, service::Service};
+use crate::{action::Action, fault::Fault, service::Service};
 
 const FAULTS: &str = "/_lifeline/faults";
+/// For `AWS_CONTAINER_CREDENTIALS_FULL_URI`.
+pub(crate) const CREDENTIALS: &str = "/_lifeline/credentials";
 
 /// The answer, if the request is for one of the pages.
 pub(crate) fn answer(service: &Service, request: &Request<Bytes>) -> Option<Response<Bytes>> {
@@ -24,6 +28,7 @@ pub(crate) fn answer(service: &Service, request: &Request<Bytes>) -> Option<Resp
         return Some(faults(service, method, path, request.body()));
     }
     match path {
+        CREDENTIALS if get => Some(page(StatusCode::OK, &service.keys.issue(service.clock.now()))),
         "/_lifeline/calls" if get => Some(page(StatusCode::OK, &calls(service))),
         "/health" | "/_localstack/health" if get => Some(page(StatusCode::OK, &health())),
         "/" if get && request.uri().query().is_none() => Some(page(StatusCode::OK, &health())),
@@ -49,8 +54,9 @@ fn health() -> Value {
 }
 
 fn calls(service: &Service) -> Value {
+    let log = service.log();
     let called = Action::ALL.iter().filter_map(|action| {
-        let calls = service.calls(*action);
+        let calls = log.count(Some(*action));
         (calls > 0).then(|| (format!("{action:?}"), Value::from(calls)))
     });
     Value::Object(called.collect::<Map<String, Value>>())
@@ -67,7 +73,7 @@ fn faults(service: &Service, method: &Method, path: &str, body: &Bytes) -> Respo
         (&Method::GET | &Method::HEAD, "") => list(service),
         (&Method::POST | &Method::PUT, "") => {
             let text = String::from_utf8_lossy(body);
-            match fault::parse_all(&text) {
+            match Fault::parse_all(&text) {
                 Ok(faults) => {
                     let mut script = service.script();
                     if method == Method::PUT {

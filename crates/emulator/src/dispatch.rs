@@ -8,7 +8,7 @@ use crate::{
     error::Result,
     model::world::World,
     protocol::{Input, Output, Protocol},
-    sns, sqs,
+    sns, sqs, sts,
 };
 
 /// Answers every action but `ReceiveMessage`, which may wait.
@@ -69,6 +69,7 @@ pub(crate) fn dispatch(
         Action::ListSubscriptionsByTopic => to.run(sns::subscriptions::list_by_topic),
         Action::Publish => to.run(sns::publish::publish),
         Action::PublishBatch => to.run(sns::publish::publish_batch),
+        Action::GetCallerIdentity => to.run(sts::identity),
     }
 }
 

@@ -4,30 +4,37 @@ use std::{
     future::Future,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    panic::Location,
     sync::{Arc, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_runtime_api::client::{behavior_version::BehaviorVersion, http::SharedHttpClient};
 use aws_types::{SdkConfig, region::Region};
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::{
+    net::TcpListener,
+    task::{AbortHandle, JoinHandle},
+    time::Instant,
+};
 
 use crate::{
     action::Action,
     client,
     clock::Clock,
+    control,
     fault::{Fault, Injected, Script},
     gateway,
     handle::{Queue, Topic},
     model::world::{Rules, World},
+    record::Call,
     request::REGION,
-    service::Service,
+    service::{Mode, Service},
 };
 
-/// The host of URLs for those who call in process.
-const IN_PROCESS: &str = "http://emulator.localhost";
+/// How often a condition is looked at that no call changes.
+const TICK: Duration = Duration::from_millis(20);
 
 /// SNS and SQS in this process. Clones are the same emulator; it ends with the last of them.
 ///
@@ -70,6 +77,7 @@ pub struct Builder {
     seed: Option<u64>,
     wall: Option<SystemTime>,
     faults: Vec<Fault>,
+    abandoned: bool,
 }
 
 impl Default for Emulator {
@@ -94,23 +102,26 @@ impl Emulator {
         Self::builder().start().await
     }
 
+    /// An emulator on a thread and a runtime of its own: see [`Builder::start_on_own_thread`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no port or no thread.
+    pub fn start_on_own_thread() -> io::Result<Self> {
+        Self::builder().start_on_own_thread()
+    }
+
     /// Settings for an emulator.
     pub fn builder() -> Builder {
         let rules =
             Rules { cooldowns: true, enforce_policies: true, quotas: true, memory: None, journal: true };
-        Builder { rules, seed: None, wall: None, faults: Vec::new() }
+        Builder { rules, seed: None, wall: None, faults: Vec::new(), abandoned: false }
     }
 
     /// `http://127.0.0.1:PORT`, for other processes and languages of this machine; `None` without a socket.
     #[must_use]
     pub fn endpoint_url(&self) -> Option<String> {
-        let address = self.local_addr()?;
-        let unspecified = address.ip().is_unspecified();
-        Some(if unspecified {
-            format!("http://127.0.0.1:{}", address.port())
-        } else {
-            format!("http://{address}")
-        })
+        self.door.as_ref().map(|_| self.url())
     }
 
     /// Where it listens; `None` without a socket.
@@ -119,9 +130,11 @@ impl Emulator {
         self.door.as_ref().map(|door| door.address)
     }
 
-    /// The URL that the emulator's handles build queue URLs with.
-    pub(crate) fn base_url(&self) -> String {
-        self.endpoint_url().unwrap_or_else(|| IN_PROCESS.into())
+    /// What to give clients: [`Emulator::endpoint_url`], or without a socket a name that only [`Emulator::http_client`]
+    /// knows. Queue URLs begin with it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.service.url().into()
     }
 
     /// An HTTP client for the AWS SDK that calls the emulator without a socket; works under paused time.
@@ -138,7 +151,7 @@ impl Emulator {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::from_static(REGION))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .endpoint_url(self.base_url())
+            .endpoint_url(self.url())
             .http_client(self.http_client())
             .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
             .build()
@@ -147,13 +160,19 @@ impl Emulator {
     /// The queue of this name, created if it does not exist. A name that ends in `.fifo` is a FIFO queue.
     #[must_use]
     pub fn queue(&self, name: &str) -> Queue {
-        Queue::of(self, name)
+        Queue::create(&self.service, name)
+    }
+
+    /// The queue of this name, without creating it: until somebody does, it looks empty.
+    #[must_use]
+    pub fn existing_queue(&self, name: &str) -> Queue {
+        Queue::named(&self.service, name)
     }
 
     /// The topic of this name, created if it does not exist. A name that ends in `.fifo` is a FIFO topic.
     #[must_use]
     pub fn topic(&self, name: &str) -> Topic {
-        Topic::of(self, name)
+        Topic::create(&self.service, name)
     }
 
     /// Puts a fault in force, after those that are.
@@ -168,10 +187,60 @@ impl Emulator {
         self.service.script().clear();
     }
 
-    /// How many calls of an action there were, faults included. The emulator's own handles make none.
+    /// Begins the randomness of faults anew, from this seed.
+    pub fn seed_faults(&self, seed: u64) {
+        self.service.script().seed(seed);
+    }
+
+    /// How many calls of an action there were, or with `None` of all, faults included. The emulator's own handles make
+    /// none.
     #[must_use]
-    pub fn calls(&self, action: Action) -> u64 {
-        self.service.calls(action)
+    pub fn calls(&self, action: impl Into<Option<Action>>) -> u64 {
+        self.service.log().count(action.into())
+    }
+
+    /// How many calls of an action, or with `None` of all, are unanswered now.
+    #[must_use]
+    pub fn open_calls(&self, action: impl Into<Option<Action>>) -> usize {
+        self.service.log().open(action.into())
+    }
+
+    /// The calls of an action, or with `None` all, in their order. Empty without [`Builder::journal`].
+    #[must_use]
+    pub fn log(&self, action: impl Into<Option<Action>>) -> Vec<Call> {
+        self.service.log().calls(action.into())
+    }
+
+    /// Refuses connections and resets those that are open, until [`Emulator::up`].
+    pub fn down(&self) {
+        self.service.set_mode(Mode::Down);
+    }
+
+    /// Reads requests and never answers them, until [`Emulator::up`].
+    pub fn black_hole(&self) {
+        self.service.set_mode(Mode::BlackHole);
+    }
+
+    /// Answers again, at the same address.
+    pub fn up(&self) {
+        self.service.set_mode(Mode::Up);
+    }
+
+    /// Forgets every queue, topic and subscription, as an emulator that was started again. Calls and faults stay.
+    pub fn wipe(&self) {
+        self.service.world().wipe();
+        self.service.touch();
+    }
+
+    /// For `AWS_CONTAINER_CREDENTIALS_FULL_URI`: each request gets a new access key.
+    #[must_use]
+    pub fn credentials_url(&self) -> String {
+        format!("{}{}", self.url(), control::CREDENTIALS)
+    }
+
+    /// How long credentials from [`Emulator::credentials_url`] are valid; an hour without this.
+    pub fn credential_lifetime(&self, lifetime: Duration) {
+        self.service.keys.set_lifetime(lifetime);
     }
 
     /// Answers on a listener of yours until `shutdown` completes.
@@ -179,28 +248,42 @@ impl Emulator {
         gateway::serve(Arc::clone(&self.service), listener, shutdown).await;
     }
 
-    /// Completes when `done` holds; it is asked after every call, and when time changes what a queue holds.
-    pub(crate) async fn until(&self, queue: &str, mut done: impl FnMut() -> bool) {
-        let mut changes = self.service.changes();
-        while !done() {
-            let next =
-                self.service.world().queues.get(queue).and_then(crate::model::queue::Queue::next_event);
-            let timer = async {
-                match next {
-                    Some(next) => tokio::time::sleep_until(self.service.clock.instant(next)).await,
-                    None => std::future::pending().await,
+    /// Completes when `condition` holds; it is asked after every call, and every 20 ms.
+    ///
+    /// # Panics
+    ///
+    /// When it does not hold within `timeout`: with the caller's line, the counts of queues and the last calls.
+    #[track_caller]
+    pub fn wait_for(&self, condition: impl Fn(&Self) -> bool, timeout: Duration) -> impl Future<Output = ()> {
+        let caller = Location::caller();
+        async move {
+            let deadline = Instant::now() + timeout;
+            let mut changes = self.service.changes();
+            loop {
+                changes.mark_unchanged();
+                if condition(self) {
+                    return;
                 }
-            };
-            tokio::select! {
-                biased;
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                }
-                () = timer => {}
+                let now = Instant::now();
+                assert!(now < deadline, "{caller}: not so within {timeout:?}; {}", self.summary());
+                let tick = deadline.min(now + TICK);
+                tokio::time::timeout_at(tick, changes.changed()).await.ok();
             }
         }
+    }
+
+    /// What each queue holds and the last calls, for the text of a failed assertion.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let now = self.service.clock.now();
+        let mut world = self.service.world();
+        let queues = world.queues.values_mut().map(|queue| {
+            queue.advance(now);
+            format!("{}: {:?}", queue.name, queue.counts())
+        });
+        let queues: Vec<String> = queues.collect();
+        drop(world);
+        format!("queues {queues:?}; last calls {:?}", self.service.log().tail(8))
     }
 }
 
@@ -242,10 +325,17 @@ impl Builder {
         self
     }
 
-    /// Whether the bodies of deleted messages are kept for [`Queue::deleted`]. On without this; a long-running
-    /// process turns it off.
+    /// Whether calls, and what became of messages, are kept for [`Emulator::log`], [`Queue::deleted`] and others. On
+    /// without this; a long-running process turns it off.
     pub fn journal(mut self, on: bool) -> Self {
         self.rules.journal = on;
+        self
+    }
+
+    /// Whether a call has its effect though its client is gone: a receive then takes messages that nobody gets, as
+    /// SQS's may. Off without this.
+    pub fn abandoned_calls(mut self, on: bool) -> Self {
+        self.abandoned = on;
         self
     }
 
@@ -264,7 +354,7 @@ impl Builder {
             script.add(fault);
         }
         let world = World::new(self.rules, self.seed);
-        Emulator { service: Arc::new(Service::new(world, clock, script)), door: None }
+        Emulator { service: Arc::new(Service::new(world, clock, script, self.abandoned)), door: None }
     }
 
     /// An emulator that listens on a free port of 127.0.0.1, on the current runtime.
@@ -283,6 +373,39 @@ impl Builder {
     ///
     /// When the port is taken or the address is not this machine's.
     pub async fn listen(self, address: SocketAddr) -> io::Result<Emulator> {
+        self.listening(address).await.map(|(emulator, _)| emulator)
+    }
+
+    /// An emulator on a thread and a runtime of its own, for tests that have no runtime or block it; it listens on a free
+    /// port of 127.0.0.1.
+    ///
+    /// # Errors
+    ///
+    /// When there is no port or no thread.
+    pub fn start_on_own_thread(self) -> io::Result<Emulator> {
+        let (ready, started) = std::sync::mpsc::channel();
+        let run = move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return ready.send(Err(error)),
+            };
+            runtime.block_on(async {
+                match self.listening(SocketAddr::from(([127, 0, 0, 1], 0))).await {
+                    Err(error) => ready.send(Err(error)),
+                    Ok((emulator, task)) => {
+                        ready.send(Ok(emulator))?;
+                        // It ends with the last clone of the emulator.
+                        task.await.ok();
+                        Ok(())
+                    }
+                }
+            })
+        };
+        std::thread::Builder::new().name("emulator".into()).spawn(run)?;
+        started.recv().map_err(io::Error::other)?
+    }
+
+    async fn listening(self, address: SocketAddr) -> io::Result<(Emulator, JoinHandle<()>)> {
         let listener = bind(address).await?;
         let address = listener.local_addr()?;
         if !address.ip().is_loopback() {
@@ -290,9 +413,15 @@ impl Builder {
         }
         let mut emulator = self.build();
         let service = Arc::clone(&emulator.service);
-        let task = tokio::spawn(gateway::serve(service, listener, std::future::pending())).abort_handle();
-        emulator.door = Some(Arc::new(Door { address, task }));
-        Ok(emulator)
+        let unspecified = address.ip().is_unspecified();
+        service.set_url(if unspecified {
+            format!("http://127.0.0.1:{}", address.port())
+        } else {
+            format!("http://{address}")
+        });
+        let task = tokio::spawn(gateway::serve(service, listener, std::future::pending()));
+        emulator.door = Some(Arc::new(Door { address, task: task.abort_handle() }));
+        Ok((emulator, task))
     }
 }
 

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use crate::{
     clock::Time,
     error::Result,
-    fault::Entry,
     model::{receipt::Receipt, world::World},
     protocol::Input,
+    record::Entry,
     request::Parsed,
 };
 
@@ -27,29 +27,44 @@ fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_default().into()
 }
 
-/// An entry as a fault's test sees it: with the body of the message that it sends, or that its receipt is for.
+/// An entry as faults and the record see it: with the body of the message that it sends, or that its receipt is for.
 fn entry(world: &World, value: &Value) -> Entry {
-    let body = match (value["MessageBody"].as_str(), value["Message"].as_str()) {
-        (Some(body), _) | (_, Some(body)) => body.into(),
-        _ => {
-            let receipt = value["ReceiptHandle"].as_str().and_then(Receipt::decode);
-            let message = receipt.and_then(|receipt| {
-                let queue = world.queues.values().find(|queue| queue.number == receipt.queue)?;
-                queue.messages.get(&receipt.key)
-            });
-            message.map(|message| message.body.to_string()).unwrap_or_default()
-        }
+    let receipt = text(value, "ReceiptHandle");
+    let mut entry = Entry {
+        id: text(value, "Id"),
+        body: value["MessageBody"].as_str().or_else(|| value["Message"].as_str()).unwrap_or_default().into(),
+        message_id: String::new(),
+        value: value.clone(),
+        receipt,
     };
-    Entry { id: text(value, "Id"), body }
+    if let Some(receipt) = Receipt::decode(&entry.receipt)
+        && let Some(queue) = world.queues.values().find(|queue| queue.number == receipt.queue)
+    {
+        let present = queue.messages.get(&receipt.key).map(|message| (&message.id, &message.body));
+        let past = || queue.journal.get(receipt.key).map(|history| (&history.id, &history.body));
+        if let Some((id, body)) = present.or_else(past) {
+            (entry.message_id, entry.body) = (id.clone(), body.to_string());
+        }
+    }
+    entry
 }
 
-/// Takes the entries that fit out of the request; their ids.
+/// The entries of a request, or the request itself as its only one.
+pub(crate) fn all(world: &World, request: &Value) -> Vec<Entry> {
+    let listed = ["Entries", "PublishBatchRequestEntries"].iter().find_map(|name| request[*name].as_array());
+    match listed {
+        Some(list) => list.iter().map(|value| entry(world, value)).collect(),
+        None => vec![entry(world, request)],
+    }
+}
+
+/// Takes the entries that fit out of the request; their ids. `None` for a request without entries.
 pub(crate) fn take_out(
     world: &World,
     parsed: &mut Parsed,
     test: &crate::fault::Entries,
-) -> Result<Vec<String>> {
-    let Some(list) = list(parsed)? else { return Ok(Vec::new()) };
+) -> Result<Option<Vec<String>>> {
+    let Some(list) = list(parsed)? else { return Ok(None) };
     let mut taken = Vec::new();
     list.retain(|value| {
         let entry = entry(world, value);
@@ -59,7 +74,7 @@ pub(crate) fn take_out(
         }
         !fits
     });
-    Ok(taken)
+    Ok(Some(taken))
 }
 
 /// The ids of the entries that fit.

@@ -13,10 +13,14 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::{
@@ -27,15 +31,15 @@ use tokio::{
 };
 
 use crate::{
-    body::PacedBody,
+    body::{Pace, PacedBody},
     control, guard,
-    service::{Pace, Reply, Reset, Service},
+    service::{Connection, Mode, Reply, Reset, Service},
 };
 
 /// Ten messages of 1 MiB, each byte percent-encoded to three, would be more: the batch limit of 1 MiB comes first.
 const LARGEST_REQUEST: usize = 16 * 1024 * 1024;
-/// From the end of the head to the end of the body.
-const SLOWEST_BODY: Duration = Duration::from_secs(30);
+/// From the end of the head, or of a part of the body, to the next part.
+const SLOWEST_PART: Duration = Duration::from_secs(30);
 /// For a request's head, and for the next one on a connection: longer than the clients' pools keep a connection.
 const IDLE: Duration = Duration::from_secs(120);
 /// Most connections at a time; others wait in the backlog.
@@ -43,22 +47,37 @@ const CONNECTIONS: usize = 2048;
 
 /// Answers on `listener` until `shutdown` completes.
 pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-    let loopback = listener.local_addr().is_ok_and(|address: SocketAddr| address.ip().is_loopback());
+    let Ok(address) = listener.local_addr() else { return };
+    let mut listener = Some(listener);
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
+    let (mut connections, mut next) = (JoinSet::new(), 1);
+    let mut mode = service.mode();
     tokio::pin!(shutdown);
     loop {
+        if *mode.borrow_and_update() == Mode::Down {
+            // Without a listener, connecting is refused.
+            listener = None;
+            tokio::select! {
+                () = &mut shutdown => return,
+                _ = mode.changed() => continue,
+            }
+        }
+        let listening = match listener.take() {
+            Some(listening) => listening,
+            None => again(address).await,
+        };
         let accept = async {
             let permit = Arc::clone(&permits).acquire_owned().await;
-            (listener.accept().await, permit)
+            (listening.accept().await, permit)
         };
         tokio::select! {
             () = &mut shutdown => return,
             (accepted, permit) = accept => match accepted {
                 Ok((stream, _)) => {
-                    let service = Arc::clone(&service);
+                    let (service, number) = (Arc::clone(&service), Connection(next));
+                    next += 1;
                     connections.spawn(async move {
-                        connection(stream, service, loopback).await;
+                        connection(stream, service, address.ip().is_loopback(), number).await;
                         drop(permit);
                     });
                 }
@@ -68,50 +87,96 @@ pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener, shutdown
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             },
+            _ = mode.changed() => {}
             Some(_) = connections.join_next() => {}
+        }
+        listener = Some(listening);
+    }
+}
+
+/// Listens again where it listened before: the port is its own, though another connection's end may linger there.
+async fn again(address: SocketAddr) -> TcpListener {
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) => {
+                tracing::debug!(%error, "could not listen again");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
     }
 }
 
-async fn connection(stream: TcpStream, service: Arc<Service>, loopback: bool) {
+async fn connection(stream: TcpStream, service: Arc<Service>, loopback: bool, number: Connection) {
     stream.set_nodelay(true).ok();
+    let mut mode = service.mode();
     let reset = Arc::new(AtomicBool::new(false));
     let stream = Stream { stream, reset: Arc::clone(&reset) };
+    let cut = Arc::clone(&reset);
     let answer = service_fn(move |request| {
         let (service, reset) = (Arc::clone(&service), Arc::clone(&reset));
         async move {
-            let reply = answer(&service, request, loopback).await;
+            let reply = answer(&service, request, loopback, number).await;
             reply.inspect_err(|_: &Reset| reset.store(true, Ordering::Relaxed))
         }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(IDLE);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), answer).await {
-        tracing::debug!(%error, "a connection ended");
+    let served = builder.serve_connection(TokioIo::new(stream), answer);
+    tokio::select! {
+        served = served => if let Err(error) = served {
+            tracing::debug!(%error, "a connection ended");
+        },
+        _ = mode.wait_for(|mode| *mode == Mode::Down) => cut.store(true, Ordering::Relaxed),
     }
 }
 
 async fn answer(
-    service: &Service,
+    service: &Arc<Service>,
     request: Request<Incoming>,
     loopback: bool,
+    number: Connection,
 ) -> Result<Response<PacedBody>, Reset> {
-    let refuse = |status, text: &str| {
-        let response = control::page(status, &json!({"message": text}));
-        Ok(response.map(|body| PacedBody::new(body, Pace::Whole)))
-    };
+    let whole = |response: Response<Bytes>| Ok(response.map(|body| PacedBody::new(body, Pace::Whole)));
+    let refuse = |status, text: &str| whole(control::page(status, &json!({"message": text})));
     if let Some(reason) = guard::refuses(request.headers(), loopback) {
         return refuse(StatusCode::FORBIDDEN, reason);
     }
     let (head, body) = request.into_parts();
-    let body = tokio::time::timeout(SLOWEST_BODY, Limited::new(body, LARGEST_REQUEST).collect()).await;
-    let body: Bytes = match body {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string()),
-        Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30 s"),
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err((status, reason)) => return refuse(status, &reason),
     };
-    let Reply { response, pace } = service.answer(Request::from_parts(head, body)).await?;
+    let mut request = Request::from_parts(head, body);
+    if let Some(response) = control::answer(service, &request) {
+        return whole(response);
+    }
+    request.extensions_mut().insert(number);
+    let Reply { response, pace } = service.answer(request).await?;
     Ok(response.map(|body| PacedBody::new(body, pace)))
+}
+
+/// Reads a body that keeps arriving and has an end.
+async fn read(body: Incoming) -> Result<Bytes, (StatusCode, String)> {
+    let mut body = Limited::new(body, LARGEST_REQUEST);
+    let mut whole = BytesMut::new();
+    loop {
+        match tokio::time::timeout(SLOWEST_PART, body.frame()).await {
+            Ok(None) => return Ok(whole.freeze()),
+            Ok(Some(Ok(frame))) => {
+                let part = frame.into_data().unwrap_or_default();
+                if whole.is_empty() && body.is_end_stream() {
+                    return Ok(part);
+                }
+                whole.extend_from_slice(&part);
+            }
+            Ok(Some(Err(error))) => return Err((StatusCode::PAYLOAD_TOO_LARGE, error.to_string())),
+            Err(_) => {
+                let text = format!("no more of the body arrived within {SLOWEST_PART:?}");
+                return Err((StatusCode::REQUEST_TIMEOUT, text));
+            }
+        }
+    }
 }
 
 /// A connection that a fault can reset.

@@ -53,14 +53,17 @@ mod handle;
 mod model;
 mod protocol;
 mod random;
+mod record;
 mod request;
 mod service;
 mod sns;
 mod sqs;
+mod sts;
 
 pub use crate::{
     action::Action,
     emulator::{Builder, Emulator},
-    fault::{Entry, Fault, FaultError, Injected, On},
-    handle::{Place, Queue, StoredMessage, Topic},
+    fault::{Fault, FaultError, Injected, On},
+    handle::{Counts, History, Message, Place, Published, Queue, StoredMessage, Topic},
+    record::{Call, Entry, Outcome},
 };

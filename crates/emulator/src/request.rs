@@ -10,7 +10,6 @@ use crate::{
     error::{AwsError, not_implemented},
     model::arn::Scope,
     protocol::{Form, Input, Protocol},
-    service::FALLBACK,
 };
 
 /// The account of access keys that are no account's number.
@@ -74,16 +73,20 @@ pub(crate) fn parse(request: Request<Bytes>, now: Time) -> Result<Parsed, Refuse
         now,
         host: format!("http://{}", host.as_deref().unwrap_or("localhost")),
         path: head.uri.path().into(),
+        access_key: String::new(),
         trace_header: text("x-amzn-trace-id").map(String::from),
     };
     if let Some(target) = text("x-amz-target") {
-        call.scope = Credential::of(&head.headers, &Form::default()).scope();
+        let credential = Credential::of(&head.headers, &Form::default());
+        call.scope = credential.scope();
+        call.access_key = credential.key.unwrap_or_default();
         return json(target, call, body);
     }
     let query = Form::parse(head.uri.query().unwrap_or_default().as_bytes());
     let form = if head.method == Method::POST { Form::parse(&body).or(query) } else { query };
     let credential = Credential::of(&head.headers, &form);
     call.scope = credential.scope();
+    call.access_key = credential.key.clone().unwrap_or_default();
     query_protocol(form, &credential, call)
 }
 
@@ -102,12 +105,13 @@ fn json(target: &str, call: Call, body: Bytes) -> Result<Parsed, Refused> {
 }
 
 fn query_protocol(form: Form, credential: &Credential, call: Call) -> Result<Parsed, Refused> {
-    let protocol = FALLBACK;
+    let protocol = Protocol::FALLBACK;
     let refused = |service, error| Refused { protocol, service, error };
     let on_queue = call.path.trim_matches('/').contains('/');
     let named = match credential.service.as_deref() {
         Some(name) if name.starts_with("sqs") => Some(Service::Sqs),
         Some("sns") => Some(Service::Sns),
+        Some("sts") => Some(Service::Sts),
         Some(other) => {
             return Err(refused(Service::Sns, not_implemented(&format!("the service {other}"))));
         }
@@ -115,6 +119,7 @@ fn query_protocol(form: Form, credential: &Credential, call: Call) -> Result<Par
         None => match form.get("Version") {
             Some("2012-11-05") => Some(Service::Sqs),
             Some("2010-03-31") => Some(Service::Sns),
+            Some("2011-06-15") => Some(Service::Sts),
             _ => None,
         },
     };
@@ -129,6 +134,7 @@ fn query_protocol(form: Form, credential: &Credential, call: Call) -> Result<Par
         let text = match service {
             Service::Sqs => format!("The action {name} is not valid for this endpoint."),
             Service::Sns => format!("Could not find operation {name} for version 2010-03-31"),
+            Service::Sts => format!("Could not find operation {name} for version 2011-06-15"),
         };
         AwsError::new(400, "InvalidAction", text)
     };
@@ -137,6 +143,9 @@ fn query_protocol(form: Form, credential: &Credential, call: Call) -> Result<Par
         Some(action) if !not_here => action,
         None if service == Service::Sns && Action::is_unbuilt(&name) => {
             return Err(refused(service, not_implemented(&format!("SNS's {name}"))));
+        }
+        None if service == Service::Sts => {
+            return Err(refused(service, not_implemented(&format!("STS's {name}"))));
         }
         _ => return Err(refused(service, invalid())),
     };

@@ -1,33 +1,34 @@
 //! One call from request to response: which action it is, the faults it meets, its wait, its answer.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     action::Action,
+    body::Pace,
     call::Call,
     clock::Clock,
-    control,
     dispatch::dispatch,
     entries,
     error::{AwsError, Result, sns, sqs},
     fault::{Decision, Effect, Script},
-    model::world::World,
-    protocol::{self, Output, Protocol},
+    model::{queue::Queue, world::World},
+    protocol::{self, Output},
+    record::{self, Log, Outcome},
     request::{self, Parsed},
     sqs::receive,
+    sts::Keys,
 };
 
+/// The host of URLs for those who call in process.
+const IN_PROCESS: &str = "http://emulator.localhost";
 /// How long a send waits for memory before it is throttled: less than a client's timeout for one attempt.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -37,9 +38,51 @@ pub(crate) struct Service {
     world: Mutex<World>,
     pub(crate) clock: Clock,
     pub(crate) script: Arc<Mutex<Script>>,
-    calls: Vec<AtomicU64>,
+    log: Mutex<Log>,
+    pub(crate) keys: Keys,
+    rules: Rules,
+    mode: watch::Sender<Mode>,
     /// Changes after every call.
     version: watch::Sender<u64>,
+    url: OnceLock<String>,
+}
+
+/// What the service keeps for itself of how it was set up.
+#[derive(Debug, Clone, Copy)]
+struct Rules {
+    /// Keeps every call.
+    journal: bool,
+    /// A call has its effect though its client is gone.
+    abandoned: bool,
+}
+
+/// Whether it can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Up,
+    /// Requests are read and never answered.
+    BlackHole,
+    /// Connections are refused, and those that are open are reset.
+    Down,
+}
+
+/// Which connection a request came by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connection(pub(crate) u64);
+
+/// Counts a call as unanswered until it is dropped, and writes down how it ended.
+struct Ticket<'a> {
+    service: &'a Service,
+    action: Action,
+    place: Option<usize>,
+    outcome: Outcome,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.service.log().end(self.action, self.place, self.outcome);
+        self.service.touch();
+    }
 }
 
 /// A response, and how its bytes are sent.
@@ -49,31 +92,24 @@ pub(crate) struct Reply {
     pub(crate) pace: Pace,
 }
 
-/// How a response's body is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pace {
-    Whole,
-    /// Half, then nothing.
-    Stall,
-    /// Half, then the end of the connection.
-    Truncate,
-    /// Bytes per second.
-    Slow(u64),
-}
-
 /// The connection is to be reset instead of answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("connection reset by the emulator's fault")]
 pub(crate) struct Reset;
 
 impl Service {
-    pub(crate) fn new(world: World, clock: Clock, script: Script) -> Self {
+    pub(crate) fn new(world: World, clock: Clock, script: Script, abandoned: bool) -> Self {
+        let rules = Rules { journal: world.rules.journal, abandoned };
         Self {
             world: Mutex::new(world),
             clock,
             script: Arc::new(Mutex::new(script)),
-            calls: Action::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+            log: Mutex::new(Log::new(rules.journal)),
+            keys: Keys::default(),
+            rules,
+            mode: watch::Sender::new(Mode::Up),
             version: watch::Sender::new(0),
+            url: OnceLock::new(),
         }
     }
 
@@ -85,8 +121,25 @@ impl Service {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn calls(&self, action: Action) -> u64 {
-        self.calls[action as usize].load(Ordering::Relaxed)
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The beginning of URLs: the socket's, or a name for those who call in process.
+    pub(crate) fn url(&self) -> &str {
+        self.url.get().map_or(IN_PROCESS, String::as_str)
+    }
+
+    pub(crate) fn set_url(&self, url: String) {
+        self.url.set(url).ok();
+    }
+
+    pub(crate) fn set_mode(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    pub(crate) fn mode(&self) -> watch::Receiver<Mode> {
+        self.mode.subscribe()
     }
 
     /// Changes after every call.
@@ -99,6 +152,29 @@ impl Service {
         self.version.send_modify(|version| *version += 1);
     }
 
+    /// Completes when `done` holds; it is asked after every call, and when time changes what the queue holds.
+    pub(crate) async fn until(&self, queue: &str, mut done: impl FnMut() -> bool) {
+        let mut changes = self.changes();
+        while !done() {
+            let next = self.world().queues.get(queue).and_then(Queue::next_event);
+            let timer = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(self.clock.instant(next)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = timer => {}
+            }
+        }
+    }
+
     /// Answers one request.
     ///
     /// # Errors
@@ -107,31 +183,64 @@ impl Service {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future of a receive that waits takes no message.
-    pub(crate) async fn answer(&self, request: Request<Bytes>) -> std::result::Result<Reply, Reset> {
-        let whole = |response| Reply { response, pace: Pace::Whole };
-        if let Some(response) = control::answer(self, &request) {
-            return Ok(whole(response));
+    /// Dropping the future of a receive that waits takes no message, unless abandoned calls are to have their effect.
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        request: Request<Bytes>,
+    ) -> std::result::Result<Reply, Reset> {
+        let mode = *self.mode.borrow();
+        match mode {
+            Mode::Up => {}
+            Mode::BlackHole => return std::future::pending().await,
+            Mode::Down => return Err(Reset),
         }
+        let connection = request.extensions().get().map_or(0, |Connection(number)| *number);
         let request_id = self.world().random.uuid();
         let parsed = match request::parse(request, self.clock.now()) {
             Ok(parsed) => parsed,
             Err(refused) => {
-                return Ok(whole(protocol::refuse(
-                    refused.protocol,
-                    refused.service,
-                    &refused.error,
-                    &request_id,
-                )));
+                let response =
+                    protocol::refuse(refused.protocol, refused.service, &refused.error, &request_id);
+                return Ok(Reply { response, pace: Pace::Whole });
             }
         };
-        self.calls[parsed.action as usize].fetch_add(1, Ordering::Relaxed);
-        let decision = self.script().decide(parsed.action);
-        self.carry_out(parsed, decision, &request_id).await
+        let (mut ticket, decision) = self.record(&parsed, connection);
+        let reply = self.carry_out(parsed, decision, &request_id).await?;
+        if !matches!(reply.pace, Pace::Stall | Pace::Truncate) {
+            ticket.outcome = Outcome::Answered(reply.response.status().as_u16());
+        }
+        Ok(reply)
+    }
+
+    /// Writes a call down, and asks the faults about it.
+    fn record(&self, parsed: &Parsed, connection: u64) -> (Ticket<'_>, Decision) {
+        let action = parsed.action;
+        let wanted = self.rules.journal || self.script().needs_calls();
+        let asked = wanted.then(|| {
+            let request = parsed.input.tree();
+            (entries::all(&self.world(), &request), request)
+        });
+        let mut log = self.log();
+        let concurrent = log.begin(action);
+        let call = asked.map(|(entries, request)| record::Call {
+            action,
+            at: Instant::now(),
+            concurrent,
+            request,
+            entries,
+            access_key: parsed.call.access_key.clone(),
+            connection,
+            outcome: Outcome::Pending,
+        });
+        let decision = self.script().decide(action, call.as_ref());
+        let place = call.and_then(|call| log.keep(call));
+        drop(log);
+        self.touch();
+        (Ticket { service: self, action, place, outcome: Outcome::Broken }, decision)
     }
 
     async fn carry_out(
-        &self,
+        self: &Arc<Self>,
         parsed: Parsed,
         decision: Decision,
         request_id: &str,
@@ -144,6 +253,16 @@ impl Service {
         let result = match (&instead, decision.after_effect) {
             // The call has no effect, and no answer of its own.
             (Some(_), false) => Err(AwsError::new(500, "InternalFailure", "")),
+            _ if self.rules.abandoned => {
+                let (service, decision) = (Arc::clone(self), decision.clone());
+                let act = tokio::spawn(async move {
+                    let result = service.act(parsed, &decision).await;
+                    service.touch();
+                    result
+                });
+                act.await
+                    .unwrap_or_else(|error| Err(AwsError::new(500, "InternalFailure", error.to_string())))
+            }
             _ => self.act(parsed, &decision).await,
         };
         self.touch();
@@ -182,7 +301,10 @@ impl Service {
         let effect = decision.effect.as_ref();
         let failing = match effect {
             Some(Effect::FailEntries(code, sender)) => {
-                let failing = entries::take_out(&self.world(), &mut parsed, &decision.entries)?;
+                let Some(failing) = entries::take_out(&self.world(), &mut parsed, &decision.entries)? else {
+                    let status = if *sender { 400 } else { 500 };
+                    return Err(AwsError::new(status, code.clone(), by_fault(code)));
+                };
                 if entries::is_empty(&parsed) {
                     let answer = serde_json::json!({"Successful": []});
                     return Ok(Output::Tree(entries::add_failed(answer, &failing, code, *sender)));
@@ -192,8 +314,15 @@ impl Service {
             _ => None,
         };
         let left_out = match effect {
-            Some(Effect::LeaveOutEntries) => {
+            Some(Effect::LeaveOutEntries) if decision.after_effect => {
                 Some(entries::matching(&self.world(), &mut parsed, &decision.entries)?)
+            }
+            Some(Effect::LeaveOutEntries) => {
+                entries::take_out(&self.world(), &mut parsed, &decision.entries)?;
+                if entries::is_empty(&parsed) {
+                    return Ok(Output::Tree(serde_json::json!({"Successful": []})));
+                }
+                None
             }
             _ => None,
         };
@@ -288,7 +417,7 @@ impl Service {
         );
         Err(match action.service() {
             crate::action::Service::Sqs => sqs::throttled(text),
-            crate::action::Service::Sns => sns::throttled(text),
+            crate::action::Service::Sns | crate::action::Service::Sts => sns::throttled(text),
         })
     }
 }
@@ -303,20 +432,22 @@ enum Instead {
 
 impl Instead {
     fn of(effect: &Effect, action: Action) -> Option<Self> {
-        let by_fault = |code: &str| format!("{code}, by the emulator's fault");
         Some(match effect {
             Effect::Hang => Self::Nothing,
             Effect::Reset => Self::Reset,
             Effect::Throttle => Self::Error(match action.service() {
                 crate::action::Service::Sqs => sqs::throttled("Rate exceeded"),
-                crate::action::Service::Sns => sns::throttled("Rate exceeded"),
+                crate::action::Service::Sns | crate::action::Service::Sts => sns::throttled("Rate exceeded"),
             }),
-            Effect::Error(status, code) => Self::Error(AwsError::new(*status, code.clone(), by_fault(code))),
+            Effect::Error(status, code, message) => {
+                Self::Error(AwsError::new(*status, code.clone(), message.clone()))
+            }
             Effect::Status(status, body) => Self::Raw(*status, body.clone()),
             _ => return None,
         })
     }
 }
 
-/// For requests whose protocol is not known.
-pub(crate) const FALLBACK: Protocol = Protocol::Query;
+fn by_fault(code: &str) -> String {
+    format!("{code}, by the emulator's fault")
+}

@@ -14,11 +14,13 @@ use std::{
     time::Duration,
 };
 
-use crate::action::Action;
+use crate::{
+    action::Action,
+    record::{Call, Entry},
+};
 
 pub(crate) use script::{Decision, Effect, Script};
 pub use text::FaultError;
-pub(crate) use text::parse_all;
 
 /// A fault: the calls it is for and what happens to them.
 ///
@@ -39,17 +41,28 @@ pub struct Fault {
     pub(crate) text: String,
 }
 
-/// An entry of a batch, as [`On::for_entries`] sees it.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Entry {
-    /// The entry's id in the request.
-    pub id: String,
-    /// The message's body; empty if the message is gone.
-    pub body: String,
+type EntryTest = dyn Fn(&Entry) -> bool + Send + Sync;
+type CallTest = dyn Fn(&Call) -> bool + Send + Sync;
+
+/// The calls that a fault is for, by what they ask.
+#[derive(Clone, Default)]
+pub(crate) struct Such(Option<Arc<CallTest>>);
+
+impl Such {
+    pub(crate) fn needs_call(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn contains(&self, call: Option<&Call>) -> bool {
+        self.0.as_ref().is_none_or(|test| call.is_some_and(|call| test(call)))
+    }
 }
 
-type EntryTest = dyn Fn(&Entry) -> bool + Send + Sync;
+impl std::fmt::Debug for Such {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "some calls" } else { "all calls" })
+    }
+}
 
 /// The entries of a batch that a fault is for.
 #[derive(Clone, Default)]
@@ -79,6 +92,7 @@ pub(crate) struct Calls {
     /// Each so manieth call from the first.
     pub(crate) every: u64,
     pub(crate) probability: Option<f64>,
+    pub(crate) such: Such,
 }
 
 /// A fault being written: the calls are chosen, the effect is not yet.
@@ -96,6 +110,15 @@ impl Fault {
         On::new(vec![action])
     }
 
+    /// Reads several faults, one a line or separated by semicolons; lines that begin with `#` are comments.
+    ///
+    /// # Errors
+    ///
+    /// For the first that is none.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, FaultError> {
+        text::parse_all(text)
+    }
+
     /// A fault of every call.
     pub fn on_every_action() -> On {
         On::new(Vec::new())
@@ -104,7 +127,8 @@ impl Fault {
 
 impl On {
     pub(crate) fn new(actions: Vec<Action>) -> Self {
-        let calls = Calls { actions, from: 1, times: None, every: 1, probability: None };
+        let calls =
+            Calls { actions, from: 1, times: None, every: 1, probability: None, such: Such::default() };
         Self { calls, entries: Entries::default(), after_effect: false }
     }
 
@@ -141,6 +165,12 @@ impl On {
         self
     }
 
+    /// Only calls that fit; others are not counted.
+    pub fn when(mut self, test: impl Fn(&Call) -> bool + Send + Sync + 'static) -> Self {
+        self.calls.such = Such(Some(Arc::new(test)));
+        self
+    }
+
     /// Which entries of a batch [`On::fail_entries`] and [`On::leave_out_entries`] are for; all without it.
     pub fn for_entries(mut self, test: impl Fn(&Entry) -> bool + Send + Sync + 'static) -> Self {
         self.entries = Entries(Some(Arc::new(test)));
@@ -173,9 +203,22 @@ impl On {
         self.with(Effect::Status(status, body.into()))
     }
 
+    /// Answers with this status and an HTML page, as a proxy or an ingress does.
+    pub fn page(self, status: u16) -> Fault {
+        self.status(
+            status,
+            &format!("<html><head><title>{status}</title></head><body><center>nginx</center></body></html>"),
+        )
+    }
+
     /// Answers with an error of this status and code, as AWS writes errors.
     pub fn error(self, status: u16, code: &str) -> Fault {
-        self.with(Effect::Error(status, code.into()))
+        self.error_that_says(status, code, &format!("{code}, by the emulator's fault"))
+    }
+
+    /// As [`On::error`], with a text.
+    pub fn error_that_says(self, status: u16, code: &str, message: &str) -> Fault {
+        self.with(Effect::Error(status, code.into(), message.into()))
     }
 
     /// Resets the connection before the call has an effect.
@@ -203,12 +246,13 @@ impl On {
         self.with(Effect::Bandwidth(bytes_per_second.max(1)))
     }
 
-    /// Entries of a batch have their effect, and the response mentions them neither as successful nor as failed.
+    /// The response mentions entries of a batch neither as successful nor as failed; they have their effect only with
+    /// [`On::after_effect`].
     pub fn leave_out_entries(self) -> Fault {
         self.with(Effect::LeaveOutEntries)
     }
 
-    /// Entries of a batch fail with this code and have no effect.
+    /// Entries of a batch fail with this code and have no effect. A call without entries fails as a whole.
     pub fn fail_entries(self, code: &str, sender_fault: bool) -> Fault {
         self.with(Effect::FailEntries(code.into(), sender_fault))
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{Calls, Entries, Fault};
-use crate::{action::Action, random::Random};
+use crate::{action::Action, random::Random, record::Call};
 
 /// What happens to a call.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +18,7 @@ pub(crate) enum Effect {
     Delay(Duration),
     Throttle,
     Status(u16, String),
-    Error(u16, String),
+    Error(u16, String, String),
     Reset,
     Stall,
     Truncate,
@@ -46,7 +46,7 @@ struct Rule {
 }
 
 /// What the faults decide for one call.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Decision {
     /// All delays that fit, added up.
     pub(crate) delay: Duration,
@@ -59,8 +59,8 @@ pub(crate) struct Decision {
 }
 
 impl Calls {
-    fn contain(&mut self, action: Action, seen: &mut u64, random: &mut Random) -> bool {
-        if !self.actions.is_empty() && !self.actions.contains(&action) {
+    fn contain(&mut self, action: Action, call: Option<&Call>, seen: &mut u64, random: &mut Random) -> bool {
+        if !self.actions.is_empty() && !self.actions.contains(&action) || !self.such.contains(call) {
             return false;
         }
         *seen += 1;
@@ -91,6 +91,15 @@ impl Script {
         self.rules.len() < before
     }
 
+    pub(crate) fn seed(&mut self, seed: u64) {
+        self.random = Random::new(Some(seed));
+    }
+
+    /// Whether a fault asks what a call says, and not only which action it is.
+    pub(crate) fn needs_calls(&self) -> bool {
+        self.rules.iter().any(|rule| rule.fault.calls.such.needs_call())
+    }
+
     pub(crate) fn clear(&mut self) {
         self.rules.clear();
     }
@@ -102,10 +111,10 @@ impl Script {
     }
 
     /// Every fault counts the call, whichever happens to it.
-    pub(crate) fn decide(&mut self, action: Action) -> Decision {
+    pub(crate) fn decide(&mut self, action: Action, call: Option<&Call>) -> Decision {
         let mut decision = Decision::default();
         for rule in &mut self.rules {
-            if !rule.fault.calls.contain(action, &mut rule.seen, &mut self.random) {
+            if !rule.fault.calls.contain(action, call, &mut rule.seen, &mut self.random) {
                 continue;
             }
             match &rule.fault.effect {
@@ -133,7 +142,7 @@ mod tests {
     fn met(fault: Fault, calls: usize) -> Vec<usize> {
         let mut script = Script::new(Some(1));
         script.add(fault);
-        let hit = |script: &mut Script| script.decide(Action::SendMessage).effect.is_some();
+        let hit = |script: &mut Script| script.decide(Action::SendMessage, None).effect.is_some();
         (1..=calls).filter(|_| hit(&mut script)).collect()
     }
 
@@ -159,7 +168,7 @@ mod tests {
         script.add(Fault::on(Action::Publish).delay(one));
         let (_, first) = script.add(Fault::on(Action::Publish).throttle());
         let (_, second) = script.add(Fault::on(Action::Publish).hang());
-        let decision = script.decide(Action::Publish);
+        let decision = script.decide(Action::Publish, None);
         assert_eq!((decision.delay, decision.effect), (one * 2, Some(Effect::Throttle)));
         assert_eq!((first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)), (1, 0));
     }

@@ -31,7 +31,7 @@ impl FromStr for Fault {
 }
 
 /// Reads several faults: one a line, or separated by semicolons.
-pub(crate) fn parse_all(text: &str) -> Result<Vec<Fault>, FaultError> {
+pub(super) fn parse_all(text: &str) -> Result<Vec<Fault>, FaultError> {
     text.split(['\n', ';'])
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
@@ -100,7 +100,9 @@ fn read(name: &str, value: Option<&str>) -> Option<Result<Effect, String>> {
             Ok(status) if (100..600).contains(&status) => Ok(Effect::Status(status, String::new())),
             _ => Err(format!("status={value}: a number from 100 to 599")),
         },
-        ("error", Some(code)) => Ok(Effect::Error(400, code.into())),
+        ("error", Some(code)) => {
+            Ok(Effect::Error(400, code.into(), format!("{code}, by the emulator's fault")))
+        }
         ("reset", None) => Ok(Effect::Reset),
         ("stall", None) => Ok(Effect::Stall),
         ("truncate", None) => Ok(Effect::Truncate),
@@ -156,7 +158,7 @@ pub(crate) fn describe(calls: &Calls, effect: &Effect, after_effect: bool) -> St
         Effect::Throttle => "throttle".into(),
         Effect::Status(status, body) if body.is_empty() => format!("status={status}"),
         Effect::Status(status, body) => format!("status={status} body={body}"),
-        Effect::Error(_, code) => format!("error={code}"),
+        Effect::Error(_, code, _) => format!("error={code}"),
         Effect::Reset => "reset".into(),
         Effect::Stall => "stall".into(),
         Effect::Truncate => "truncate".into(),

@@ -2,7 +2,7 @@
 
 use lifeline_policy::{Decision, Policy, Request};
 
-use super::queue::Queue;
+use super::settings::Settings;
 
 /// The answer to whether a topic may deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,41 +15,29 @@ pub(crate) enum Admission {
 /// The key that AWS manages for SQS: its policy cannot let SNS in.
 const AWS_MANAGED_KEY: &str = "alias/aws/sqs";
 
-impl Queue {
-    /// Whether a message of `topic` may be delivered. Answers are kept until the queue's settings change.
-    pub(crate) fn admits(&mut self, topic: &str) -> Admission {
-        if let Some(known) = self.admissions.get(topic) {
-            return known.clone();
-        }
-        let admission = decide(self, topic);
-        self.admissions.insert(topic.into(), admission.clone());
-        admission
-    }
-}
-
-fn decide(queue: &Queue, topic: &str) -> Admission {
-    if queue.settings.get("KmsMasterKeyId") == Some(AWS_MANAGED_KEY) {
+/// Whether a message of `topic` may be delivered to the queue of this name, ARN and settings.
+pub(crate) fn decide(name: &str, arn: &str, settings: &Settings, topic: &str) -> Admission {
+    if settings.get("KmsMasterKeyId") == Some(AWS_MANAGED_KEY) {
         return Admission::No(format!(
-            "{} is encrypted with the AWS managed key {AWS_MANAGED_KEY}, which SNS may not use; use a customer managed \
-             key or SqsManagedSseEnabled",
-            queue.name
+            "{name} is encrypted with the AWS managed key {AWS_MANAGED_KEY}, which SNS may not use; use a customer managed \
+             key or SqsManagedSseEnabled"
         ));
     }
-    let policy = queue.settings.get("Policy");
+    let policy = settings.get("Policy");
     let decision = match policy.map(Policy::parse) {
         None => Decision::Denied(None),
-        Some(Ok(policy)) => policy.evaluate(&Request::sns_delivery(topic, &queue.arn)),
+        Some(Ok(policy)) => policy.evaluate(&Request::sns_delivery(topic, arn)),
         Some(Err(malformed)) => malformed.into(),
     };
     match decision {
         Decision::Allowed(_) => Admission::Yes,
         Decision::Denied(Some(statement)) => {
-            Admission::No(format!("the policy of {} denies it by {statement}", queue.name))
+            Admission::No(format!("the policy of {name} denies it by {statement}"))
         }
-        Decision::Denied(None) => Admission::No(missing(queue, topic)),
+        Decision::Denied(None) => Admission::No(missing(name, arn, topic)),
         cannot_tell => {
             tracing::warn!(
-                queue = queue.arn,
+                queue = arn,
                 topic,
                 "the emulator delivers although it cannot tell what AWS would decide: {cannot_tell}"
             );
@@ -59,9 +47,9 @@ fn decide(queue: &Queue, topic: &str) -> Admission {
 }
 
 /// Names the statement that would let the topic in.
-fn missing(queue: &Queue, topic: &str) -> String {
-    let statement = lifeline_policy::topics_statement(&queue.arn, &[topic]);
-    format!("the policy of {} does not allow it; add the statement {statement}", queue.name)
+fn missing(name: &str, arn: &str, topic: &str) -> String {
+    let statement = lifeline_policy::topics_statement(arn, &[topic]);
+    format!("the policy of {name} does not allow it; add the statement {statement}")
 }
 
 #[cfg(test)]
@@ -69,7 +57,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Time,
-        model::{arn::Scope, settings::Settings},
+        model::{arn::Scope, queue::Queue},
     };
 
     const TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:events";

@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 
 use super::{
     admission::Admission,
-    attribute::{self, Attributes, Value},
+    attribute::{self, Value},
     deduplication::First,
     message::Message,
+    notification::Notification,
     subscription::Subscription,
     world::World,
 };
@@ -18,37 +19,6 @@ use crate::{clock::Time, error::AwsError};
 
 /// Most attributes of a message in SQS: raw delivery of more fails.
 const ATTRIBUTES: usize = 10;
-
-/// A message that a topic accepted.
-#[derive(Debug, Clone)]
-pub(crate) struct Notification {
-    pub(crate) id: String,
-    pub(crate) subject: Option<String>,
-    pub(crate) body: Body,
-    pub(crate) attributes: Arc<Attributes>,
-    pub(crate) group: Option<Arc<str>>,
-    pub(crate) deduplication: Option<Arc<str>>,
-    pub(crate) sequence: Option<String>,
-    pub(crate) trace_header: Option<String>,
-}
-
-/// The same text for all protocols, or one for each.
-#[derive(Debug, Clone)]
-pub(crate) enum Body {
-    Text(Arc<str>),
-    ByProtocol(BTreeMap<String, Arc<str>>),
-}
-
-impl Body {
-    pub(crate) fn of(&self, protocol: &str) -> Arc<str> {
-        match self {
-            Self::Text(text) => Arc::clone(text),
-            Self::ByProtocol(texts) => {
-                texts.get(protocol).or_else(|| texts.get("default")).cloned().unwrap_or_default()
-            }
-        }
-    }
-}
 
 /// SNS's envelope, in AWS's order of fields.
 #[derive(Serialize)]
@@ -135,7 +105,11 @@ pub(crate) fn content_hash(body: &str) -> Arc<str> {
 impl World {
     /// Delivers a notification to every subscriber whose filter policy accepts it.
     pub(crate) fn fan_out(&mut self, topic: &str, notification: &Notification, now: Time, host: &str) {
-        let Some(found) = self.topics.get(topic) else { return };
+        let journal = self.rules.journal;
+        let Some(found) = self.topics.get_mut(topic) else { return };
+        if journal {
+            found.published.push((now, notification.clone()));
+        }
         let (arns, fifo_topic) = (found.subscriptions.clone(), found.fifo);
         let signature_version = found.signature_version().to_string();
         let region = Arc::clone(&found.scope.region);

@@ -58,6 +58,7 @@ impl Queue {
             0 => State::Visible,
             seconds => State::InFlight { until: now.plus_seconds(seconds) },
         };
+        self.journal.visibility(receipt.key, seconds, now);
         self.set_state(receipt.key, state);
         Ok(())
     }
@@ -72,13 +73,42 @@ impl Queue {
         let receipt = self.decode(handle)?;
         let Some(message) = self.messages.get(&receipt.key) else { return Ok(None) };
         if receipt.number <= message.lost_receipts {
+            self.journal.stale_delete(receipt.key);
             return Ok(None);
         }
         let expired = receipt.number != message.receipts || !matches!(message.state, State::InFlight { .. });
         if self.settings.fifo && expired {
             return Err(sqs::invalid_value(handle, "ReceiptHandle", "The receipt handle has expired."));
         }
+        self.journal.deleted(receipt.key, now);
         Ok(self.remove(receipt.key))
+    }
+
+    /// Ends the lease of every message in flight whose body fits: another consumer takes it for `thief` seconds, or it
+    /// becomes visible at once while its receipts stay good. Returns how many.
+    pub(crate) fn break_leases(
+        &mut self,
+        fits: impl Fn(&str) -> bool,
+        thief: Option<u64>,
+        now: Time,
+    ) -> usize {
+        let leased =
+            |message: &Message| matches!(message.state, State::InFlight { .. }) && fits(&message.body);
+        let keys: Vec<Key> =
+            self.in_order().into_iter().filter(|(_, message)| leased(message)).map(|(key, _)| key).collect();
+        for key in &keys {
+            match thief {
+                Some(seconds) => {
+                    if let Some(message) = self.messages.get_mut(key) {
+                        message.receives += 1;
+                        message.receives_here += 1;
+                    }
+                    self.take_away(*key, seconds, now);
+                }
+                None => self.set_state(*key, State::Visible),
+            }
+        }
+        keys.len()
     }
 
     /// Takes a message from whoever received it, as if its timeout had ended and another consumer had it for

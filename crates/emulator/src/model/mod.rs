@@ -2,13 +2,17 @@
 
 pub(crate) mod admission;
 pub(crate) mod arn;
+pub(crate) mod attempts;
 pub(crate) mod attribute;
 pub(crate) mod deduplication;
 pub(crate) mod delivery;
 pub(crate) mod filter;
+pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod message;
 pub(crate) mod move_task;
+pub(crate) mod moving;
+pub(crate) mod notification;
 pub(crate) mod order;
 pub(crate) mod permission;
 pub(crate) mod queue;

@@ -11,13 +11,14 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    admission::Admission,
+    admission::{self, Admission},
     arn::Scope,
+    attempts::Attempts,
     deduplication::{Deduplication, First},
+    history::Journal,
     message::{Key, Message, State},
     order::Order,
     quota::Quota,
-    receive::Attempts,
     settings::Settings,
 };
 use crate::clock::Time;
@@ -45,6 +46,7 @@ pub(crate) struct Queue {
     /// changes nothing, as recorded.
     pub(crate) deduplicates_by_group: bool,
     pub(crate) attempts: Attempts,
+    pub(crate) journal: Journal,
     pub(crate) quota: Quota,
     /// Wakes receives that wait: once for each message that became visible.
     pub(crate) arrival: Arc<Notify>,
@@ -87,6 +89,7 @@ impl Queue {
             purged: None,
             deduplication: Deduplication::default(),
             attempts: Attempts::default(),
+            journal: Journal::default(),
             quota: Quota::default(),
             arrival: Arc::new(Notify::new()),
             messages: HashMap::new(),
@@ -129,6 +132,7 @@ impl Queue {
         message.receives_here = 0;
         message.receipts = 0;
         message.lost_receipts = 0;
+        self.journal.put(key, &message, now);
         self.insert(key, message);
         if delay > 0 {
             self.set_state(key, State::Delayed { until: now.plus_seconds(delay) });
@@ -251,6 +255,16 @@ impl Queue {
             Order::Standard(keys) => keys.clear(),
             Order::Fifo(groups) => groups.clear(),
         }
+    }
+
+    /// Whether a message of `topic` may be delivered. Answers are kept until the queue's settings change.
+    pub(crate) fn admits(&mut self, topic: &str) -> Admission {
+        if let Some(known) = self.admissions.get(topic) {
+            return known.clone();
+        }
+        let admission = admission::decide(&self.name, &self.arn, &self.settings, topic);
+        self.admissions.insert(topic.into(), admission.clone());
+        admission
     }
 
     /// Replaces the settings. A FIFO queue's delay also counts for what is delayed already.

@@ -1,10 +1,9 @@
 //! Receiving: picks the next messages, hides them for a visibility timeout, and sets aside those that were received
 //! too often.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
-    deduplication::WINDOW,
     message::{Key, Message, State},
     order::Order,
     queue::{IN_FLIGHT_LIMIT, Queue},
@@ -37,17 +36,6 @@ pub(crate) struct Taken {
     pub(crate) dead: Vec<Message>,
 }
 
-/// Receives by their attempt id, for those who did not get the answer.
-#[derive(Debug, Default)]
-pub(crate) struct Attempts(HashMap<String, Attempt>);
-
-#[derive(Debug)]
-struct Attempt {
-    at: Time,
-    /// Messages and the number of the receipt that each was given.
-    messages: Vec<(Key, u32, String)>,
-}
-
 impl Queue {
     /// Receives up to `most` messages.
     ///
@@ -72,8 +60,8 @@ impl Queue {
         }
         let mut taken = Taken::default();
         let keys = match self.order {
-            Order::Standard(_) => self.take_standard(request, &mut taken.dead),
-            Order::Fifo(_) => self.take_fifo(request, &mut taken.dead),
+            Order::Standard(_) => self.take_standard(request, &mut taken.dead, now),
+            Order::Fifo(_) => self.take_fifo(request, &mut taken.dead, now),
         };
         for key in keys {
             let receipt = self.lease(key, visibility, now);
@@ -84,19 +72,19 @@ impl Queue {
         {
             let number = |key: &Key| self.messages.get(key).map_or(0, |message| message.receipts);
             let messages = taken.messages.iter().map(|(key, receipt)| (*key, number(key), receipt.clone()));
-            self.attempts.0.insert(id.clone(), Attempt { at: now, messages: messages.collect() });
+            self.attempts.remember(id, messages.collect(), now);
         }
         Ok(taken)
     }
 
     /// The oldest visible messages. They stay in the order until they are leased.
-    fn take_standard(&mut self, request: &Receive, dead: &mut Vec<Message>) -> Vec<Key> {
+    fn take_standard(&mut self, request: &Receive, dead: &mut Vec<Message>, now: Time) -> Vec<Key> {
         let mut keys = Vec::new();
         while keys.len() < request.most {
             let Order::Standard(visible) = &mut self.order else { break };
             let Some(key) = visible.pop_first() else { break };
             if self.is_dead(key, request) {
-                dead.extend(self.remove(key));
+                dead.extend(self.bury(key, now));
             } else {
                 keys.push(key);
             }
@@ -105,7 +93,7 @@ impl Queue {
     }
 
     /// As many messages of one group as possible, then the next group.
-    fn take_fifo(&mut self, request: &Receive, dead: &mut Vec<Message>) -> Vec<Key> {
+    fn take_fifo(&mut self, request: &Receive, dead: &mut Vec<Message>, now: Time) -> Vec<Key> {
         let mut keys = Vec::new();
         let mut held: Vec<Arc<str>> = Vec::new();
         while keys.len() < request.most {
@@ -118,7 +106,7 @@ impl Queue {
             let (gone, alive): (Vec<Key>, Vec<Key>) =
                 found.into_iter().partition(|key| self.is_dead(*key, request));
             for key in &gone {
-                dead.extend(self.remove(*key));
+                dead.extend(self.bury(*key, now));
             }
             if !gone.is_empty() {
                 // What was behind the dead letters is looked at again.
@@ -140,8 +128,15 @@ impl Queue {
         request.dead_letters && message.receives_here >= policy.max_receives
     }
 
+    /// Takes a message out that goes to the dead-letter queue.
+    fn bury(&mut self, key: Key, now: Time) -> Option<Message> {
+        self.journal.dead_lettered(key, now);
+        self.remove(key)
+    }
+
     /// Hides a message for a consumer and issues its receipt.
     fn lease(&mut self, key: Key, visibility: u64, now: Time) -> Receipt {
+        self.journal.received(key, now);
         let mut number = 0;
         if let Some(message) = self.messages.get_mut(&key) {
             message.receives += 1;
@@ -161,8 +156,7 @@ impl Queue {
 
     /// The messages of an earlier receive with this attempt id, if none of them has changed since.
     fn repeat(&mut self, id: &str, visibility: u64, now: Time) -> Option<Taken> {
-        self.attempts.0.retain(|_, attempt| attempt.at.plus_seconds(WINDOW) > now);
-        let attempt = self.attempts.0.get(id).filter(|attempt| !attempt.messages.is_empty())?;
+        let attempt = self.attempts.find(id, now)?;
         let unchanged = |key: &Key, number: u32| {
             self.messages.get(key).is_some_and(|message| {
                 message.receipts == number && matches!(message.state, State::InFlight { .. })

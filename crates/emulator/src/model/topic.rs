@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{arn::Scope, deduplication::Deduplication};
-use crate::error::{Result, sns};
+use super::{arn::Scope, deduplication::Deduplication, notification::Notification};
+use crate::{
+    clock::Time,
+    error::{Result, sns},
+};
 
 /// What a topic takes from the start, in bytes, and the most that it can be set to.
 const DEFAULT_LARGEST: usize = 262_144;
@@ -42,6 +45,8 @@ pub(crate) struct Topic {
     pub(crate) subscriptions: Vec<String>,
     pub(crate) unsubscribed: u64,
     pub(crate) deduplication: Deduplication,
+    /// What it accepted, where a test asked for it.
+    pub(crate) published: Vec<(Time, Notification)>,
 }
 
 impl Topic {
@@ -65,6 +70,7 @@ impl Topic {
             subscriptions: Vec::new(),
             unsubscribed: 0,
             deduplication: Deduplication::default(),
+            published: Vec::new(),
         }
     }
 

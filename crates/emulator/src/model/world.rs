@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
+    history::Journal,
     message::{Key, Message},
     move_task::MoveTask,
     queue::Queue,
@@ -27,7 +28,7 @@ pub(crate) struct Rules {
     pub(crate) quotas: bool,
     /// Most bytes of messages held; beyond it sends are throttled.
     pub(crate) memory: Option<usize>,
-    /// Keeps the bodies of deleted messages, for tests.
+    /// Keeps what became of each message and each call, for tests.
     pub(crate) journal: bool,
 }
 
@@ -46,24 +47,7 @@ pub(crate) struct World {
     pub(crate) deleted: HashMap<String, Time>,
     pub(crate) random: Random,
     pub(crate) rules: Rules,
-    /// What happened to messages, where a test asked for it.
-    pub(crate) journal: Vec<Settled>,
     sequence: u64,
-}
-
-/// A message that left its queue permanently, or was moved to the dead-letter queue.
-#[derive(Debug, Clone)]
-pub(crate) struct Settled {
-    pub(crate) queue: String,
-    pub(crate) body: std::sync::Arc<str>,
-    pub(crate) how: How,
-}
-
-/// How a message left its queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
-    Deleted,
-    DeadLettered,
 }
 
 impl World {
@@ -76,7 +60,6 @@ impl World {
             deleted: HashMap::new(),
             random: Random::new(seed),
             rules,
-            journal: Vec::new(),
             sequence: 0,
         }
     }
@@ -86,6 +69,24 @@ impl World {
         const START: u128 = 18_850_000_000_000_000_000;
         self.sequence += 1;
         (START + u128::from(self.sequence) * 256).to_string()
+    }
+
+    /// Forgets everything but the rules.
+    pub(crate) fn wipe(&mut self) {
+        for queue in self.queues.values() {
+            queue.arrival.notify_waiters();
+        }
+        self.queues.clear();
+        self.topics.clear();
+        self.subscriptions.clear();
+        self.tasks.clear();
+        self.deleted.clear();
+    }
+
+    /// Adds a new queue.
+    pub(crate) fn add_queue(&mut self, mut queue: Queue) {
+        queue.journal = Journal::new(self.rules.journal);
+        self.queues.insert(queue.arn.clone(), queue);
     }
 
     pub(crate) fn queue(&mut self, arn: &str) -> Result<&mut Queue> {
@@ -110,7 +111,6 @@ impl World {
 
     /// Puts a dead letter into its queue. Its receive count goes on; in a FIFO queue its retention begins anew.
     fn bury(&mut self, source: &str, target: &str, mut message: Message, now: Time) {
-        self.record(source, &message, How::DeadLettered);
         message.dead_letter_source = Some(source.into());
         let sequence = message.sequence.is_some().then(|| self.next_sequence());
         let Some(queue) = self.queues.get_mut(target) else { return };
@@ -119,12 +119,6 @@ impl World {
             message.sequence = sequence;
         }
         queue.put(message, 0, now);
-    }
-
-    pub(crate) fn record(&mut self, queue: &str, message: &Message, how: How) {
-        if self.rules.journal {
-            self.journal.push(Settled { queue: queue.into(), body: message.body.clone(), how });
-        }
     }
 
     /// The message of a key, if the queue and it are still there.

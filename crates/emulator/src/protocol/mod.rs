@@ -23,6 +23,11 @@ pub(crate) enum Protocol {
     Query,
 }
 
+impl Protocol {
+    /// For requests whose protocol is not known.
+    pub(crate) const FALLBACK: Self = Self::Query;
+}
+
 /// An action's parameters, not yet read.
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
@@ -42,6 +47,16 @@ impl Input {
             Self::Json(body) => json::read(&body),
             Self::Tree(tree) => serde_json::from_value(tree)
                 .map_err(|error| AwsError::new(400, "MalformedInput", error.to_string())),
+        }
+    }
+}
+
+impl Input {
+    /// The parameters as a tree, for faults and the record of calls; null if they are malformed.
+    pub(crate) fn tree(&self) -> Value {
+        match self {
+            Self::Json(body) => serde_json::from_slice(body).unwrap_or_default(),
+            Self::Tree(tree) => tree.clone(),
         }
     }
 }

@@ -13,6 +13,7 @@ fn namespace(service: Service) -> &'static str {
     match service {
         Service::Sqs => "http://queue.amazonaws.com/doc/2012-11-05/",
         Service::Sns => "http://sns.amazonaws.com/doc/2010-03-31/",
+        Service::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
     }
 }
 
@@ -48,7 +49,7 @@ fn object(xml: &mut String, members: &Map<String, Value>, action: Action) {
     for (name, value) in members {
         match action.service() {
             Service::Sqs => sqs_member(xml, name, value, action),
-            Service::Sns => sns_member(xml, name, value, action),
+            Service::Sns | Service::Sts => sns_member(xml, name, value, action),
         }
     }
 }

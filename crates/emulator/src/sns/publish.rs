@@ -12,7 +12,8 @@ use crate::{
     model::{
         attribute::{self, Raw},
         deduplication::First,
-        delivery::{Body, Notification, content_hash},
+        delivery::content_hash,
+        notification::{Body, Notification},
         world::World,
     },
 };

@@ -7,7 +7,7 @@ use crate::{
     action::Action,
     call::{Call, Int, Nothing},
     error::{Result, sqs},
-    model::world::{How, World},
+    model::world::World,
 };
 
 /// One receipt of a request, alone or an entry of a batch.
@@ -31,9 +31,7 @@ type One = fn(&mut World, &Call, &str, &Lease) -> Result<()>;
 
 fn delete_one(world: &mut World, call: &Call, arn: &str, lease: &Lease) -> Result<()> {
     let handle = lease.receipt_handle.as_deref().ok_or_else(|| sqs::missing("ReceiptHandle"))?;
-    if let Some(message) = world.queue(arn)?.delete(handle, call.now)? {
-        world.record(arn, &message, How::Deleted);
-    }
+    world.queue(arn)?.delete(handle, call.now)?;
     Ok(())
 }
 

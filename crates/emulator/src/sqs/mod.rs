@@ -142,6 +142,7 @@ mod tests {
             now: Time(0),
             host: "http://localhost:4566".into(),
             path: path.into(),
+            access_key: String::new(),
             trace_header: None,
         }
     }

@@ -83,7 +83,7 @@ pub(crate) fn create(world: &mut World, call: &Call, request: CreateQueue) -> Re
     let mut queue = Queue::new(call.scope.clone(), &name, number, settings, call.now);
     queue.tags = request.tags;
     let queue_url = url(call, &queue);
-    world.queues.insert(arn, queue);
+    world.add_queue(queue);
     Ok(QueueUrl { queue_url })
 }
 

@@ -9,13 +9,16 @@ use aws_smithy_runtime_api::{
     http::Response,
 };
 use aws_smithy_types::body::SdkBody;
+use http_body_util::BodyExt;
 use hyper_util::{
     client::legacy::{Client, connect},
     rt::TokioExecutor,
 };
 
+type Hyper = Client<connect::HttpConnector, SdkBody>;
+
 #[derive(Debug, Clone)]
-struct Sockets(Client<connect::HttpConnector, SdkBody>);
+struct Sockets(Hyper);
 
 impl HttpConnector for Sockets {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
@@ -31,6 +34,18 @@ impl HttpConnector for Sockets {
 
 /// A client with connections of its own.
 pub(crate) fn client() -> SharedHttpClient {
-    let connector = SharedHttpConnector::new(Sockets(Client::builder(TokioExecutor::new()).build_http()));
+    let connector = SharedHttpConnector::new(Sockets(hyper()));
     http_client_fn(move |_, _| connector.clone())
+}
+
+/// hyper's client itself.
+pub(crate) fn hyper() -> Hyper {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+/// The text of a response.
+#[allow(dead_code, reason = "one of two test programs asks for pages")]
+pub(crate) async fn text(client: &Hyper, request: http::Request<SdkBody>) -> String {
+    let body = client.request(request).await.unwrap().into_body().collect().await.unwrap();
+    String::from_utf8(body.to_bytes().to_vec()).unwrap()
 }

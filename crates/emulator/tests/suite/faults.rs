@@ -78,7 +78,7 @@ async fn entries_fail_or_are_left_out_by_their_body() {
     assert_eq!(queue.bodies(), ["good"]);
 
     let leave = Fault::on(Action::DeleteMessageBatch).for_entries(|entry| entry.body == "good");
-    let left_out = clients.emulator.inject(leave.leave_out_entries());
+    let left_out = clients.emulator.inject(leave.after_effect().leave_out_entries());
     let received = clients.receive(&queue.url()).await;
     let entry = DeleteMessageBatchRequestEntry::builder().id("1").receipt_handle(receipt(&received[0]));
     let delete = clients.sqs.delete_message_batch().queue_url(queue.url());

@@ -11,5 +11,7 @@ mod gateway;
 mod http;
 mod memory;
 mod queues;
+mod reach;
+mod record;
 mod support;
 mod tasks;

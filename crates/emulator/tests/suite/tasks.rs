@@ -10,7 +10,7 @@ use crate::support::{Clients, error_code};
 async fn dead(clients: &Clients, bodies: &[&str]) -> (lifeline_emulator::Queue, lifeline_emulator::Queue) {
     let queue = clients.emulator.queue("orders").max_receives(1).visibility_timeout(1);
     for body in bodies {
-        queue.send(body);
+        queue.send(*body);
     }
     assert_eq!(clients.receive(&queue.url()).await.len(), bodies.len());
     advance(Duration::from_secs(1)).await;
