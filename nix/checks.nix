@@ -76,6 +76,7 @@ rules
   nextest = craneLib.cargoNextest (
     shared
     // {
+      src = project.sourceAndPages;
       cargoNextestExtraArgs = "--workspace";
       cargoNextestPartitionsExtraArgs = "--no-tests=pass";
     }

@@ -10,6 +10,15 @@ let
       root = ../.;
       fileset = fileset.unions files;
     };
+  workspace = [
+    ../Cargo.toml
+    ../Cargo.lock
+    ../crates
+    (fileset.maybeMissing ../.config)
+    (fileset.maybeMissing ../clippy.toml)
+    (fileset.maybeMissing ../rustfmt.toml)
+    (fileset.maybeMissing ../deny.toml)
+  ];
 in
 {
   inherit (manifest) version license repository;
@@ -36,15 +45,15 @@ in
         };
       };
 
-  source = tree [
-    ../Cargo.toml
-    ../Cargo.lock
-    ../crates
-    (fileset.maybeMissing ../.config)
-    (fileset.maybeMissing ../clippy.toml)
-    (fileset.maybeMissing ../rustfmt.toml)
-    (fileset.maybeMissing ../deny.toml)
-  ];
+  source = tree workspace;
+  # With the pages that tests hold to the code.
+  sourceAndPages = tree (
+    workspace
+    ++ [
+      ../docs/architecture.md
+      ../docs/settings.md
+    ]
+  );
   kustomize = tree [ (fileset.maybeMissing ../kustomize) ] + "/kustomize";
   # The end-to-end steps read the overlays that they apply.
   steps = tree [
