@@ -5,15 +5,15 @@
 . "$E2E/probes.sh"
 
 altering
-# The switch is there for this drill alone: this body, received for the first time, blocks every thread of the runtime.
-consumer_with "DRILL_HANG=$RUN-00020"
+# The setting is there for this test alone: this body, received for the first time, blocks every thread of the runtime.
+consumer_with "FAULT_HANG=$RUN-00020"
 pod=$(pod_of consumer)
 collect_logs
 # In three parts: a delete that is in flight when the runtime blocks is done, and logged by nobody.
 numbered 1 19 | publish 60 before
 none_lost 60 19
 numbered 20 20 | publish 60 hang
-until_true 60 "the consumer to hang" logged "$pod" '(DRILL|FAULT)_HANG'
+until_true 60 "the consumer to hang" logged "$pod" FAULT_HANG
 numbered 21 40 | publish 60 after
 # 60 s until /health says so, three probes, then the probe's grace, which a wedged runtime cannot use.
 until_true 180 "the probe to have the consumer restarted" killed_by_probe "$pod"
