@@ -55,6 +55,7 @@ pub(crate) struct Setup {
     pub(crate) pulses: Pulses,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: lifeline_health::Metrics,
+    pub(crate) clock: Clock,
 }
 
 /// A worker at work. Dropping it stops the worker without draining it.
@@ -74,7 +75,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(setup: Setup, handler: Arc<dyn DynHandler>) -> Self {
-        let Setup { clients, spec, options, pulses, readiness, metrics } = setup;
+        let Setup { clients, spec, options, pulses, readiness, metrics, clock } = setup;
         let metrics = WorkerMetrics::new(&metrics);
         let aws = readiness.condition("aws");
         let draining_condition = readiness.condition("draining");
@@ -99,7 +100,7 @@ impl Running {
             queue: watch::Sender::new(None),
         };
         let queue = watch.queue();
-        let (leases, commands) = Leases::new(Clock::system());
+        let (leases, commands) = Leases::new(clock);
         let visibility_monitor = monitor("changing visibility", &metrics.visibility_calls);
         let calls = (
             Delete {

@@ -8,6 +8,7 @@ use lifeline_messaging::client::Clients;
 use lifeline_messaging::topology::QueueSpec;
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::guarded;
 use crate::handler::Handler;
 use crate::options::Options;
@@ -23,6 +24,7 @@ pub struct Builder {
     pulses: lifeline_health::Pulses,
     readiness: lifeline_health::Readiness,
     metrics: Option<lifeline_health::Metrics>,
+    clock: Clock,
 }
 
 /// Receives, handles, deletes; see the [crate's documentation](crate).
@@ -41,6 +43,7 @@ impl Worker {
             pulses: lifeline_health::Pulses::new(),
             readiness: lifeline_health::Readiness::new(),
             metrics: None,
+            clock: Clock::system(),
         }
     }
 
@@ -125,9 +128,17 @@ impl Builder {
         self
     }
 
+    /// For how long the machine was suspended until now, instead of the operating system's count: for simulated time.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn suspended(mut self, suspended: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        self.clock = Clock::new(suspended);
+        self
+    }
+
     /// The worker.
     pub fn build(self) -> Worker {
-        let Self { clients, spec, options, pulses, readiness, metrics } = self;
+        let Self { clients, spec, options, pulses, readiness, metrics, clock } = self;
         let asked = options.wait_time;
         let options = options.within_bounds();
         if options.wait_time < Duration::from_secs(asked.as_secs()) {
@@ -146,7 +157,7 @@ impl Builder {
         }
         let metrics =
             metrics.unwrap_or_else(|| lifeline_health::Metrics::new(env!("CARGO_PKG_VERSION"), &pulses));
-        Worker { setup: Setup { clients, spec, options, pulses, readiness, metrics } }
+        Worker { setup: Setup { clients, spec, options, pulses, readiness, metrics, clock } }
     }
 
     /// [`build`](Self::build) and [`Worker::run`] in one.

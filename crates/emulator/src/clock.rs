@@ -3,7 +3,13 @@
 //! The wall clock is read once, when the emulator starts. From then on time is tokio's monotonic clock, so a test that
 //! pauses or advances it pauses or advances every visibility timeout, delay and retention period with it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -54,25 +60,39 @@ fn civil(days: u64) -> (u64, u64, u64) {
 pub(crate) struct Clock {
     started: Instant,
     wall: u64,
+    /// Milliseconds that passed here and not for tokio.
+    skipped: Arc<AtomicU64>,
 }
 
 impl Clock {
     /// A clock that starts now, at the given wall time.
     pub(crate) fn starting_at(wall: SystemTime) -> Self {
         let wall = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), wall: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX) }
+        Self { started: Instant::now(), wall: millis(wall), skipped: Arc::default() }
     }
 
     pub(crate) fn now(&self) -> Time {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = millis(self.started.elapsed()).saturating_add(self.skipped.load(Ordering::Relaxed));
         Time(self.wall.saturating_add(elapsed))
+    }
+
+    /// Time passes here and not for tokio.
+    pub(crate) fn skip(&self, time: Duration) {
+        self.skipped.fetch_add(millis(time), Ordering::Relaxed);
     }
 
     /// When the clock will show `time`; at least a millisecond late rather than early, so that a waiter that wakes
     /// then sees the change.
     pub(crate) fn instant(&self, time: Time) -> Instant {
-        self.started + Duration::from_millis(time.0.saturating_sub(self.wall))
+        self.started
+            + Duration::from_millis(
+                time.0.saturating_sub(self.wall).saturating_sub(self.skipped.load(Ordering::Relaxed)),
+            )
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

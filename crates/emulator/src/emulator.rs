@@ -175,6 +175,15 @@ impl Emulator {
         Topic::create(&self.service, name)
     }
 
+    /// Time passes here and for nobody else, as it does for AWS while a machine is suspended.
+    pub fn skip(&self, time: Duration) {
+        self.service.clock.skip(time);
+        for queue in self.service.world().queues.values() {
+            queue.arrival.notify_waiters();
+        }
+        self.service.touch();
+    }
+
     /// Puts a fault in force, after those that are.
     pub fn inject(&self, fault: Fault) -> Injected {
         let mut script = self.service.script.lock().unwrap_or_else(PoisonError::into_inner);

@@ -27,6 +27,8 @@ pub(crate) struct Desk {
     /// Of a lease, in seconds.
     pub(crate) visibility: u64,
     pub(crate) handler_timeout: Duration,
+    /// The most handlers at once.
+    pub(crate) in_flight: usize,
     /// What it depends on does not answer.
     pub(crate) down: Arc<AtomicBool>,
     /// Told the pod's place when a message ends the process.
@@ -70,7 +72,13 @@ impl Desk {
         Character::Plain
     }
 
-    async fn work(&self, id: Id, attempt: u32, context: &Context, attempted: &mut Attempt<'_>) -> Result<(), Failure> {
+    async fn work(
+        &self,
+        id: Id,
+        attempt: u32,
+        context: &Context,
+        attempted: &mut Attempt<'_>,
+    ) -> Result<(), Failure> {
         let mut dice = dice(self.seed ^ id, 5 + u64::from(attempt));
         let most = u64::try_from(self.temper.work.as_millis()).unwrap_or(u64::MAX);
         let time = Duration::from_millis(dice.u64(1..=most.max(1)));
@@ -130,6 +138,15 @@ impl Handler for Desk {
                 let begun = facts.begun(self.process.name(), &message.sqs_message_id, message.receive_count);
                 id.zip(begun).map(|(id, index)| (id, index, facts.attempts(id)))
             };
+            let at_work = self.ledger.facts().at_work.get(self.process.name()).copied().unwrap_or_default();
+            if at_work > self.in_flight {
+                let what = format!(
+                    "{} handles {at_work} messages at once, not {}",
+                    self.process.name(),
+                    self.in_flight
+                );
+                self.ledger.violated(what);
+            }
             let Some((id, index, attempt)) = begun else {
                 let what = format!("{} handles what it was not given: {}", self.process.name(), message.id);
                 self.ledger.violated(what);

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use lifeline_consumer::Drained;
 
-use crate::ledger::{Delivery, End, Facts, Id};
+use crate::ledger::{Delivery, Disturbance, End, Facts, Id};
 use crate::plan::Setting;
 
 /// After the end of the grace period the parts of a worker have a second and a half to end.
 const ENDING: Duration = Duration::from_secs(2);
+
+/// How long before a receive a fault may have happened that explains what became of it: a call that was lost then may have
+/// been on its way, and what it caused may show now.
+const BEFORE: Duration = Duration::from_secs(30);
 
 /// Calls a minute that a process may make beside those for messages, whatever fails: four pollers that try again within
 /// half a second on average, and four kinds of calls that do so each.
@@ -37,7 +41,8 @@ impl Facts {
             let what = format!("{pod} counted {} messages of {arrived} to {of_it}", account.received);
             self.violated(what);
         }
-        let stranded: Vec<_> = self.deliveries.iter().filter(|d| d.pod == *pod && d.is_stranded(now)).collect();
+        let stranded: Vec<_> =
+            self.deliveries.iter().filter(|d| d.pod == *pod && d.is_stranded(now)).collect();
         let stranded: Vec<_> = stranded.iter().map(|d| format!("#{}", d.id)).collect();
         if !stranded.is_empty() && !self.disturbed_by_others(pod, now.saturating_sub(took), now) {
             let what = format!("{pod} has drained and keeps {} hidden", stranded.join(" "));
@@ -61,6 +66,9 @@ impl Facts {
 
     /// All that can only be judged at the end. `dead` are the dead letters.
     pub(crate) fn judge(&mut self, setting: &Setting, dead: &BTreeMap<Id, u32>) {
+        if self.deliveries.iter().any(|delivery| delivery.begun.is_none() && self.group_failed(delivery)) {
+            self.reached.insert("a group was blocked");
+        }
         let mut found = Vec::new();
         found.extend(self.unhandled(dead));
         found.extend(self.spent_receives());
@@ -81,7 +89,8 @@ impl Facts {
                 && !publication.excused
                 && !dead.contains_key(id)
         });
-        lost.map(|(id, _)| format!("#{id} was confirmed, and was neither handled nor is it a dead letter")).collect()
+        lost.map(|(id, _)| format!("#{id} was confirmed, and was neither handled nor is it a dead letter"))
+            .collect()
     }
 
     /// A receive is spent only on a message that a handler saw, or a fault explains it.
@@ -89,11 +98,14 @@ impl Facts {
         let spent = self.deliveries.iter().filter(|delivery| delivery.begun.is_none() && !delivery.tainted);
         let unexplained = spent.filter(|delivery| {
             let until = delivery.visible_at;
-            !self.disturbed(&delivery.pod, delivery.at.saturating_sub(Duration::from_secs(30)), until)
+            !self.disturbed(&delivery.pod, delivery.at.saturating_sub(BEFORE), until)
                 && !self.group_failed(delivery)
         });
         let text = |d: &Delivery| {
-            format!("{} spent receive {} of #{} at {:?}, and no handler saw it", d.pod, d.receive_count, d.id, d.at)
+            format!(
+                "{} spent receive {} of #{} at {:?}, and no handler saw it",
+                d.pod, d.receive_count, d.id, d.at
+            )
         };
         unexplained.map(text).collect()
     }
@@ -118,28 +130,41 @@ impl Facts {
         let handled = self.deliveries.iter().filter(|d| matches!(d.end, Some((_, End::Handled))));
         for delivery in handled {
             let Some(before) = first.insert(&delivery.message, delivery) else { continue };
-            let from = before.at.saturating_sub(Duration::from_secs(30));
+            let from = before.at.saturating_sub(BEFORE);
             let until = delivery.at.max(before.visible_at);
             if !before.tainted && !delivery.tainted && !self.disturbed(&before.pod, from, until) {
-                let text = format!("#{} was handled again by {}, and no fault explains it", delivery.id, delivery.pod);
+                let text = format!(
+                    "#{} was handled again by {}, and no fault explains it",
+                    delivery.id, delivery.pod
+                );
                 found.push(text);
             }
         }
         found
     }
 
-    /// A dead letter has failed for a reason of its own, or each of its receives was lost to a fault.
+    /// A dead letter has failed for a reason of its own, or each of its receives was lost to a fault. That a process ended
+    /// beside it, or was replaced, is none: what was received before is taken one at a time after a start, and a message on its
+    /// last receive is handled within the grace.
     fn dead_for_no_reason(&self, dead: &BTreeMap<Id, u32>) -> Vec<String> {
         let innocent = dead.keys().filter(|id| self.publications.get(id).is_some_and(|p| p.failures == 0));
         let unexplained = innocent.filter(|id| {
-            let mut of_it = self.deliveries.iter().filter(|delivery| delivery.id == **id);
-            of_it.any(|d| {
-                let explained = self.disturbances.iter().any(|fault| {
-                    let his = fault.who.as_ref().is_none_or(|who| *who == d.pod);
-                    his && fault.at >= d.at.saturating_sub(Duration::from_secs(30)) && fault.at <= d.visible_at
-                });
-                !d.tainted && !explained
-            })
+            let of_it = || self.deliveries.iter().filter(|delivery| delivery.id == **id);
+            let lost_to = |d: &Delivery, fault: &Disturbance| {
+                let his = fault.who.as_ref().is_none_or(|who| *who == d.pod);
+                his && fault.at >= d.at.saturating_sub(BEFORE) && fault.at <= d.visible_at
+            };
+            let by = |d: &Delivery, planned: &[&str]| {
+                d.tainted
+                    || self
+                        .disturbances
+                        .iter()
+                        .any(|fault| lost_to(d, fault) && !planned.contains(&fault.what))
+            };
+            let last = of_it().max_by_key(|delivery| delivery.receive_count);
+            of_it().any(|d| !by(d, &[]))
+                || of_it().all(|d| !by(d, &["abort"]))
+                || last.is_some_and(|d| d.begun.is_none() && !by(d, &["drain"]))
         });
         unexplained.map(|id| format!("#{id} is a dead letter, and has never failed")).collect()
     }
@@ -172,11 +197,15 @@ impl Facts {
 
     /// Calls stay bounded, whatever fails.
     fn storms(&self) -> Vec<String> {
-        let storms = self.minutes.iter().filter(|(_, minute)| {
-            minute.calls > CALLS_A_MINUTE + CALLS_A_MESSAGE * minute.messages
-        });
+        let storms = self
+            .minutes
+            .iter()
+            .filter(|(_, minute)| minute.calls > CALLS_A_MINUTE + CALLS_A_MESSAGE * minute.messages);
         let text = |((who, at), minute): (&(Arc<str>, u64), &crate::ledger::Minute)| {
-            format!("{who} made {} calls in minute {at}, and received {} messages", minute.calls, minute.messages)
+            format!(
+                "{who} made {} calls in minute {at}, and received {} messages",
+                minute.calls, minute.messages
+            )
         };
         storms.map(text).collect()
     }
@@ -186,6 +215,6 @@ impl Delivery {
     /// Hidden for longer than its handler asked for.
     fn is_stranded(&self, now: Duration) -> bool {
         let failed = matches!(self.end, Some((_, End::Failed)));
-        !self.deleted && !failed && !self.tainted && self.arrived && self.visible_at > now + Duration::from_secs(1)
+        !self.deleted && !failed && !self.tainted && self.visible_at > now + Duration::from_secs(1)
     }
 }

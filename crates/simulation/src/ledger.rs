@@ -79,12 +79,16 @@ pub(crate) struct Minute {
 #[derive(Debug)]
 pub(crate) struct Facts {
     start: Instant,
+    /// How much AWS's time is ahead of that of the processes, which were suspended.
+    pub(crate) suspended: Duration,
     pub(crate) journal: Journal,
     pub(crate) publications: BTreeMap<Id, Publication>,
     pub(crate) deliveries: Vec<Delivery>,
     by_receipt: HashMap<String, usize>,
     pub(crate) disturbances: Vec<Disturbance>,
     pub(crate) minutes: BTreeMap<(Arc<str>, u64), Minute>,
+    /// Handlers at work, by pod.
+    pub(crate) at_work: BTreeMap<Arc<str>, usize>,
     pub(crate) calls: u64,
     /// When the run ended.
     pub(crate) ended: Duration,
@@ -101,12 +105,14 @@ impl Ledger {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(Facts {
             start: Instant::now(),
+            suspended: Duration::ZERO,
             journal: Journal::new(),
             publications: BTreeMap::new(),
             deliveries: Vec::new(),
             by_receipt: HashMap::new(),
             disturbances: Vec::new(),
             minutes: BTreeMap::new(),
+            at_work: BTreeMap::new(),
             calls: 0,
             ended: Duration::ZERO,
             violations: Vec::new(),
@@ -139,8 +145,9 @@ impl Ledger {
 }
 
 impl Facts {
+    /// AWS's time, since the start.
     pub(crate) fn now(&self) -> Duration {
-        self.start.elapsed()
+        self.start.elapsed() + self.suspended
     }
 
     pub(crate) fn write(&mut self, who: &str, what: String) {
@@ -177,7 +184,13 @@ impl Facts {
     }
 
     /// A receive had its effect. The deliveries that it made.
-    pub(crate) fn received(&mut self, pod: &Arc<str>, request: &Value, response: &Value, tainted: bool) -> Vec<usize> {
+    pub(crate) fn received(
+        &mut self,
+        pod: &Arc<str>,
+        request: &Value,
+        response: &Value,
+        tainted: bool,
+    ) -> Vec<usize> {
         let now = self.now();
         let visibility = Duration::from_secs(request["VisibilityTimeout"].as_u64().unwrap_or(30));
         let messages = response["Messages"].as_array().map_or(&[][..], Vec::as_slice);
@@ -200,6 +213,13 @@ impl Facts {
                 deleted: false,
                 tainted,
             };
+            if let Some(again) = self.by_receipt.get(text("ReceiptHandle")) {
+                // a receive that was repeated under its attempt id brings what it brought before
+                self.deliveries[*again].visible_at = now + visibility;
+                made.push(*again);
+                self.reached.insert("a receive was repeated");
+                continue;
+            }
             if receive_count > 1 {
                 self.reached.insert("redelivered");
             }
@@ -243,7 +263,8 @@ impl Facts {
     }
 
     fn frozen_within(&self, now: Duration, time: Duration) -> bool {
-        let mut recent = self.disturbances.iter().rev().take_while(|disturbance| disturbance.at + time >= now);
+        let mut recent =
+            self.disturbances.iter().rev().take_while(|disturbance| disturbance.at + time >= now);
         recent.any(|disturbance| disturbance.what == "freeze")
     }
 
@@ -280,6 +301,7 @@ impl Facts {
         let delivery = &mut self.deliveries[index];
         delivery.begun.get_or_insert(now);
         delivery.end = None;
+        *self.at_work.entry(Arc::clone(pod)).or_default() += 1;
         Some(index)
     }
 
@@ -294,6 +316,9 @@ impl Facts {
         let now = self.now();
         let delivery = &mut self.deliveries[index];
         delivery.end = Some((now, end));
+        if let Some(at_work) = self.at_work.get_mut(&delivery.pod) {
+            *at_work -= 1;
+        }
         let (id, pod, count) = (delivery.id, Arc::clone(&delivery.pod), delivery.receive_count);
         if let Some(publication) = self.publications.get_mut(&id) {
             match end {

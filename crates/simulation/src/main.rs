@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -23,6 +25,9 @@ struct Args {
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// On so many threads; one for each processor without it.
+    #[arg(long)]
+    jobs: Option<usize>,
     /// Stops at the first seed that fails.
     #[arg(long)]
     first: bool,
@@ -73,15 +78,15 @@ fn story(seed: u64, args: &Args) -> ExitCode {
 }
 
 fn logged<T>(work: impl FnOnce() -> T) -> T {
-    struct Simulated(std::sync::Mutex<Option<tokio::time::Instant>>);
+    struct Simulated(Mutex<Option<tokio::time::Instant>>);
     impl tracing_subscriber::fmt::time::FormatTime for Simulated {
         fn format_time(&self, to: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
-            let mut start = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut start = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let at = start.get_or_insert_with(tokio::time::Instant::now).elapsed();
             write!(to, "{:.3}", at.as_secs_f64())
         }
     }
-    let log = tracing_subscriber::fmt().with_timer(Simulated(std::sync::Mutex::default())).finish();
+    let log = tracing_subscriber::fmt().with_timer(Simulated(Mutex::default())).finish();
     tracing::subscriber::with_default(log, work)
 }
 
@@ -95,33 +100,58 @@ fn summary(seed: u64, report: &Report) {
     report.violations.iter().for_each(|what| println!("seed {seed}: INVARIANT {what}"));
 }
 
+/// What many runs came to.
+#[derive(Default)]
+struct Sum {
+    runs: u64,
+    failed: Vec<u64>,
+    calls: u64,
+    simulated: Duration,
+    reached: BTreeMap<&'static str, u64>,
+}
+
 fn many(from: u64, args: &Args) -> ExitCode {
     let begun = Instant::now();
-    let (mut calls, mut failed, mut seed) = (0, 0_u64, from);
-    let mut simulated = Duration::ZERO;
-    let mut reached: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let (next, sum) = (AtomicU64::new(from), Mutex::new(Sum::default()));
     let goes_on = |seed: u64| match (args.time, args.seeds) {
         (Some(time), _) => begun.elapsed() < time,
         (None, seeds) => seed < from + seeds.unwrap_or(100),
     };
-    while goes_on(seed) {
-        let report = run(&Plan::of(seed));
-        calls += report.calls;
-        simulated += report.simulated;
-        report.reached.iter().for_each(|state| *reached.entry(state).or_default() += 1);
-        if !report.violations.is_empty() {
-            failed += 1;
-            summary(seed, &report);
+    // a run has a thread to itself, and shares nothing with the others
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let stop = args.first && !locked(&sum).failed.is_empty();
+            if stop || !goes_on(seed) {
+                return;
+            }
+            let report = run(&Plan::of(seed));
+            let mut sum = locked(&sum);
+            sum.runs += 1;
+            sum.calls += report.calls;
+            sum.simulated += report.simulated;
+            report.reached.iter().for_each(|state| *sum.reached.entry(state).or_default() += 1);
+            if !report.violations.is_empty() {
+                sum.failed.push(seed);
+                summary(seed, &report);
+            }
         }
-        seed += 1;
-        if failed > 0 && args.first {
-            break;
-        }
-    }
-    let took = begun.elapsed();
+    };
+    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    std::thread::scope(|scope| {
+        (0..jobs.max(1)).for_each(|_| drop(scope.spawn(work)));
+    });
+    let Sum { runs, failed, calls, simulated, reached } = std::mem::take(&mut *locked(&sum));
     reached.iter().for_each(|(state, seeds)| println!("{seeds:>6} seeds: {state}"));
-    let hours = simulated.as_secs_f64() / 3600.0;
-    println!("{} seeds, {hours:.0} simulated hours, {calls} calls in {took:.1?}", seed - from);
-    println!("{} passed, {failed} failed", seed - from - failed);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let (hours, took) = (simulated.as_secs_f64() / 3600.0, begun.elapsed());
+    println!("{runs} seeds from {from}, {hours:.0} simulated hours, {calls} calls, in {took:.1?}");
+    if let Some(seed) = failed.iter().min() {
+        println!("the story of the first that failed: cargo run --release -p lifeline-simulation -- {seed}");
+    }
+    println!("{} passed, {} failed", runs - failed.len() as u64, failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn locked(sum: &Mutex<Sum>) -> MutexGuard<'_, Sum> {
+    sum.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use fastrand::Rng;
-use hyper::body::Bytes;
 use hyper::Response;
+use hyper::body::Bytes;
 use lifeline_emulator::{Emulator, Injected};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -103,7 +104,11 @@ impl Network {
 
     /// Takes an injected fault back.
     pub(crate) fn take_back(&self, number: u64) {
-        self.state().injected.iter().filter(|(of, _)| *of == number).for_each(|(_, injected)| injected.remove());
+        self.state()
+            .injected
+            .iter()
+            .filter(|(of, _)| *of == number)
+            .for_each(|(_, injected)| injected.remove());
     }
 
     /// Whether a fault of the emulator's met a call since this was last asked.
@@ -214,7 +219,11 @@ impl Call {
 }
 
 impl Client {
-    async fn call(self, emulator: SharedHttpConnector, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    async fn call(
+        self,
+        emulator: SharedHttpConnector,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, ConnectorError> {
         let call = Call::of(&request);
         let who = Arc::clone(self.process.name());
         let ledger = &self.network.0.ledger;
@@ -263,7 +272,8 @@ impl Client {
             }
             let status = answer.status().as_u16();
             if !(200..300).contains(&status) || !made.is_empty() {
-                let ids: Vec<_> = made.iter().map(|index| format!("#{}", facts.deliveries[*index].id)).collect();
+                let ids: Vec<_> =
+                    made.iter().map(|index| format!("#{}", facts.deliveries[*index].id)).collect();
                 facts.write(&who, format!("{action}: {status} {}", ids.join(" ")));
             }
         }
@@ -306,7 +316,9 @@ impl Served {
         sleep(way.out).await;
         let sqs = self.call.sqs;
         let instead = match way.effect {
-            Some(Effect::Throttle) => Some(answer::error(sqs, 400, if sqs { "RequestThrottled" } else { "Throttling" })),
+            Some(Effect::Throttle) => {
+                Some(answer::error(sqs, 400, if sqs { "RequestThrottled" } else { "Throttling" }))
+            }
             Some(Effect::ServerError) => Some(answer::error(sqs, 500, "InternalError")),
             Some(Effect::Deny) => Some(answer::error(sqs, 403, "AccessDenied")),
             Some(Effect::Page(status, false)) => Some(answer::page(status)),
@@ -331,7 +343,8 @@ impl Served {
 
     /// The ledger learns what the call did, whoever hears of it.
     fn had_effect(&self, response: HttpResponse) -> Result<(Answer, Vec<usize>), ConnectorError> {
-        let response = response.try_into_http1x().map_err(|error| ConnectorError::other(error.into(), None))?;
+        let response =
+            response.try_into_http1x().map_err(|error| ConnectorError::other(error.into(), None))?;
         let answer = response.map(|body| Bytes::copy_from_slice(body.bytes().unwrap_or_default()));
         let met = self.network.met();
         let ledger = &self.network.0.ledger;

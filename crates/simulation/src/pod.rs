@@ -84,20 +84,31 @@ impl Pod {
                     planned: setting.bursts.iter().map(|burst| u64::from(burst.messages)).sum(),
                     visibility: setting.visibility,
                     handler_timeout: setting.handler_timeout,
+                    in_flight: setting.in_flight,
                     down: Arc::clone(&image.down),
                     crashes: image.crashes.clone(),
                 };
+                let suspended = image.ledger.clone();
                 let worker = Worker::builder(clients, spec)
                     .pollers(setting.pollers)
                     .max_in_flight(setting.in_flight)
                     .wait_time(setting.wait_time)
                     .handler_timeout(setting.handler_timeout)
                     .shutdown_grace(setting.grace)
-                    .health(pulses, readiness, metrics);
+                    .health(pulses, readiness, metrics)
+                    .suspended(move || suspended.facts().suspended);
                 worker.run(desk, stop.cancelled_owned()).await
             })
         };
-        Self { process, pulses, readiness, stop, work, ledger: image.ledger.clone(), grace: image.setting.grace }
+        Self {
+            process,
+            pulses,
+            readiness,
+            stop,
+            work,
+            ledger: image.ledger.clone(),
+            grace: image.setting.grace,
+        }
     }
 
     /// As SIGKILL does it: nothing more is sent, and nobody drains.

@@ -206,7 +206,8 @@ impl<'a> Run<'a> {
         let setting = &self.plan.setting;
         let queue = self.queue().visibility_timeout(setting.visibility).max_receives(setting.max_receives);
         let topic = self.emulator.topic(&self.image.topic);
-        let _subscribed = if setting.raw { topic.subscribed_raw_by(&queue) } else { topic.subscribed_by(&queue) };
+        let _subscribed =
+            if setting.raw { topic.subscribed_raw_by(&queue) } else { topic.subscribed_by(&queue) };
         self.queue = Some(queue);
     }
 
@@ -297,6 +298,13 @@ impl<'a> Run<'a> {
                 self.ledger.disturb(None, "freeze");
                 self.ledger.write("operator", "all go on");
             }
+            What::Suspend(time) => {
+                self.ledger.disturb(None, "freeze");
+                self.emulator.skip(*time);
+                self.ledger.facts().suspended += *time;
+                self.ledger.disturb(None, "freeze");
+                self.ledger.write("operator", "the machine wakes up");
+            }
             What::Kill(slot, wait) => {
                 if let Some(pod) = self.pods[*slot].take() {
                     self.ledger.disturb(Some(pod.process.name()), "kill");
@@ -368,7 +376,8 @@ impl<'a> Run<'a> {
     }
 
     fn excuse(&mut self, until: Duration) {
-        self.excused_until = self.excused_until.max(until);
+        let ahead = self.ledger.facts().suspended;
+        self.excused_until = self.excused_until.max(until + ahead);
     }
 
     /// Health, as a probe sees it.
@@ -415,7 +424,8 @@ impl<'a> Run<'a> {
         for pod in &pods {
             let reasons = pod.readiness.reasons();
             if !reasons.is_empty() && pod.process.is_alive() {
-                let what = format!("{} is not ready although all faults are over: {reasons:?}", pod.process.name());
+                let what =
+                    format!("{} is not ready although all faults are over: {reasons:?}", pod.process.name());
                 self.ledger.violated(what);
             }
         }

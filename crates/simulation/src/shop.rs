@@ -93,7 +93,10 @@ impl Outbox {
     /// A new process reads what is not crossed off.
     fn reopen(&self) {
         let mut items = self.items();
-        items.iter_mut().filter(|item| item.state == State::Sent).for_each(|item| item.state = State::Waiting);
+        items
+            .iter_mut()
+            .filter(|item| item.state == State::Sent)
+            .for_each(|item| item.state = State::Waiting);
     }
 }
 
@@ -136,7 +139,8 @@ impl Shop {
                     .deadline(setting.deadline)
                     .provision(setting.provision)
                     .health(&health);
-                let publisher = builder.start().await.unwrap_or_else(|error| unreachable!("clients are given: {error}"));
+                let publisher =
+                    builder.start().await.unwrap_or_else(|error| unreachable!("clients are given: {error}"));
                 *started.lock().unwrap_or_else(PoisonError::into_inner) = Some(publisher.clone());
                 loop {
                     let changed = outbox.0.changed.notified();

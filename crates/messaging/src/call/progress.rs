@@ -45,7 +45,11 @@ impl Progress {
 /// [`bounded`](super::bounded) waits for a response for as long as it goes on arriving.
 pub fn arriving<B>(response: Response<B>) -> Response<SdkBody>
 where
-    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Sync + Unpin + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Sync
+        + Unpin
+        + 'static,
 {
     match Progress::current() {
         Some(progress) => {

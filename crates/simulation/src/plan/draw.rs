@@ -88,6 +88,7 @@ const KINDS: &[(u32, Draw)] = &[
     (200, emulator),
     (250, dependency),
     (200, freeze),
+    (80, suspend),
     (250, kill),
     (150, kill_producer),
     (200, rollout),
@@ -185,6 +186,10 @@ fn dependency(dice: &mut Rng, _: &Setting) -> (What, Duration) {
 
 fn freeze(dice: &mut Rng, _: &Setting) -> (What, Duration) {
     (What::Freeze(seconds(dice, 1..=60)), Duration::ZERO)
+}
+
+fn suspend(dice: &mut Rng, _: &Setting) -> (What, Duration) {
+    (What::Suspend(seconds(dice, 1..=600)), Duration::ZERO)
 }
 
 fn kill(dice: &mut Rng, setting: &Setting) -> (What, Duration) {

@@ -38,6 +38,8 @@ pub enum What {
     DependencyDown,
     /// All processes stand still for this long, then go on.
     Freeze(Duration),
+    /// The machine of all processes is suspended for this long: their clocks stop, and AWS's goes on.
+    Suspend(Duration),
     /// A pod is killed, and started again this much later.
     Kill(usize, Duration),
     /// The producer is killed, and started again this much later.

@@ -4,8 +4,8 @@ mod draw;
 mod fault;
 mod setting;
 
-pub use fault::{Fault, What};
 pub(crate) use fault::{Calls, Effect};
+pub use fault::{Fault, What};
 pub use setting::Setting;
 pub(crate) use setting::{Burst, Temper};
 
@@ -34,5 +34,7 @@ impl Plan {
 
 /// A generator for one purpose: what is drawn from it does not depend on what else was drawn.
 pub(crate) fn dice(seed: u64, purpose: u64) -> fastrand::Rng {
-    fastrand::Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ purpose.wrapping_mul(0xD1B5_4A32_D192_ED03))
+    fastrand::Rng::with_seed(
+        seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ purpose.wrapping_mul(0xD1B5_4A32_D192_ED03),
+    )
 }
