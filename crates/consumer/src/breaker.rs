@@ -171,14 +171,14 @@ impl Breaker {
                     Mode::Ramp { limit, .. } if limit > state.running + waiting => {
                         return limit - state.running - waiting;
                     }
-                    // one message at a time, and none while one is here
                     // what is here may be unavailable for a reason of its own: another message tells
                     Mode::Open { why: Why::Unavailable, probes, probing: false, .. }
                         if probes as usize >= PROBES_EACH * waiting.max(1) =>
                     {
                         return 1;
                     }
-                    Mode::Open { why: Why::Failing, probe_at, probing: false, .. } if waiting == 0 => {
+                    // nobody is here to probe with: the one that was unavailable may have lost its lease meanwhile
+                    Mode::Open { probe_at, probing: false, .. } if waiting == 0 => {
                         if probe_at <= Instant::now() {
                             return 1;
                         }
@@ -410,6 +410,24 @@ mod tests {
             breaker.admit().await.unavailable(None, "its own host");
         }
         assert_eq!(breaker.intake().await, 1, "another message tells");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_the_message_that_was_unavailable_is_gone_another_one_is_received() {
+        let breaker = breaker();
+        breaker.admit().await.unavailable(Some(Duration::from_secs(20)), "down");
+        let waiting = tokio::spawn({
+            let breaker = breaker.clone();
+            async move { breaker.admit().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(breaker.intake().now_or_never().is_none());
+        // its lease was lost
+        waiting.abort();
+        assert!(waiting.await.is_err_and(|error| error.is_cancelled()));
+        let begun = Instant::now();
+        assert_eq!(breaker.intake().await, 1);
+        assert!(begun.elapsed() >= Duration::from_secs(19), "after the pause: {:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -143,9 +143,8 @@ impl Facts {
         found
     }
 
-    /// A dead letter has failed for a reason of its own, or each of its receives was lost to a fault. That a process ended
-    /// beside it, or was replaced, is none: what was received before is taken one at a time after a start, and a message on its
-    /// last receive is handled within the grace.
+    /// A dead letter has failed for a reason of its own, or each of its receives was lost to a fault. That a process was
+    /// replaced is none: a message on its last receive is handled within the grace.
     fn dead_for_no_reason(&self, dead: &BTreeMap<Id, u32>) -> Vec<String> {
         let innocent = dead.keys().filter(|id| self.publications.get(id).is_some_and(|p| p.failures == 0));
         let unexplained = innocent.filter(|id| {
@@ -162,9 +161,7 @@ impl Facts {
                         .any(|fault| lost_to(d, fault) && !planned.contains(&fault.what))
             };
             let last = of_it().max_by_key(|delivery| delivery.receive_count);
-            of_it().any(|d| !by(d, &[]))
-                || of_it().all(|d| !by(d, &["abort"]))
-                || last.is_some_and(|d| d.begun.is_none() && !by(d, &["drain"]))
+            of_it().any(|d| !by(d, &[])) || last.is_some_and(|d| d.begun.is_none() && !by(d, &["drain"]))
         });
         unexplained.map(|id| format!("#{id} is a dead letter, and has never failed")).collect()
     }

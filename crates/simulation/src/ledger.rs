@@ -15,6 +15,10 @@ use crate::journal::Journal;
 /// A message of the simulation, over all its publications and deliveries.
 pub(crate) type Id = u64;
 
+/// For how long, and for how many messages at most, what was received before is taken one at a time after a start.
+const CAUTIOUS_TIME: Duration = Duration::from_secs(55);
+const CAUTIOUS_MESSAGES: usize = 95;
+
 /// What became of what the producer was given.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Publication {
@@ -195,6 +199,13 @@ impl Facts {
         let visibility = Duration::from_secs(request["VisibilityTimeout"].as_u64().unwrap_or(30));
         let messages = response["Messages"].as_array().map_or(&[][..], Vec::as_slice);
         let mut made = Vec::with_capacity(messages.len());
+        let most = request["MaxNumberOfMessages"].as_u64().unwrap_or(1);
+        if most > 1 && !messages.is_empty() && self.is_cautious(pod) {
+            let what = format!(
+                "{pod} asks for {most} messages, although all it has got so far were received before"
+            );
+            self.violated(what);
+        }
         for message in messages {
             let text = |name: &str| message[name].as_str().unwrap_or_default();
             let Some(id) = Self::id_of(text("Body")) else { continue };
@@ -230,6 +241,17 @@ impl Facts {
             self.minutes.entry((Arc::clone(pod), minute)).or_default().messages += 1;
         }
         made
+    }
+
+    /// Whether a pod should take one message at a time: what ends a process is among those that are received again.
+    fn is_cautious(&self, pod: &Arc<str>) -> bool {
+        let mut got = self.deliveries.iter().filter(|delivery| delivery.pod == *pod).peekable();
+        let first = got.peek().map_or(self.now(), |first| first.at);
+        let before = |delivery: &Delivery| delivery.receive_count > 1;
+        let mut count = 0;
+        got.inspect(|_| count += 1).all(before)
+            && count < CAUTIOUS_MESSAGES
+            && self.now() < first + CAUTIOUS_TIME
     }
 
     /// The deliveries that a batch names by their receipts, with the ids of its entries.

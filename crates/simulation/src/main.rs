@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the story is the program's output")]
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -65,14 +66,13 @@ fn story(seed: u64, args: &Args) -> ExitCode {
         plan = shrink(&plan);
     }
     let report = if args.log { logged(|| run(&plan)) } else { run(&plan) };
-    println!("seed {seed}: {}", plan.setting);
+    let mut told = format!("seed {seed}: {}\n", plan.setting);
     for (number, fault) in plan.faults.iter().enumerate() {
-        println!("fault {number} at {:?}: {fault}", fault.at);
+        told += &format!("fault {number} at {:?}: {fault}\n", fault.at);
     }
-    for line in report.journal.lines() {
-        println!("{line}");
-    }
-    println!();
+    report.journal.lines().iter().for_each(|line| told += &format!("{line}\n"));
+    // whoever reads only its beginning closes the pipe
+    std::io::stdout().write_all(told.as_bytes()).ok();
     summary(seed, &report);
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
