@@ -114,7 +114,7 @@ impl Breaker {
             return Pass { breaker: self.clone(), probe: false, counted: false };
         }
         self.0.waiting.fetch_add(1, Ordering::AcqRel);
-        let _waiting = Waiting(&self.0.waiting);
+        let _waiting = Waiting(&self.0);
         let _turn = self.0.turn.lock().await;
         loop {
             let changed = self.0.changed.notified();
@@ -229,11 +229,13 @@ impl Breaker {
 }
 
 /// Counts an attempt that waits until it is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting<'a>(&'a Shared);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        // it may have been the last that could probe
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -421,12 +423,16 @@ mod tests {
             async move { breaker.admit().await }
         });
         tokio::task::yield_now().await;
-        assert!(breaker.intake().now_or_never().is_none());
+        let begun = Instant::now();
+        let intake = tokio::spawn({
+            let breaker = breaker.clone();
+            async move { breaker.intake().await }
+        });
+        tokio::task::yield_now().await;
         // its lease was lost
         waiting.abort();
-        assert!(waiting.await.is_err_and(|error| error.is_cancelled()));
-        let begun = Instant::now();
-        assert_eq!(breaker.intake().await, 1);
+        let received = tokio::time::timeout(Duration::from_secs(60), intake).await;
+        assert_eq!(received.expect("it is woken").unwrap(), 1);
         assert!(begun.elapsed() >= Duration::from_secs(19), "after the pause: {:?}", begun.elapsed());
     }
 

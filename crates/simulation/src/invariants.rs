@@ -12,6 +12,9 @@ use crate::plan::Setting;
 /// After the end of the grace period the parts of a worker have a second and a half to end.
 const ENDING: Duration = Duration::from_secs(2);
 
+/// The dead letters: SQS's id of each, and the publication's.
+pub(crate) type Dead = BTreeMap<String, Id>;
+
 /// How long before a receive a fault may have happened that explains what became of it: a call that was lost then may have
 /// been on its way, and what it caused may show now.
 const BEFORE: Duration = Duration::from_secs(30);
@@ -64,8 +67,8 @@ impl Facts {
         self.disturbances.iter().any(|d| within(d.at) && his(&d.who) && d.what != "drain")
     }
 
-    /// All that can only be judged at the end. `dead` are the dead letters.
-    pub(crate) fn judge(&mut self, setting: &Setting, dead: &BTreeMap<Id, u32>) {
+    /// All that can only be judged at the end.
+    pub(crate) fn judge(&mut self, setting: &Setting, dead: &Dead) {
         if self.deliveries.iter().any(|delivery| delivery.begun.is_none() && self.group_failed(delivery)) {
             self.reached.insert("a group was blocked");
         }
@@ -82,12 +85,12 @@ impl Facts {
     }
 
     /// A publication that was confirmed is handled, or is a dead letter.
-    fn unhandled(&self, dead: &BTreeMap<Id, u32>) -> Vec<String> {
+    fn unhandled(&self, dead: &Dead) -> Vec<String> {
         let lost = self.publications.iter().filter(|(id, publication)| {
             publication.confirmed.is_some()
                 && publication.handled.is_none()
                 && !publication.excused
-                && !dead.contains_key(id)
+                && !dead.values().any(|letter| letter == *id)
         });
         lost.map(|(id, _)| format!("#{id} was confirmed, and was neither handled nor is it a dead letter"))
             .collect()
@@ -145,36 +148,34 @@ impl Facts {
 
     /// A dead letter has failed for a reason of its own, or each of its receives was lost to a fault. That a process was
     /// replaced is none: a message on its last receive is handled within the grace.
-    fn dead_for_no_reason(&self, dead: &BTreeMap<Id, u32>) -> Vec<String> {
-        let innocent = dead.keys().filter(|id| self.publications.get(id).is_some_and(|p| p.failures == 0));
-        let unexplained = innocent.filter(|id| {
-            let of_it = || self.deliveries.iter().filter(|delivery| delivery.id == **id);
+    fn dead_for_no_reason(&self, dead: &Dead) -> Vec<String> {
+        let innocent =
+            dead.iter().filter(|(_, id)| self.publications.get(id).is_some_and(|p| p.failures == 0));
+        let unexplained = innocent.filter(|(message, _)| {
+            let of_it = || self.deliveries.iter().filter(|delivery| delivery.message == **message);
             let lost_to = |d: &Delivery, fault: &Disturbance| {
                 let his = fault.who.as_ref().is_none_or(|who| *who == d.pod);
                 his && fault.at >= d.at.saturating_sub(BEFORE) && fault.at <= d.visible_at
             };
-            let by = |d: &Delivery, planned: &[&str]| {
-                d.tainted
-                    || self
-                        .disturbances
-                        .iter()
-                        .any(|fault| lost_to(d, fault) && !planned.contains(&fault.what))
+            let by = |d: &Delivery, but: &str| {
+                d.tainted || self.disturbances.iter().any(|fault| lost_to(d, fault) && fault.what != but)
             };
             let last = of_it().max_by_key(|delivery| delivery.receive_count);
-            of_it().any(|d| !by(d, &[])) || last.is_some_and(|d| d.begun.is_none() && !by(d, &["drain"]))
+            of_it().any(|d| !by(d, "") && !self.group_failed(d))
+                || last.is_some_and(|d| d.begun.is_none() && !by(d, "drain"))
         });
-        unexplained.map(|id| format!("#{id} is a dead letter, and has never failed")).collect()
+        unexplained.map(|(_, id)| format!("#{id} is a dead letter, and has never failed")).collect()
     }
 
     /// Within a group, none is handled before one that was confirmed before it.
-    fn out_of_order(&self, dead: &BTreeMap<Id, u32>) -> Vec<String> {
+    fn out_of_order(&self, dead: &Dead) -> Vec<String> {
         let mut found = Vec::new();
         let mut groups: BTreeMap<&str, Vec<Id>> = BTreeMap::new();
         for (id, publication) in &self.publications {
             if let Some(group) = &publication.group
                 && publication.confirmed.is_some()
                 && !publication.excused
-                && !dead.contains_key(id)
+                && !dead.values().any(|letter| letter == id)
             {
                 groups.entry(group).or_default().push(*id);
             }

@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, sleep, sleep_until};
 
 use crate::handler::PANIC;
+use crate::invariants::Dead;
 use crate::journal::Journal;
-use crate::ledger::{Facts, Id, Ledger};
+use crate::ledger::{Facts, Ledger};
 use crate::network::Network;
 use crate::plan::{Burst, Plan, What};
 use crate::pod::{Image, Pod};
@@ -442,12 +443,9 @@ impl<'a> Run<'a> {
         if left > 0 {
             self.ledger.violated(format!("{left} tasks are left behind"));
         }
-        let mut dead: BTreeMap<Id, u32> = BTreeMap::new();
-        for letter in self.queue().dead_letters() {
-            if let Some(id) = Facts::id_of(&letter.body) {
-                dead.insert(id, letter.receive_count);
-            }
-        }
+        let letters = self.queue().dead_letters().into_iter();
+        let dead: Dead =
+            letters.filter_map(|letter| Some((letter.id, Facts::id_of(&letter.body)?))).collect();
         let mut facts = self.ledger.facts();
         if !dead.is_empty() {
             facts.reached.insert("a dead letter");
