@@ -59,7 +59,7 @@ pub(crate) fn misname(answer: Answer) -> Option<Answer> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
     Whole,
-    /// Bytes a second.
+    /// Bytes per second.
     Slow(u64),
     Stall,
     Truncate,

@@ -8,7 +8,7 @@ use lifeline_consumer::{Context, Failure, Handler, Message};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep};
 
-use crate::ledger::{End, Facts, Id, Ledger};
+use crate::observer::{End, Facts, Id, Observer};
 use crate::plan::{Temper, dice};
 use crate::process::Process;
 
@@ -18,7 +18,7 @@ pub(crate) const PANIC: &str = "a planned panic";
 /// A handler in one pod.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    pub(crate) ledger: Ledger,
+    pub(crate) observer: Observer,
     pub(crate) process: Process,
     pub(crate) seed: u64,
     pub(crate) temper: Temper,
@@ -86,7 +86,7 @@ impl Desk {
         if self.down.load(Ordering::Relaxed) {
             sleep(time.min(Duration::from_secs(1))).await;
             attempted.end(End::Unavailable);
-            self.ledger.reach("unavailable");
+            self.observer.reach("unavailable");
             return Err(Failure::unavailable("the database does not answer"));
         }
         let character = self.character(id);
@@ -115,9 +115,9 @@ impl Desk {
             }
             Character::Aborts => {
                 attempted.end(End::Failed);
-                self.ledger.disturb(Some(self.process.name()), "abort");
-                self.ledger.write(self.process.name(), format!("#{id} ends the process"));
-                self.ledger.reach("a message ended its process");
+                self.observer.disturb(Some(self.process.name()), "abort");
+                self.observer.write(self.process.name(), format!("#{id} ends the process"));
+                self.observer.reach("a message ended its process");
                 self.process.end();
                 if let Some(slot) = self.process.slot() {
                     self.crashes.send(slot).ok();
@@ -134,22 +134,22 @@ impl Handler for Desk {
         let id = Facts::id_of(&message.body);
         let handled = async {
             let begun = {
-                let mut facts = self.ledger.facts();
+                let mut facts = self.observer.facts();
                 let begun = facts.begun(self.process.name(), &message.sqs_message_id, message.receive_count);
                 id.zip(begun).map(|(id, index)| (id, index, facts.attempts(id)))
             };
-            let at_work = self.ledger.facts().at_work.get(self.process.name()).copied().unwrap_or_default();
+            let at_work = self.observer.facts().at_work.get(self.process.name()).copied().unwrap_or_default();
             if at_work > self.in_flight {
                 let what = format!(
                     "{} handles {at_work} messages at once, not {}",
                     self.process.name(),
                     self.in_flight
                 );
-                self.ledger.violated(what);
+                self.observer.violated(what);
             }
             let Some((id, index, attempt)) = begun else {
                 let what = format!("{} handles what it was not given: {}", self.process.name(), message.id);
-                self.ledger.violated(what);
+                self.observer.violated(what);
                 return Ok(());
             };
             let mut attempted = Attempt { desk: self, index, since: Instant::now(), ended: false };
@@ -172,7 +172,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn end(&mut self, end: End) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.desk.ledger.facts().ended(self.index, end);
+            self.desk.observer.facts().ended(self.index, end);
         }
     }
 }

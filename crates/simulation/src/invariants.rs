@@ -1,4 +1,4 @@
-//! The invariants: what must be true of every run, judged from the ledger.
+//! The invariants: what must be true of every run, judged from the observer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lifeline_consumer::Drained;
 
-use crate::ledger::{Delivery, Disturbance, End, Facts, Id};
+use crate::observer::{Delivery, Disturbance, End, Facts, Id};
 use crate::plan::Setting;
 
 /// After the end of the grace period the parts of a worker have a second and a half to end.
@@ -19,7 +19,7 @@ pub(crate) type Dead = BTreeMap<String, Id>;
 /// been on its way, and what it caused may show now.
 const BEFORE: Duration = Duration::from_secs(30);
 
-/// Calls a minute that a process may make beside those for messages, whatever fails: four pollers that try again within
+/// Calls per minute that a process may make beside those for messages, whatever fails: four pollers that try again within
 /// half a second on average, and four kinds of calls that do so each.
 const CALLS_A_MINUTE: u32 = 360;
 
@@ -199,7 +199,7 @@ impl Facts {
             .minutes
             .iter()
             .filter(|(_, minute)| minute.calls > CALLS_A_MINUTE + CALLS_A_MESSAGE * minute.messages);
-        let text = |((who, at), minute): (&(Arc<str>, u64), &crate::ledger::Minute)| {
+        let text = |((who, at), minute): (&(Arc<str>, u64), &crate::observer::Minute)| {
             format!(
                 "{who} made {} calls in minute {at}, and received {} messages",
                 minute.calls, minute.messages

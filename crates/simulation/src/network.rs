@@ -25,7 +25,7 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer::{self, Answer, Pace};
-use crate::ledger::Ledger;
+use crate::observer::Observer;
 use crate::plan::{Calls, Effect, Fault, What, dice};
 use crate::process::Process;
 
@@ -38,7 +38,7 @@ pub(crate) struct Network(Arc<Shared>);
 
 struct Shared {
     emulator: SharedHttpClient,
-    ledger: Ledger,
+    observer: Observer,
     latency: Duration,
     state: Mutex<State>,
 }
@@ -71,9 +71,14 @@ struct Way {
 }
 
 impl Network {
-    pub(crate) fn new(emulator: &Emulator, ledger: Ledger, latency: Duration, seed: u64) -> Self {
+    pub(crate) fn new(emulator: &Emulator, observer: Observer, latency: Duration, seed: u64) -> Self {
         let state = State { dice: dice(seed, 3), faults: Vec::new(), injected: Vec::new(), met: 0 };
-        Self(Arc::new(Shared { emulator: emulator.http_client(), ledger, latency, state: Mutex::new(state) }))
+        Self(Arc::new(Shared {
+            emulator: emulator.http_client(),
+            observer,
+            latency,
+            state: Mutex::new(state),
+        }))
     }
 
     /// The SDK's HTTP client for one process.
@@ -207,7 +212,7 @@ impl Call {
         Self { action, calls, sqs, body }
     }
 
-    /// Its parameters, where the ledger reads them.
+    /// Its parameters, where the observer reads them.
     fn parameters(&self) -> Value {
         match self.calls {
             Calls::Receives | Calls::Deletes | Calls::Leases => {
@@ -226,10 +231,10 @@ impl Client {
     ) -> Result<HttpResponse, ConnectorError> {
         let call = Call::of(&request);
         let who = Arc::clone(self.process.name());
-        let ledger = &self.network.0.ledger;
+        let observer = &self.network.0.observer;
         let parameters = call.parameters();
         {
-            let mut facts = ledger.facts();
+            let mut facts = observer.facts();
             facts.called(&who);
             if call.calls == Calls::Deletes {
                 facts.deletes(&who, &parameters);
@@ -238,8 +243,8 @@ impl Client {
         let way = self.network.way(&self.process, call.calls);
         let action = call.action.clone();
         if let Some(effect) = way.effect {
-            ledger.disturb(Some(&who), "network");
-            ledger.write(&who, format!("{action}: {effect:?}"));
+            observer.disturb(Some(&who), "network");
+            observer.write(&who, format!("{action}: {effect:?}"));
         }
         match way.effect {
             Some(Effect::LoseRequest) => return std::future::pending().await,
@@ -252,7 +257,7 @@ impl Client {
             sender.send(served.answer(emulator, request, way).await).ok();
         });
         let _aborts = way.notices.then(|| AbortOnDropHandle::new(server));
-        let mut waiting = Waiting { ledger, who: &who, action: &action, done: false };
+        let mut waiting = Waiting { observer, who: &who, action: &action, done: false };
         let answer = answer.await;
         waiting.done = true;
         let (answer, made) = answer.unwrap_or_else(|_| Err(io(io::ErrorKind::ConnectionReset)))?;
@@ -266,7 +271,7 @@ impl Client {
         };
         let arrived = pace == Pace::Whole && !matches!(way.effect, Some(Effect::Page(..)));
         {
-            let mut facts = ledger.facts();
+            let mut facts = observer.facts();
             if arrived {
                 made.iter().for_each(|index| facts.deliveries[*index].arrived = true);
             }
@@ -284,7 +289,7 @@ impl Client {
 
 /// A caller that waits for a response; one that stops waiting says so.
 struct Waiting<'a> {
-    ledger: &'a Ledger,
+    observer: &'a Observer,
     who: &'a Arc<str>,
     action: &'a str,
     done: bool,
@@ -293,7 +298,7 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.done {
-            self.ledger.write(self.who, format!("{}: gave up", self.action));
+            self.observer.write(self.who, format!("{}: gave up", self.action));
         }
     }
 }
@@ -341,21 +346,21 @@ impl Served {
         Ok((answer, made))
     }
 
-    /// The ledger learns what the call did, whoever hears of it.
+    /// The observer learns what the call did, whoever hears of it.
     fn had_effect(&self, response: HttpResponse) -> Result<(Answer, Vec<usize>), ConnectorError> {
         let response =
             response.try_into_http1x().map_err(|error| ConnectorError::other(error.into(), None))?;
         let answer = response.map(|body| Bytes::copy_from_slice(body.bytes().unwrap_or_default()));
         let met = self.network.met();
-        let ledger = &self.network.0.ledger;
+        let observer = &self.network.0.observer;
         if met {
-            ledger.disturb(None, "emulator");
-            ledger.write("aws", format!("{} of {} met a fault", self.call.action, self.who));
+            observer.disturb(None, "emulator");
+            observer.write("aws", format!("{} of {} met a fault", self.call.action, self.who));
         }
         let mut made = Vec::new();
         if answer.status().is_success() && self.parameters.is_object() {
             let read: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-            let mut facts = ledger.facts();
+            let mut facts = observer.facts();
             match self.call.calls {
                 Calls::Receives => made = facts.received(&self.who, &self.parameters, &read, met),
                 calls => facts.batch_landed(&self.parameters, &read, calls == Calls::Deletes),

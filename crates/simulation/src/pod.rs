@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::handler::Desk;
-use crate::ledger::Ledger;
 use crate::network::Network;
+use crate::observer::Observer;
 use crate::plan::Setting;
 use crate::process::Process;
 
@@ -24,7 +24,7 @@ use crate::process::Process;
 pub(crate) struct Image {
     pub(crate) seed: u64,
     pub(crate) setting: Setting,
-    pub(crate) ledger: Ledger,
+    pub(crate) observer: Observer,
     pub(crate) network: Network,
     pub(crate) queue: String,
     pub(crate) topic: String,
@@ -40,7 +40,7 @@ pub(crate) struct Pod {
     pub(crate) readiness: Readiness,
     stop: CancellationToken,
     work: JoinHandle<Drained>,
-    ledger: Ledger,
+    observer: Observer,
     grace: Duration,
 }
 
@@ -60,7 +60,7 @@ impl Pod {
         let (pulses, readiness) = (pulses(), Readiness::new());
         let metrics = Metrics::new("simulation", &pulses);
         let stop = CancellationToken::new();
-        image.ledger.write(process.name(), "starts");
+        image.observer.write(process.name(), "starts");
         let work = {
             let (image, process, stop) = (image.clone(), process.clone(), stop.clone());
             let (pulses, readiness) = (pulses.clone(), readiness.clone());
@@ -77,7 +77,7 @@ impl Pod {
                     raw_delivery: setting.raw,
                 };
                 let desk = Desk {
-                    ledger: image.ledger.clone(),
+                    observer: image.observer.clone(),
                     process: process.clone(),
                     seed: image.seed,
                     temper: setting.temper.clone(),
@@ -88,7 +88,7 @@ impl Pod {
                     down: Arc::clone(&image.down),
                     crashes: image.crashes.clone(),
                 };
-                let suspended = image.ledger.clone();
+                let suspended = image.observer.clone();
                 let worker = Worker::builder(clients, spec)
                     .pollers(setting.pollers)
                     .max_in_flight(setting.in_flight)
@@ -106,7 +106,7 @@ impl Pod {
             readiness,
             stop,
             work,
-            ledger: image.ledger.clone(),
+            observer: image.observer.clone(),
             grace: image.setting.grace,
         }
     }
@@ -115,15 +115,15 @@ impl Pod {
     pub(crate) fn kill(self) {
         self.process.end();
         self.work.abort();
-        self.ledger.write(self.process.name(), "is killed");
+        self.observer.write(self.process.name(), "is killed");
     }
 
     /// Shuts down as SIGTERM asks for, and checks how it went.
     pub(crate) async fn drain(self) {
-        let Self { process, stop, work, ledger, grace, .. } = self;
+        let Self { process, stop, work, observer, grace, .. } = self;
         let (name, begun) = (process.name(), Instant::now());
-        ledger.disturb(Some(name), "drain");
-        ledger.write(name, "drains");
+        observer.disturb(Some(name), "drain");
+        observer.write(name, "drains");
         stop.cancel();
         let ended = work.await;
         let took = begun.elapsed();
@@ -132,14 +132,14 @@ impl Pod {
             return;
         }
         process.end();
-        ledger.disturb(Some(name), "drain");
+        observer.disturb(Some(name), "drain");
         match ended {
             Ok(drained) => {
-                let mut facts = ledger.facts();
+                let mut facts = observer.facts();
                 facts.write(name, format!("has drained within {took:?}: {}", drained.account));
                 facts.drained(name, drained, took, grace);
             }
-            Err(error) => ledger.violated(format!("{name} did not drain: {error}")),
+            Err(error) => observer.violated(format!("{name} did not drain: {error}")),
         }
     }
 }

@@ -35,7 +35,7 @@ impl Process {
         !self.ended.is_cancelled()
     }
 
-    /// What the process does: nothing any more once it has ended, and nobody hears that it does not.
+    /// What the process does: nothing any more once it has ended, and its futures do not end either.
     pub(crate) async fn while_alive<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::select! {
             biased;

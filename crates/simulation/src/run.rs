@@ -13,8 +13,8 @@ use tokio::time::{Instant, advance, sleep, sleep_until};
 use crate::handler::PANIC;
 use crate::invariants::Dead;
 use crate::journal::Journal;
-use crate::ledger::{Facts, Ledger};
 use crate::network::Network;
+use crate::observer::{Facts, Observer};
 use crate::plan::{Burst, Plan, What};
 use crate::pod::{Image, Pod};
 use crate::shop::{Outbox, Shop};
@@ -59,9 +59,9 @@ pub fn run(plan: &Plan) -> Report {
     fastrand::seed(plan.seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without sockets needs nothing");
-    let ledger = runtime.block_on(async { Box::pin(Run::new(plan).play()).await });
+    let observer = runtime.block_on(async { Box::pin(Run::new(plan).play()).await });
     drop(runtime);
-    let mut facts = ledger.facts();
+    let mut facts = observer.facts();
     Report {
         journal: std::mem::replace(&mut facts.journal, Journal::new()),
         violations: std::mem::take(&mut facts.violations),
@@ -102,7 +102,7 @@ struct Run<'a> {
     emulator: Emulator,
     queue: Option<Queue>,
     outbox: Outbox,
-    ledger: Ledger,
+    observer: Observer,
     start: Instant,
     agenda: BTreeMap<(Duration, u64), Step>,
     planned: u64,
@@ -119,16 +119,16 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(plan: &'a Plan) -> Self {
         let setting = &plan.setting;
-        let ledger = Ledger::new();
+        let observer = Observer::new();
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let emulator = Emulator::builder().seed(plan.seed).starting_at(wall).build();
-        let network = Network::new(&emulator, ledger.clone(), setting.latency, plan.seed);
+        let network = Network::new(&emulator, observer.clone(), setting.latency, plan.seed);
         let (sender, crashes) = unbounded_channel();
         let ending = if setting.fifo { ".fifo" } else { "" };
         let image = Image {
             seed: plan.seed,
             setting: setting.clone(),
-            ledger: ledger.clone(),
+            observer: observer.clone(),
             network,
             queue: format!("jobs{ending}"),
             topic: format!("events{ending}"),
@@ -141,7 +141,7 @@ impl<'a> Run<'a> {
             emulator,
             queue: None,
             outbox: Outbox::new(plan.seed, setting.fifo),
-            ledger,
+            observer,
             start: Instant::now(),
             agenda: BTreeMap::new(),
             planned: 0,
@@ -164,7 +164,7 @@ impl<'a> Run<'a> {
         self.agenda.insert((at, self.planned), step);
     }
 
-    async fn play(mut self) -> Ledger {
+    async fn play(mut self) -> Observer {
         let plan = self.plan;
         if !plan.setting.provision {
             self.make_queue();
@@ -184,17 +184,17 @@ impl<'a> Run<'a> {
             }
         }
         self.until(plan.setting.length + Duration::from_secs(1)).await;
-        self.ledger.write("operator", "all faults are over");
+        self.observer.write("operator", "all faults are over");
         self.until(self.now().max(self.excused_until) + RECOVERY).await;
         let last = Burst { at: self.now(), messages: 3, bytes: 0, groups: 1 };
-        self.outbox.write(&last, &self.ledger);
+        self.outbox.write(&last, &self.observer);
         let until = self.now() + SETTLING;
         while !self.is_settled() && self.now() < until {
             self.until(self.now() + Duration::from_secs(2)).await;
         }
-        let ledger = self.ledger.clone();
+        let observer = self.observer.clone();
         self.finish().await;
-        ledger
+        observer
     }
 
     fn queue(&mut self) -> Queue {
@@ -235,7 +235,7 @@ impl<'a> Run<'a> {
         match step {
             Step::Begin(number) => self.begin(number).await,
             Step::End(number) => self.end(number),
-            Step::Publish(number) => self.outbox.write(&self.plan.setting.bursts[number], &self.ledger),
+            Step::Publish(number) => self.outbox.write(&self.plan.setting.bursts[number], &self.observer),
             Step::StartPod(slot) => self.start_pod(slot),
             Step::Replace(slot) => {
                 if let Some(old) = self.pods[slot].take() {
@@ -245,7 +245,7 @@ impl<'a> Run<'a> {
             }
             Step::StartShop => self.start_shop(),
             Step::RestoreQueue => {
-                self.ledger.write("operator", "makes the queue again");
+                self.observer.write("operator", "makes the queue again");
                 self.queue = None;
                 self.make_queue();
             }
@@ -267,8 +267,8 @@ impl<'a> Run<'a> {
         if self.shop.is_none() {
             self.generation += 1;
             let name = format!("shop.{}", self.generation);
-            let Image { setting, network, ledger, topic, .. } = &self.image;
-            self.shop = Some(Shop::start(setting, &self.outbox, network, ledger, topic.clone(), name));
+            let Image { setting, network, observer, topic, .. } = &self.image;
+            self.shop = Some(Shop::start(setting, &self.outbox, network, observer, topic.clone(), name));
         }
     }
 
@@ -284,7 +284,7 @@ impl<'a> Run<'a> {
     async fn begin(&mut self, number: usize) {
         let plan = self.plan;
         let fault = &plan.faults[number];
-        self.ledger.write("operator", format!("FAULT {number}: {fault}"));
+        self.observer.write("operator", format!("FAULT {number}: {fault}"));
         let now = self.now();
         match &fault.what {
             What::Network { .. } => self.image.network.begin(number, fault),
@@ -294,21 +294,21 @@ impl<'a> Run<'a> {
             }
             What::DependencyDown => self.image.down.store(true, Ordering::Relaxed),
             What::Freeze(time) => {
-                self.ledger.disturb(None, "freeze");
+                self.observer.disturb(None, "freeze");
                 advance(*time).await;
-                self.ledger.disturb(None, "freeze");
-                self.ledger.write("operator", "all go on");
+                self.observer.disturb(None, "freeze");
+                self.observer.write("operator", "all go on");
             }
             What::Suspend(time) => {
-                self.ledger.disturb(None, "freeze");
+                self.observer.disturb(None, "freeze");
                 self.emulator.skip(*time);
-                self.ledger.facts().suspended += *time;
-                self.ledger.disturb(None, "freeze");
-                self.ledger.write("operator", "the machine wakes up");
+                self.observer.facts().suspended += *time;
+                self.observer.disturb(None, "freeze");
+                self.observer.write("operator", "the machine wakes up");
             }
             What::Kill(slot, wait) => {
                 if let Some(pod) = self.pods[*slot].take() {
-                    self.ledger.disturb(Some(pod.process.name()), "kill");
+                    self.observer.disturb(Some(pod.process.name()), "kill");
                     pod.kill();
                     self.at(now + *wait, Step::StartPod(*slot));
                 }
@@ -326,7 +326,7 @@ impl<'a> Run<'a> {
             }
             What::Scale(change) => self.scale(*change),
             What::DeleteQueue(wait) => {
-                self.ledger.disturb(None, "the queue is deleted");
+                self.observer.disturb(None, "the queue is deleted");
                 self.queue().delete();
                 self.queue = None;
                 self.excuse(now + *wait + REPAIR);
@@ -352,7 +352,7 @@ impl<'a> Run<'a> {
 
     fn end(&mut self, number: usize) {
         let fault = &self.plan.faults[number];
-        self.ledger.write("operator", format!("fault {number} is over"));
+        self.observer.write("operator", format!("fault {number} is over"));
         match &fault.what {
             What::Network { .. } => self.image.network.end(number),
             What::Emulator(_) => self.image.network.take_back(number as u64),
@@ -377,13 +377,13 @@ impl<'a> Run<'a> {
     }
 
     fn excuse(&mut self, until: Duration) {
-        let ahead = self.ledger.facts().suspended;
+        let ahead = self.observer.facts().suspended;
         self.excused_until = self.excused_until.max(until + ahead);
     }
 
     /// Health, as a probe sees it.
     fn look(&self) {
-        let mut facts = self.ledger.facts();
+        let mut facts = self.observer.facts();
         let now = facts.now();
         let frozen = facts.disturbances.iter().rev().any(|d| d.what == "freeze" && d.at + LOOK >= now);
         for pod in self.pods.iter().flatten() {
@@ -419,7 +419,7 @@ impl<'a> Run<'a> {
         let settled = self.outbox.is_done() && self.queue().is_empty();
         if !settled {
             let left: Vec<_> = self.queue().messages().iter().filter_map(|m| Facts::id_of(&m.body)).collect();
-            self.ledger.violated(format!("it never settled: in the queue are {left:?}"));
+            self.observer.violated(format!("it never settled: in the queue are {left:?}"));
         }
         let pods: Vec<_> = self.pods.iter_mut().filter_map(Option::take).collect();
         for pod in &pods {
@@ -427,7 +427,7 @@ impl<'a> Run<'a> {
             if !reasons.is_empty() && pod.process.is_alive() {
                 let what =
                     format!("{} is not ready although all faults are over: {reasons:?}", pod.process.name());
-                self.ledger.violated(what);
+                self.observer.violated(what);
             }
         }
         for pod in pods {
@@ -441,12 +441,12 @@ impl<'a> Run<'a> {
         sleep(Duration::from_secs(60)).await;
         let left = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         if left > 0 {
-            self.ledger.violated(format!("{left} tasks are left behind"));
+            self.observer.violated(format!("{left} tasks are left behind"));
         }
         let letters = self.queue().dead_letters().into_iter();
         let dead: Dead =
             letters.filter_map(|letter| Some((letter.id, Facts::id_of(&letter.body)?))).collect();
-        let mut facts = self.ledger.facts();
+        let mut facts = self.observer.facts();
         if !dead.is_empty() {
             facts.reached.insert("a dead letter");
         }

@@ -10,8 +10,8 @@ use lifeline_producer::{NewMessage, PublishErrorKind, Publisher};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::ledger::{Id, Ledger, Publication};
 use crate::network::Network;
+use crate::observer::{Id, Observer, Publication};
 use crate::plan::{Burst, Setting, dice};
 use crate::pod::{access, pulses};
 use crate::process::Process;
@@ -55,10 +55,10 @@ impl Outbox {
     }
 
     /// New messages.
-    pub(crate) fn write(&self, burst: &Burst, ledger: &Ledger) {
+    pub(crate) fn write(&self, burst: &Burst, observer: &Observer) {
         let mut items = self.items();
         let mut dice = dice(self.0.seed, 1000 + items.len() as u64);
-        let mut facts = ledger.facts();
+        let mut facts = observer.facts();
         let offered = facts.now();
         facts.write("shop", format!("writes {} messages", burst.messages));
         for _ in 0..burst.messages {
@@ -106,7 +106,7 @@ pub(crate) struct Shop {
     pub(crate) health: Health,
     publisher: Arc<Mutex<Option<Publisher>>>,
     work: AbortOnDropHandle<()>,
-    ledger: Ledger,
+    observer: Observer,
 }
 
 impl Shop {
@@ -114,7 +114,7 @@ impl Shop {
         setting: &Setting,
         outbox: &Outbox,
         network: &Network,
-        ledger: &Ledger,
+        observer: &Observer,
         topic: String,
         name: String,
     ) -> Self {
@@ -123,11 +123,11 @@ impl Shop {
         let metrics = Metrics::new("simulation", &pulses);
         let health = Health { pulses, readiness: Readiness::new(), metrics };
         let publisher = Arc::new(Mutex::new(None));
-        ledger.write(process.name(), "starts");
+        observer.write(process.name(), "starts");
         outbox.reopen();
         let work = {
             let (setting, process, health) = (setting.clone(), process.clone(), health.clone());
-            let (outbox, network, ledger) = (outbox.clone(), network.clone(), ledger.clone());
+            let (outbox, network, observer) = (outbox.clone(), network.clone(), observer.clone());
             let started = Arc::clone(&publisher);
             tokio::spawn(async move {
                 let http = || network.client(&process);
@@ -154,7 +154,7 @@ impl Shop {
                     if let Some(group) = &item.group {
                         message = message.group(group);
                     }
-                    let (outbox, ledger, process) = (outbox.clone(), ledger.clone(), process.clone());
+                    let (outbox, observer, process) = (outbox.clone(), observer.clone(), process.clone());
                     let accepted = publisher.enqueue(message).await;
                     tokio::spawn(async move {
                         let outcome = match accepted {
@@ -162,13 +162,13 @@ impl Shop {
                             Err(error) => Err(error),
                         };
                         if process.is_alive() {
-                            settle(&outbox, &ledger, &item, outcome);
+                            settle(&outbox, &observer, &item, outcome);
                         }
                     });
                 }
             })
         };
-        Self { process, health, publisher, work: AbortOnDropHandle::new(work), ledger: ledger.clone() }
+        Self { process, health, publisher, work: AbortOnDropHandle::new(work), observer: observer.clone() }
     }
 
     fn publisher(&self) -> Option<Publisher> {
@@ -178,8 +178,8 @@ impl Shop {
     /// As SIGKILL does it.
     pub(crate) fn kill(self) {
         self.process.end();
-        self.ledger.disturb(Some(self.process.name()), "kill");
-        self.ledger.write(self.process.name(), "is killed");
+        self.observer.disturb(Some(self.process.name()), "kill");
+        self.observer.write(self.process.name(), "is killed");
         self.work.abort();
         if let Some(publisher) = self.publisher() {
             // its tasks go with the process
@@ -191,7 +191,7 @@ impl Shop {
     pub(crate) async fn close(self, limit: Duration) {
         let Some(publisher) = self.publisher() else { return };
         if tokio::time::timeout(limit, publisher.close()).await.is_err() {
-            self.ledger.violated(format!("the publisher did not close within {limit:?}"));
+            self.observer.violated(format!("the publisher did not close within {limit:?}"));
         }
         self.process.end();
     }
@@ -201,8 +201,8 @@ impl Shop {
     }
 }
 
-fn settle(outbox: &Outbox, ledger: &Ledger, item: &Item, outcome: lifeline_producer::Outcome) {
-    let mut facts = ledger.facts();
+fn settle(outbox: &Outbox, observer: &Observer, item: &Item, outcome: lifeline_producer::Outcome) {
+    let mut facts = observer.facts();
     let now = facts.now();
     match outcome {
         Ok(_) => {

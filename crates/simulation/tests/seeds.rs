@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use lifeline_simulation::{Plan, run};
 
-/// Unoptimised, a seed costs two seconds of processor time.
+/// Unoptimised, a seed costs two seconds of CPU time.
 const SEEDS: u64 = 48;
 
 /// States that a set of seeds must reach: one that does not asserts less than it seems to.

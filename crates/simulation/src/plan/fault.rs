@@ -36,7 +36,7 @@ pub enum What {
     Emulator(String),
     /// What handlers depend on does not answer.
     DependencyDown,
-    /// All processes stand still for this long, then go on.
+    /// All processes are stopped for this long, then go on.
     Freeze(Duration),
     /// The machine of all processes is suspended for this long: their clocks stop, and AWS's goes on.
     Suspend(Duration),
@@ -82,7 +82,7 @@ pub enum Effect {
     LoseRequest,
     /// It has its effect, and the response never arrives.
     LoseResponse,
-    /// Nobody listens.
+    /// It is refused.
     Refuse,
     /// The connection is reset after the call had its effect.
     ResetAfter,
@@ -98,7 +98,7 @@ pub enum Effect {
     Deny,
     /// A page of somebody else, with this status; after the call had its effect or instead.
     Page(u16, bool),
-    /// The response arrives at this many bytes a second.
+    /// The response arrives at this many bytes per second.
     Slow(u64),
     /// Half of the response arrives.
     Stall,

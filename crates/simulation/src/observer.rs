@@ -1,4 +1,4 @@
-//! The ledger: what an observer who sees everything knows of publications, deliveries and disturbances.
+//! The observer: sees everything, and knows what happened of publications, deliveries and disturbances.
 //!
 //! It sees the network's both ends, so it knows the effect of a call whose response was lost. What breaks an invariant
 //! at once is written down here; the rest is judged at the end, by `invariants`.
@@ -103,9 +103,9 @@ pub(crate) struct Facts {
 
 /// Shared by all that happens in a run.
 #[derive(Debug, Clone)]
-pub(crate) struct Ledger(Arc<Mutex<Facts>>);
+pub(crate) struct Observer(Arc<Mutex<Facts>>);
 
-impl Ledger {
+impl Observer {
     pub(crate) fn new() -> Self {
         Self(Arc::new(Mutex::new(Facts {
             start: Instant::now(),
@@ -323,7 +323,10 @@ impl Facts {
         let delivery = &mut self.deliveries[index];
         delivery.begun.get_or_insert(now);
         delivery.end = None;
-        *self.at_work.entry(Arc::clone(pod)).or_default() += 1;
+        // a fault may bring more messages than were asked for
+        if !delivery.tainted {
+            *self.at_work.entry(Arc::clone(pod)).or_default() += 1;
+        }
         Some(index)
     }
 
@@ -338,7 +341,7 @@ impl Facts {
         let now = self.now();
         let delivery = &mut self.deliveries[index];
         delivery.end = Some((now, end));
-        if let Some(at_work) = self.at_work.get_mut(&delivery.pod) {
+        if let Some(at_work) = self.at_work.get_mut(&delivery.pod).filter(|_| !delivery.tainted) {
             *at_work -= 1;
         }
         let (id, pod, count) = (delivery.id, Arc::clone(&delivery.pod), delivery.receive_count);
