@@ -3,7 +3,6 @@
 //! Variables begin with `LIFELINE_`, so that those of other programs in the same shell change nothing.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
 use lifeline_consumer::service::{ConsumerConfig, HandlerArgs, HandlerKind, WorkerArgs};
@@ -12,12 +11,11 @@ use lifeline_messaging::args::{CallArgs, DeliveryArgs, queue_name, topic_name};
 use lifeline_messaging::client::Access;
 use lifeline_messaging::topology::{QueueRef, TopicRef};
 use lifeline_producer::service::PublishArgs;
-use lifeline_service::settings::{
-    Accept, Checked, Problems, address, boolean, integer, read_environment, text,
-};
+use lifeline_service::settings::{Accept, Checked, Problems, address, boolean, integer, read_environment, text};
 use lifeline_service::{Log, LogArgs, Process, ProcessArgs};
 
 use crate::doctor::DoctorArgs;
+use crate::output::{Identity, Output};
 use crate::send::SendArgs;
 
 /// What the variables of this binary begin with.
@@ -40,6 +38,7 @@ Every flag is also an environment variable with the prefix LIFELINE_; the flag w
 
 Examples:
   lifeline                                                 sample events through SNS and SQS
+  lifeline up --demo                                       half a minute of failures, explained
   lifeline up --input orders.jsonl --output handled.jsonl  every line of a file, and then it ends
   lifeline up --handler-url http://localhost:8080/orders   your own handler, in any language
   lifeline aws                                             SNS and SQS alone, on port 4566";
@@ -57,10 +56,31 @@ pub enum Command {
     Send(Box<SendArgs>),
 }
 
+/// What `--demo` has its own values for.
+const DEMO_DECIDES: [&str; 13] = [
+    "input",
+    "from",
+    "publish_rate",
+    "publish_count",
+    "follow",
+    "state_file",
+    "output",
+    "handler",
+    "handler_file",
+    "handler_url",
+    "topic_name",
+    "queue_name",
+    "max_receives",
+];
+
 /// The settings of `up`.
 #[derive(clap::Args, Debug, Clone)]
 #[command(next_help_heading = "Pipeline")]
 pub struct UpArgs {
+    /// Show a retry, a dead letter, an outage and a hung consumer in half a minute, explained as they happen
+    #[arg(long, conflicts_with_all = DEMO_DECIDES)]
+    pub demo: bool,
+
     /// Where the embedded SNS and SQS listen
     #[command(flatten)]
     pub listen: ListenArgs,
@@ -73,9 +93,23 @@ pub struct UpArgs {
     #[arg(long, env = "CONSUMER_HEALTH_ADDR", value_name = "ADDRESS", default_value = "127.0.0.1:5001", value_parser = address())]
     pub consumer_health_addr: Checked<SocketAddr>,
 
-    /// File that each body is written to as a line, to compare with INPUT
-    #[arg(long, env = "OUTPUT", value_name = "FILE", value_parser = text())]
-    pub output: Option<Checked<String>>,
+    /// File that the body of each handled message is written to as a line, or - for standard output
+    #[arg(long, env = "OUTPUT", value_name = "FILE|-", value_parser = Output::accept())]
+    pub output: Option<Checked<Output>>,
+
+    /// File that the bodies in the dead-letter queue are written to in the end, or - for standard output
+    #[arg(long, env = "DEAD_LETTERS", value_name = "FILE|-", value_parser = Output::accept())]
+    pub dead_letters: Option<Checked<Output>>,
+
+    /// Append to the files of --output and --dead-letters instead of replacing them
+    #[arg(long, env = "APPEND", num_args = 0..=1, require_equals = true, value_name = "true|false",
+          default_value = "false", default_missing_value = "true", value_parser = boolean())]
+    pub append: Checked<bool>,
+
+    /// Show the log instead of a line per message; the default where standard output is not a terminal, and with --rust-log and --log-format
+    #[arg(long, env = "LOG", num_args = 0..=1, require_equals = true, value_name = "true|false",
+          default_value = "false", default_missing_value = "true", value_parser = boolean())]
+    pub log: Checked<bool>,
 
     /// Name of the topic; a name that ends in .fifo means a FIFO topic
     #[arg(long, env = "TOPIC_NAME", value_name = "NAME", default_value = "events", value_parser = topic_name())]
@@ -142,6 +176,8 @@ pub struct EmbeddedArgs {
 /// [`UpArgs`], checked.
 #[derive(Debug, Clone)]
 pub struct Up {
+    /// `--demo`.
+    pub demo: bool,
     /// `LISTEN`.
     pub listen: Address,
     /// `PRODUCER_HEALTH_ADDR`.
@@ -152,6 +188,14 @@ pub struct Up {
     pub producer: lifeline_producer::service::Config,
     /// The consumer, likewise.
     pub consumer: lifeline_consumer::service::Config,
+    /// `OUTPUT`. That of a file is the handler `file` too.
+    pub output: Option<Output>,
+    /// `DEAD_LETTERS`.
+    pub dead_letters: Option<Output>,
+    /// `APPEND`.
+    pub append: bool,
+    /// Whether the log is shown on a terminal too.
+    pub log_lines: bool,
     /// The process.
     pub process: Process,
 }
@@ -181,19 +225,49 @@ impl UpArgs {
         let topic = TopicRef::Name(problems_ref.value(self.topic_name));
         let queue = QueueRef::Name(problems_ref.value(self.queue_name));
         let publish = self.publish.check(&topic, problems_ref);
+        let read = Identity::of_input(&publish.input);
         let producer = lifeline_producer::service::Config::new(access.clone(), topic.clone(), true, publish);
         let spec = self.delivery.check(queue, topic, true, problems_ref);
+        let handler_file = self.handler.handler_file.clone();
+        let another = self.handler.handler.is_some()
+            || self.handler.handler_file.is_some()
+            || self.handler.handler_url.is_some();
         let (mut handler, hang) = self.handler.check(false, problems_ref);
-        if let Some(path) = problems_ref.optional(self.output) {
-            handler = HandlerKind::File(PathBuf::from(path));
+        if let (HandlerKind::File(path), Some(flag)) = (&handler, &handler_file)
+            && reads(read, &Output::File(path.clone()))
+        {
+            problems_ref.reject(flag, IS_INPUT);
         }
+        let output = distinct(self.output.clone(), read, problems_ref);
+        let dead_letters = distinct(self.dead_letters.clone(), read, problems_ref);
+        if let (Some(output), Some(dead), Some(flag)) = (&output, &dead_letters, &self.dead_letters)
+            && output.is(dead)
+        {
+            problems_ref.reject(flag, "is --output too; name another file");
+        }
+        if let (Some(flag), true) = (&self.output, another) {
+            problems_ref.reject(
+                flag,
+                "a handler is set too; set only one of --output, --handler, --handler-file and --handler-url",
+            );
+        }
+        if let Some(Output::File(path)) = &output {
+            handler = HandlerKind::File(path.clone());
+        }
+        let log = &self.process.log;
+        let log_given = log.rust_log.is_given() || log.log_format.is_given();
         let consumer = ConsumerConfig::new(access, spec, self.worker.check(problems_ref));
         let up = Up {
+            demo: self.demo,
             listen: Address::check(self.listen.listen, problems_ref),
             producer_health: Address::check(self.producer_health_addr, problems_ref),
             consumer_health: Address::check(self.consumer_health_addr, problems_ref),
             producer,
             consumer: lifeline_consumer::service::Config::new(handler, hang, consumer),
+            output,
+            dead_letters,
+            append: problems_ref.value(self.append),
+            log_lines: problems_ref.value(self.log) || log_given,
             process: self.process.check(problems_ref),
         };
         problems.finish().map(|warnings| (up, warnings))
@@ -244,6 +318,25 @@ pub struct Embedded {
     pub memory_limit: usize,
 }
 
+const IS_INPUT: &str = "is --input too, which would never end; name another file";
+
+fn reads(input: Option<Identity>, output: &Output) -> bool {
+    input.is_some() && output.identity() == input
+}
+
+/// An output that is not the input.
+fn distinct(
+    flag: Option<Checked<Output>>,
+    input: Option<Identity>,
+    problems: &mut Problems,
+) -> Option<Output> {
+    let output = problems.optional(flag.clone())?;
+    if let (Some(flag), true) = (&flag, reads(input, &output)) {
+        problems.reject(flag, IS_INPUT);
+    }
+    Some(output)
+}
+
 /// An address to listen on.
 #[derive(Debug, Clone, Copy)]
 pub struct Address {
@@ -260,6 +353,11 @@ impl Address {
 }
 
 impl Up {
+    /// Whether standard output belongs to messages, so that the log goes to standard error.
+    pub fn writes_stdout(&self) -> bool {
+        [&self.output, &self.dead_letters].into_iter().any(|output| *output == Some(Output::Stdout))
+    }
+
     /// Points both services at the endpoint.
     pub fn reach(&mut self, endpoint: &str) {
         for access in [&mut self.producer.access, &mut self.consumer.consumer.access] {
@@ -307,12 +405,49 @@ mod tests {
 
     #[test]
     fn flags_reach_both_services() {
-        let up =
-            up(&["--max-in-flight", "7", "--publish-rate", "0", "--output", "o", "--topic-name=t"]).unwrap();
+        let up = up(&[
+            "--max-in-flight",
+            "7",
+            "--publish-rate",
+            "0",
+            "--output",
+            "o",
+            "--append",
+            "--topic-name=t",
+        ])
+        .unwrap();
         assert_eq!(up.consumer.consumer.worker.max_in_flight, 7);
         assert_eq!(up.producer.publish.rate, f64::INFINITY);
         assert_eq!(up.consumer.handler, HandlerKind::File("o".into()));
+        assert_eq!((up.output, up.append), (Some(Output::File("o".into())), true));
         assert_eq!((up.producer.topic.name(), up.consumer.consumer.queue.topic.name()), ("t", "t"));
+    }
+
+    #[test]
+    fn an_output_is_neither_the_input_nor_another_output_nor_a_second_handler() {
+        let folder = std::env::temp_dir().join(format!("lifeline-args-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = |name: &str| folder.join(name).display().to_string();
+        std::fs::write(path("in"), "x\n").unwrap();
+        std::fs::hard_link(path("in"), path("link")).unwrap();
+        let input = format!("--input={}", path("in"));
+        for flag in ["--output", "--dead-letters", "--handler-file"] {
+            for name in ["in", "link"] {
+                let given = format!("{flag}={}", path(name));
+                let problem = up(&[&input, &given]).unwrap_err();
+                assert_eq!(problem, format!("{given}: {IS_INPUT}"));
+            }
+        }
+        let twice = up(&[&format!("--output={}", path("new")), &format!("--dead-letters={}", path("./new"))]);
+        assert!(twice.unwrap_err().contains("is --output too"));
+        let two = up(&["--output=-", "--handler-url=http://localhost:1/"]).unwrap_err();
+        assert!(two.starts_with("--output=-: a handler is set too"), "{two}");
+        let none = up(&[&format!("--output={}", path("missing/new"))]).unwrap_err();
+        assert!(none.contains("--output=") && none.contains("cannot be written"), "{none}");
+        assert!(!folder.join("new").exists(), "nothing is created by a check");
+        // what is written to a device is not read from it
+        up(&["--input=/dev/null", "--output=/dev/null"]).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

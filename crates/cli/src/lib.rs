@@ -4,6 +4,7 @@
 pub mod args;
 pub mod aws;
 pub mod doctor;
+pub mod output;
 pub mod screen;
 pub mod send;
 pub mod up;

@@ -33,7 +33,10 @@ fn main() -> ExitCode {
 
 fn pipeline(args: UpArgs) -> ExitCode {
     match args.check() {
-        Ok((settings, warnings)) => up::main(settings, &warnings, &Screen::of_stdout()),
+        Ok((settings, warnings)) => {
+            let screen = if settings.writes_stdout() { Screen::of_stderr() } else { Screen::of_stdout() };
+            up::main(settings, &warnings, &screen)
+        }
         Err(problems) => invalid_settings(&problems),
     }
 }

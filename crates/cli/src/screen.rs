@@ -1,235 +1,144 @@
-//! One line of progress under the log, on a terminal.
+//! The screen: what `up` shows, on standard output or, where that belongs to messages, on standard error.
 //!
-//! Whatever goes to standard output goes through the [`Screen`]: the log and both access logs. On a terminal the progress
-//! line stands below them: every other line takes it away first, and it comes back twice a second. Where standard output is
-//! no terminal there is no progress line.
+//! On a terminal a status line stands at the bottom, and whatever else is written goes above it: log lines, access logs, or,
+//! in the compact view, a [line per message](messages). Where there is no terminal, there are only lines of the log.
+
+pub(crate) mod messages;
+pub(crate) mod status;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use lifeline_health::{Gauge, IntCounter, IntGauge, Metrics};
+use console::{Style, Term};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::fmt::MakeWriter;
 
-const REDRAW: Duration = Duration::from_millis(500);
+use status::Status;
 
-/// Back to the first column, and clear the line.
-const CLEAR: &str = "\r\x1b[K";
+const REDRAW: Duration = Duration::from_millis(250);
 
-/// Standard output, shared by the logs and the progress line. Cheap to clone.
+/// What a terminal without a size is taken for.
+const WIDTH: usize = 80;
+
+/// Where lines go, above the status line. Cheap to clone.
 #[derive(Clone)]
 pub struct Screen {
-    terminal: bool,
-    shared: Arc<Mutex<Shared>>,
+    out: Arc<Mutex<Box<dyn Write + Send>>>,
+    bar: ProgressBar,
+    /// Of a terminal, to ask for its width.
+    terminal: Option<Term>,
+    colours: bool,
 }
-
-struct Shared {
-    out: Box<dyn Write + Send>,
-    /// The progress line stands there.
-    shown: bool,
-}
-
-/// Standard output, with nothing in the line that is written next; nobody else writes until it is dropped.
-pub struct Line<'a>(MutexGuard<'a, Shared>);
 
 impl Screen {
-    /// Standard output as it is.
+    /// On standard output.
     #[must_use]
     pub fn of_stdout() -> Self {
-        Self::on(io::stdout(), io::stdout().is_terminal())
+        let terminal = io::stdout().is_terminal().then(Term::stdout);
+        Self::on(io::stdout(), terminal, ProgressDrawTarget::stdout(), console::colors_enabled())
     }
 
-    fn on(out: impl Write + Send + 'static, terminal: bool) -> Self {
-        Self { terminal, shared: Arc::new(Mutex::new(Shared { out: Box::new(out), shown: false })) }
+    /// On standard error.
+    #[must_use]
+    pub fn of_stderr() -> Self {
+        let terminal = io::stderr().is_terminal().then(Term::stderr);
+        Self::on(io::stderr(), terminal, ProgressDrawTarget::stderr(), console::colors_enabled_stderr())
     }
 
-    /// Shows the progress until it is dropped.
-    pub(crate) async fn show(self, mut progress: Progress) {
-        if !self.terminal {
+    fn on(
+        out: impl Write + Send + 'static,
+        terminal: Option<Term>,
+        target: ProgressDrawTarget,
+        colours: bool,
+    ) -> Self {
+        let target = if terminal.is_some() { target } else { ProgressDrawTarget::hidden() };
+        // `wide_msg` is cut to the terminal's width
+        let style =
+            ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
+        Self { out: Arc::new(Mutex::new(Box::new(out))), bar, terminal, colours }
+    }
+
+    /// Whether somebody looks at it.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.terminal.is_some()
+    }
+
+    /// How many columns a line has.
+    pub(crate) fn width(&self) -> usize {
+        let size = self.terminal.as_ref().and_then(Term::size_checked);
+        size.map_or(WIDTH, |(_, columns)| usize::from(columns))
+    }
+
+    /// Text in a style, unless `NO_COLOR` is set or the terminal has no colours.
+    pub(crate) fn paint(&self, style: &Style, text: impl fmt::Display) -> String {
+        style.clone().force_styling(self.colours).apply_to(text).to_string()
+    }
+
+    /// A line, or several, above the status line.
+    pub(crate) fn print(&self, lines: &str) {
+        // nobody may be left to read it
+        self.put(format!("{lines}\n").as_bytes()).ok();
+    }
+
+    /// Keeps the status line up to date until it is dropped.
+    pub(crate) async fn show(self, status: Status) {
+        if !self.is_terminal() {
             return;
         }
         let mut tick = tokio::time::interval(REDRAW);
         loop {
             tick.tick().await;
-            self.draw(&progress.line());
+            self.bar.set_position(status.handled());
+            self.bar.set_message(status.line(&self, self.bar.per_sec()));
+            self.bar.tick();
         }
     }
 
-    fn draw(&self, progress: &str) {
-        let mut shared = self.shared();
-        shared.shown = write!(shared.out, "{CLEAR}{progress}").and_then(|()| shared.out.flush()).is_ok();
-    }
-
-    /// Takes the progress line away.
+    /// Takes the status line away.
     pub(crate) fn clear(&self) {
-        self.line().0.out.flush().ok();
+        self.bar.finish_and_clear();
     }
 
-    fn line(&self) -> Line<'_> {
-        let mut shared = self.shared();
-        if std::mem::take(&mut shared.shown) {
-            shared.out.write_all(CLEAR.as_bytes()).ok();
-        }
-        Line(shared)
+    /// Does what writes to the same terminal, without the status line in its way.
+    pub(crate) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.bar.suspend(write)
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn put(&self, bytes: &[u8]) -> io::Result<()> {
+        self.suspend(|| {
+            let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+            out.write_all(bytes)?;
+            out.flush()
+        })
     }
 }
 
 impl fmt::Debug for Screen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Screen").field("terminal", &self.terminal).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").finish_non_exhaustive()
+        f.debug_struct("Screen").field("terminal", &self.is_terminal()).finish_non_exhaustive()
     }
 }
 
 /// For the log.
 impl<'a> MakeWriter<'a> for Screen {
-    type Writer = Line<'a>;
+    type Writer = Self;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        self.line()
+    fn make_writer(&'a self) -> Self {
+        self.clone()
     }
 }
 
-impl Write for Line<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.out.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.out.flush()
-    }
-}
-
-/// For the access logs, which write whole lines.
+/// For the log and the access logs, which write whole lines.
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_all(bytes).map(|()| bytes.len())
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.line().write_all(bytes)
+        self.put(bytes).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.shared().out.flush()
-    }
-}
-
-/// What the line shows, read from the services' own counters.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    producer: lifeline_producer::Progress,
-    handled: IntCounter,
-    in_flight: IntGauge,
-    oldest_age: Gauge,
-    last: (Instant, u64),
-}
-
-impl Progress {
-    pub(crate) fn new(producer: lifeline_producer::Progress, consumer: &Metrics) -> Self {
-        // a metric that exists is handed out again: these are the consumer's own
-        Self {
-            producer,
-            handled: consumer
-                .counter("consumer_messages_deleted_total", "Messages handled whose delete SQS confirmed."),
-            in_flight: consumer
-                .int_gauge("consumer_in_flight_messages", "Messages in flight now, from receive to outcome."),
-            oldest_age: consumer.gauge(
-                "consumer_queue_oldest_message_age_seconds",
-                "Age of the oldest message in the last receive; 0 when it was empty.",
-            ),
-            last: (Instant::now(), 0),
-        }
-    }
-
-    fn line(&mut self) -> String {
-        let (now, handled) = (Instant::now(), self.handled.get());
-        let seconds = now.duration_since(self.last.0).as_secs_f64().max(0.001);
-        let count = |n: u64| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
-        let rate = count(handled - self.last.1) / seconds;
-        self.last = (now, handled);
-        format!(
-            "{rate:.0}/s  published {}  handled {handled}  in flight {}  oldest {:.1} s",
-            self.producer.published(),
-            self.in_flight.get(),
-            self.oldest_age.get(),
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Paper(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Paper {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Paper {
-        fn text(&self) -> String {
-            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-        }
-    }
-
-    /// A request to a health server whose access log goes to the screen; the server has ended when it returns.
-    fn probe(screen: &Screen) {
-        let server = lifeline_health::Health::new("test").server().access_log_to(screen.clone());
-        let server = server.listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        assert!(
-            lifeline_health::ask(server.local_addr(), "/health", Duration::from_secs(5)).unwrap().is_ok()
-        );
-    }
-
-    #[test]
-    fn neither_a_line_of_the_log_nor_one_of_the_access_log_shares_a_line_with_the_progress() {
-        let paper = Paper::default();
-        let screen = Screen::on(paper.clone(), true);
-        screen.draw("1/s");
-        probe(&screen);
-        screen.draw("2/s");
-        screen.make_writer().write_all(b"a line of the log\n").unwrap();
-        screen.make_writer().write_all(b"another\n").unwrap();
-        screen.draw("3/s");
-        screen.draw("4/s");
-        screen.clear();
-        screen.clear();
-        let text = paper.text();
-        let (before, after) = text.split_once("127.0.0.1 - - [").unwrap();
-        assert_eq!(before, format!("{CLEAR}1/s{CLEAR}"));
-        let (access, after) = after.split_once('\n').unwrap();
-        assert!(access.ends_with("] \"GET /health HTTP/1.0\" 200 -"), "{access}");
-        assert_eq!(
-            after,
-            format!("{CLEAR}2/s{CLEAR}a line of the log\nanother\n{CLEAR}3/s{CLEAR}4/s{CLEAR}")
-        );
-    }
-
-    #[test]
-    fn without_a_terminal_nothing_is_cleared() {
-        let paper = Paper::default();
-        let screen = Screen::on(paper.clone(), false);
-        screen.make_writer().write_all(b"a line of the log\n").unwrap();
-        probe(&screen);
-        screen.clear();
-        assert!(!paper.text().contains('\x1b') && paper.text().lines().count() == 2, "{:?}", paper.text());
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
 use lifeline_messaging::args::{AwsArgs, TopicArgs};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::message::Attribute;
@@ -126,7 +127,7 @@ impl Send {
         let result = match &self.body {
             Some(body) => {
                 let outcome = publisher.publish(self.message(body)).await;
-                Ok((u64::from(self.print(None, &outcome)), 1))
+                Ok((u64::from(self.print(&ProgressBar::hidden(), None, &outcome)), 1))
             }
             None => self.lines(&publisher).await,
         };
@@ -160,6 +161,9 @@ impl Send {
                 }
             }
         });
+        // on standard error, if that is a terminal
+        let style = ProgressStyle::with_template("{pos} messages  {per_sec}")?;
+        let bar = ProgressBar::no_length().with_style(style);
         let mut pending: VecDeque<(u64, Pending)> = VecDeque::new();
         let (mut number, mut read, mut published) = (0, 0, 0);
         while let Some(line) = lines.recv().await {
@@ -172,23 +176,25 @@ impl Send {
             if pending.len() >= PENDING
                 && let Some((number, first)) = pending.pop_front()
             {
-                published += u64::from(self.print(Some(number), &first.await));
+                published += u64::from(self.print(&bar, Some(number), &first.await));
             }
             match publisher.enqueue(self.message(&line)).await {
                 Ok(waiting) => pending.push_back((number, waiting)),
-                Err(error) => published += u64::from(self.print(Some(number), &Err(error))),
+                Err(error) => published += u64::from(self.print(&bar, Some(number), &Err(error))),
             }
         }
         for (number, waiting) in pending {
-            published += u64::from(self.print(Some(number), &waiting.await));
+            published += u64::from(self.print(&bar, Some(number), &waiting.await));
         }
+        bar.finish_and_clear();
         Ok((published, read))
     }
 
-    /// Prints one result; whether the message is published.
-    fn print(&self, line: Option<u64>, outcome: &Outcome) -> bool {
+    /// Prints one result above the progress; whether the message is published.
+    fn print(&self, bar: &ProgressBar, line: Option<u64>, outcome: &Outcome) -> bool {
         let place = line.map_or(String::new(), |line| format!("line {line}: "));
-        match outcome {
+        bar.inc(1);
+        bar.suspend(|| match outcome {
             Ok(receipt) if self.json => {
                 let object = serde_json::json!({
                     "message_id": receipt.message_id,
@@ -204,7 +210,7 @@ impl Send {
             Err(error) => {
                 writeln!(io::stderr(), "{place}not published: {error}").ok();
             }
-        }
+        });
         outcome.is_ok()
     }
 }

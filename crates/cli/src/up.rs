@@ -5,23 +5,34 @@
 //! way round: the producer publishes what it holds, then the consumer gets to the end of the queue, for which it has a few
 //! seconds only if the pipeline was stopped, and drains. What is queued then is lost with the memory it is in, and counted.
 
+mod demo;
+mod ended;
+mod queues;
+mod report;
+mod stdout;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use aws_sdk_sqs::types::QueueAttributeName;
 use lifeline_consumer::Drained;
+use lifeline_consumer::service::run_handler;
 use lifeline_emulator::Emulator;
 use lifeline_health::{Health, ListenError};
 use lifeline_messaging::client::Clients;
-use lifeline_messaging::topology;
-use lifeline_producer::Summary as Published;
-use lifeline_service::{Host, Shell, Shutdown, Summary, Threads, failed};
+use lifeline_service::{Host, Shell, Shutdown, Threads, failed};
 use tokio::task::JoinHandle;
 
 use crate::args::{Address, Up};
 use crate::aws::{self, BindError};
-use crate::screen::{Progress, Screen};
+use crate::output::Output;
+use crate::screen::Screen;
+use crate::screen::messages::Messages;
+use crate::screen::status::Status;
+use demo::Demo;
+use ended::{Ended, Left, log_lost};
+use queues::Queues;
+use stdout::ToStdout;
 
 /// What the embedded queues hold of messages before publishing is held back: a fast producer must not fill the memory.
 const BACKLOG_BYTES: usize = 8 << 20;
@@ -32,45 +43,26 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long the consumer has for what is still queued when the pipeline is stopped.
 const REST: Duration = Duration::from_secs(3);
 
+/// How much of a body is read for its line in the compact view, in bytes.
+const BODY: usize = 512;
+
 /// Threads of the services and the endpoint.
 const THREADS: usize = 4;
 
-/// How the pipeline ended.
-#[derive(Debug, Clone, Copy)]
-struct Ended {
-    produced: Published,
-    consumed: Drained,
-    /// Messages that ended in the dead-letter queue.
-    dead_letters: u64,
-    /// Messages that were still queued when the endpoint, which has them in memory, ended.
-    lost: u64,
-}
-
-impl Summary for Ended {
-    fn log(&self) {
-        if self.dead_letters > 0 {
-            tracing::warn!(target: "lifeline", dead_letters = self.dead_letters, "some messages could not be handled");
-        }
-        if self.lost > 0 {
-            tracing::warn!(target: "lifeline", lost = self.lost, "messages were still queued and are lost with the endpoint in this process; \
-                to keep them, run `lifeline aws` and the services on their own");
-        }
-        self.produced.log();
-        self.consumed.log();
-    }
-
-    fn exit_code(&self) -> u8 {
-        u8::from(
-            self.produced.exit_code() != 0
-                || self.consumed.exit_code() != 0
-                || self.dead_letters + self.lost > 0,
-        )
-    }
-}
-
 /// Runs the pipeline until it is told to stop, or until the input has ended and everything is handled.
-pub fn main(settings: Up, warnings: &[String], screen: &Screen) -> ExitCode {
-    settings.process.log.clone().install_to(screen.clone());
+pub fn main(mut settings: Up, warnings: &[String], screen: &Screen) -> ExitCode {
+    if settings.demo {
+        demo::prepare(&mut settings);
+    }
+    let log = settings.process.log.clone();
+    let view = (screen.is_terminal() && !settings.log_lines).then(|| {
+        settings.consumer.consumer.worker.log_body = Some(BODY);
+        Messages::new(screen.clone(), settings.consumer.consumer.queue.max_receives)
+    });
+    match view.clone() {
+        Some(view) => log.install_layer(view),
+        None => log.install_to(screen.clone()),
+    }
     let hosted = || {
         let version = env!("CARGO_PKG_VERSION");
         let mut shell =
@@ -80,10 +72,12 @@ pub fn main(settings: Up, warnings: &[String], screen: &Screen) -> ExitCode {
         let consumer = host("consumer", settings.consumer_health)?;
         anyhow::Ok((shell, producer, consumer))
     };
-    match hosted() {
-        Ok((shell, producer, consumer)) => shell.block_on(run(settings, screen, producer, consumer)),
+    let code = match hosted() {
+        Ok((shell, producer, consumer)) => shell.block_on(run(settings, screen, view, producer, consumer)),
         Err(error) => failed("lifeline", &error),
-    }
+    };
+    screen.clear();
+    code
 }
 
 /// Hosts one of the services. A default port that is taken is replaced by a free one; macOS has its AirPlay on 5000.
@@ -116,17 +110,28 @@ async fn listen(at: Address) -> anyhow::Result<Emulator> {
     }
 }
 
-async fn run(mut settings: Up, screen: &Screen, producer: Host, consumer: Host) -> anyhow::Result<Ended> {
+async fn run(
+    mut settings: Up,
+    screen: &Screen,
+    view: Option<Messages>,
+    producer: Host,
+    consumer: Host,
+) -> anyhow::Result<Ended> {
     let emulator = listen(settings.listen).await?;
     let endpoint = emulator.endpoint_url().unwrap_or_default();
-    settings.reach(&endpoint);
+    let connection = match emulator.local_addr().filter(|_| settings.demo) {
+        Some(address) => Some(demo::Connection::to(address).await?),
+        None => None,
+    };
+    settings.reach(&connection.as_ref().map_or(endpoint.clone(), demo::Connection::url));
 
     let stop = producer.shutdown.clone();
     let no_more_work = Shutdown::manual();
     let (seen, ready_at) = (consumer.health.clone(), [producer.address, consumer.address]);
     let consumer = consumer.with_shutdown(no_more_work.clone());
-    let mut consumer =
-        guard(tokio::spawn(lifeline_consumer::service::run(settings.consumer.clone(), consumer)));
+    open(settings.output.as_ref(), "--output", settings.append)?;
+    let dead_letters = open(settings.dead_letters.as_ref(), "--dead-letters", settings.append)?;
+    let mut consumer = guard(tokio::spawn(consume(settings.clone(), consumer, screen.clone(), stop.clone())));
     tokio::select! {
         () = ready(&seen) => {}
         ended = &mut consumer.0 => return Err(unexpected_exit(ended)),
@@ -134,34 +139,67 @@ async fn run(mut settings: Up, screen: &Screen, producer: Host, consumer: Host) 
     }
 
     let clients = Clients::connect(&settings.producer.access).await?;
-    tell_where(&settings, &endpoint, ready_at);
-    let service = lifeline_producer::Service::new(
-        settings.producer.clone(),
-        clients.clone(),
-        producer.health.clone(),
-        producer.grace,
-    )?;
-    let progress = Progress::new(service.progress(), &seen.metrics);
-    let showing = guard(tokio::spawn(screen.clone().show(progress)));
+    let queues = Queues::new(clients.clone(), settings.consumer.consumer.queue.queue.name());
+    if view.is_some() {
+        report::banner(screen, &settings, &endpoint, ready_at);
+    } else {
+        tell_where(&settings, &endpoint, ready_at);
+    }
+    let (config, health) = (settings.producer.clone(), producer.health.clone());
+    let service = lifeline_producer::Service::new(config, clients, health, producer.grace)?;
+    let status = Status::new(service.progress(), &producer.health, &seen);
+    let showing = guard(tokio::spawn(screen.clone().show(status)));
     producer.started();
+    let playing = connection.map(|connection| {
+        let consumer = demo::second_consumer(&settings, &endpoint);
+        let demo = Demo {
+            screen: screen.clone(),
+            compact: view.is_some(),
+            connection,
+            consumer,
+            health: ready_at[1],
+        };
+        guard(tokio::spawn(demo.play(stop.clone())))
+    });
     let produced = service.run(stop.requested()).await?;
 
-    let stopped = async {
-        stop.requested().await;
-        tokio::time::sleep(REST).await;
-    };
-    tokio::select! {
-        () = everything_handled(&clients, &settings) => {}
-        () = stopped => {}
-    }
-    let dead_letters = dead_letters(&clients, &settings).await;
+    everything_handled(&queues, &stop).await;
     no_more_work.request();
-    let consumed = (&mut consumer.0).await.context("the consumer ended by a panic")??;
-    let queue = settings.consumer.consumer.queue.queue.name();
-    let lost = count(&clients, queue, &UNHANDLED).await.unwrap_or(0);
-    drop((showing, emulator));
+    let consumed = (&mut consumer.0).await.context("the consumer ended by a panic")?;
+    let left = Left::count(&queues).await;
+    if consumed.is_err() {
+        log_lost(&left.lost);
+    }
+    let consumed = consumed?;
+    drop(showing);
     screen.clear();
-    Ok(Ended { produced, consumed, dead_letters, lost })
+    if let Some(lines) = dead_letters
+        && let Err(error) = queues.write_dead_letters(lines).await
+    {
+        tracing::error!(target: "lifeline", "--dead-letters: cannot be written: {error:#}");
+    }
+    drop((playing, emulator));
+    let planned = if settings.demo { demo::DEAD_LETTERS } else { 0 };
+    Ok(Ended { produced, consumed, left, planned, view })
+}
+
+/// Creates or empties an output. A directory or a read-only file was found when the settings were checked.
+fn open(
+    output: Option<&Output>,
+    flag: &str,
+    append: bool,
+) -> anyhow::Result<Option<Box<dyn std::io::Write + Send>>> {
+    output.map(|output| output.open(append)).transpose().with_context(|| format!("{flag}: cannot be written"))
+}
+
+/// The consumer, with the handler that was configured.
+async fn consume(settings: Up, host: Host, screen: Screen, stop: Shutdown) -> anyhow::Result<Drained> {
+    let config = settings.consumer;
+    match settings.output {
+        _ if settings.demo => run_handler(config.consumer, demo::Orders, host).await,
+        Some(Output::Stdout) => run_handler(config.consumer, ToStdout::start(screen, stop)?, host).await,
+        _ => lifeline_consumer::service::run(config, host).await,
+    }
 }
 
 fn tell_where(settings: &Up, endpoint: &str, health: [std::net::SocketAddr; 2]) {
@@ -189,33 +227,22 @@ fn unexpected_exit(ended: Result<anyhow::Result<Drained>, tokio::task::JoinError
     }
 }
 
-/// Where a message of a queue is until it is deleted.
-const UNHANDLED: [QueueAttributeName; 3] = [
-    QueueAttributeName::ApproximateNumberOfMessages,
-    QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-    QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-];
-
-/// Nothing waits in the queue, is delayed or in flight. Every look is a call over loopback; AWS would call the figures
-/// approximate, the embedded endpoint counts.
-async fn everything_handled(clients: &Clients, settings: &Up) {
-    loop {
-        if count(clients, settings.consumer.consumer.queue.queue.name(), &UNHANDLED).await == Some(0) {
-            return;
+/// Waits for the end of the queue, for a few seconds only once the pipeline is stopped. Every look is a call over loopback,
+/// which may fail as any call may.
+async fn everything_handled(queues: &Queues, stop: &Shutdown) {
+    let handled = async {
+        while !matches!(queues.unhandled().await, Ok(0)) {
+            tokio::time::sleep(LOOK).await;
         }
-        tokio::time::sleep(LOOK).await;
+    };
+    let stopped = async {
+        stop.requested().await;
+        tokio::time::sleep(REST).await;
+    };
+    tokio::select! {
+        () = handled => {}
+        () = stopped => {}
     }
-}
-
-async fn dead_letters(clients: &Clients, settings: &Up) -> u64 {
-    let queue = topology::dead_letter_name(settings.consumer.consumer.queue.queue.name());
-    count(clients, &queue, &[QueueAttributeName::ApproximateNumberOfMessages]).await.unwrap_or(0)
-}
-
-async fn count(clients: &Clients, queue: &str, names: &[QueueAttributeName]) -> Option<u64> {
-    let found = clients.sqs.get_queue_url().queue_name(queue).send().await.ok()?;
-    let counts = topology::queue_attributes(clients, found.queue_url()?, names).await.ok()?;
-    names.iter().map(|name| counts.get(name)?.parse::<u64>().ok()).sum()
 }
 
 /// A task that ends with whoever holds it.

@@ -157,6 +157,91 @@ fn messages_that_are_lost_with_the_queue_are_counted_and_make_the_exit_code_1() 
     assert!(lost > 0, "{said}");
 }
 
+/// Runs to its end with this input; the output is the messages' if `--output -` is among the arguments.
+fn run(name: &str, input: &str, arguments: &[&str]) -> Output {
+    let from = scratch(&format!("{name}.in"));
+    fs::write(&from, input).unwrap();
+    let output = lifeline(&["--input"]).arg(&from).args(arguments).output().unwrap();
+    fs::remove_file(from).unwrap();
+    output
+}
+
+fn sorted(bytes: Vec<u8>) -> Vec<String> {
+    let mut lines: Vec<_> = String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn an_output_is_replaced_unless_it_is_appended_to() {
+    let to = scratch("replaced.out");
+    let path = to.to_str().unwrap();
+    fs::write(&to, "old\n").unwrap();
+    for (append, expected) in [(None, vec!["a", "b"]), (Some("--append"), vec!["a", "a", "b", "b"])] {
+        let arguments: Vec<_> = ["--output", path].into_iter().chain(append).collect();
+        let output = run("replaced", "a\nb\n", &arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", log(&output));
+        assert_eq!(sorted(fs::read(&to).unwrap()), expected);
+    }
+    fs::remove_file(to).unwrap();
+}
+
+#[test]
+fn as_output_a_dash_is_standard_output_and_the_log_goes_to_standard_error() {
+    let output = run("dash", "one\n{\"two\": 2}\n", &["--output", "-"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(sorted(output.stdout), ["one", "{\"two\": 2}"]);
+    assert_eq!(last(&said, "drained read="), "drained read=2 published=2 rejected=0 blank=0");
+    assert!(!PathBuf::from("-").exists());
+}
+
+#[test]
+fn a_reader_of_standard_output_that_ends_ends_the_pipeline_with_1() {
+    let arguments = ["--publish-rate", "200", "--output", "-"];
+    let mut child = lifeline(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.next().expect("messages flow");
+    drop(lines);
+    // it must not wait for a reader of its log either
+    let log = std::thread::spawn({
+        let stderr = child.stderr.take().unwrap();
+        move || std::io::read_to_string(stderr).unwrap()
+    });
+    assert_eq!(exit_code(&mut child), Some(1));
+    let log = log.join().unwrap();
+    assert!(log.contains("standard output was closed by its reader"), "{log}");
+}
+
+#[test]
+fn dead_letters_are_written_to_their_file_as_they_were_published() {
+    let dead = scratch("dead.letters");
+    fs::write(&dead, "old\n").unwrap();
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", refusing.local_addr().unwrap());
+    // every request is answered with 400: the message has failed
+    std::thread::spawn(move || {
+        for stream in refusing.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut request = [0; 4096];
+                while std::io::Read::read(&mut stream, &mut request).is_ok_and(|read| read > 0) {
+                    let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+                    if std::io::Write::write_all(&mut stream, answer).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    let arguments = ["--handler-url", &url, "--max-receives", "1", "--dead-letters", dead.to_str().unwrap()];
+    let output = run("dead", "{\"id\": 1}\nplain\n", &arguments);
+    assert_eq!(output.status.code(), Some(1), "{}", log(&output));
+    assert_eq!(sorted(fs::read(&dead).unwrap()), ["plain", "{\"id\": 1}"]);
+    assert!(log(&output).contains("dead_letters=2"), "{}", log(&output));
+    fs::remove_file(dead).unwrap();
+}
+
 #[test]
 fn both_accounts_are_printed_whatever_is_logged_unless_nothing_is() {
     for (asked, lines) in [("warn", 2), ("error", 2), ("off", 0)] {

@@ -83,3 +83,57 @@ async fn an_endpoint_that_comes_back_empty_gets_everything_back_and_messages_flo
     let drained = worker.await.unwrap();
     assert!(drained.account.balances(), "{}", drained.account);
 }
+
+/// The queue is back when the worker has created it again, which may take it as long as its backoff from a dead endpoint.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_receives_within_two_seconds_of_its_queue_being_back() {
+    let mut emulator = serve("127.0.0.1:0".parse().unwrap()).await;
+    let addr = emulator.local_addr().unwrap();
+    let clients = Clients::connect(&Access::local(format!("http://{addr}"))).await.unwrap();
+    let handled = Arc::new(AtomicU64::new(0));
+    let counting = Arc::clone(&handled);
+    let handler = move |_: Message, _: Context| {
+        counting.fetch_add(1, Ordering::Relaxed);
+        async { Ok::<(), Failure>(()) }
+    };
+    let spec = QueueSpec {
+        queue: QueueRef::Name("restarted-q".to_owned()),
+        topic: TopicRef::Name("restarted".to_owned()),
+        provision: true,
+        max_receives: 5,
+        raw_delivery: false,
+    };
+    let stop = CancellationToken::new();
+    let worker = Worker::builder(clients.clone(), spec).wait_time(Duration::from_secs(20));
+    let worker = tokio::spawn(worker.run(handler, stop.clone().cancelled_owned()));
+    // what dead letters are sent to is created first, and the queue last
+    let queue = async || loop {
+        let found = clients.sqs.get_queue_url().queue_name("restarted-q").send().await;
+        if let Ok(found) = found {
+            return found.queue_url.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    for outage in [Duration::from_millis(100), Duration::from_secs(3), Duration::from_secs(8)] {
+        queue().await;
+        drop(emulator);
+        // not a wait for an event: this is how long the endpoint stays away
+        tokio::time::sleep(outage).await;
+        let before = handled.load(Ordering::Relaxed);
+        emulator = serve(addr).await;
+        let served = Instant::now();
+        let url = timeout(Duration::from_secs(30), queue()).await.expect("the worker creates it again");
+        let back = Instant::now();
+        clients.sqs.send_message().queue_url(url).message_body("x").send().await.unwrap();
+        timeout(Duration::from_secs(2), handled_more_than(&handled, before))
+            .await
+            .unwrap_or_else(|_| panic!("after an outage of {outage:?} nothing is received within 2 s"));
+        println!(
+            "away for {outage:?}; the queue was back after {:?}, and received from after another {:?}",
+            back - served,
+            back.elapsed()
+        );
+    }
+    stop.cancel();
+    worker.await.unwrap();
+}

@@ -1,0 +1,89 @@
+//! The status line: what the services' own counters and conditions say, in as many columns as there are.
+
+use console::{Style, measure_text_width, truncate_str};
+use lifeline_health::{Gauge, Health, IntCounter, IntGauge};
+
+use super::Screen;
+
+/// What the line shows.
+#[derive(Debug)]
+pub(crate) struct Status {
+    producer: lifeline_producer::Progress,
+    health: [Health; 2],
+    handled: IntCounter,
+    in_flight: IntGauge,
+    oldest_age: Gauge,
+}
+
+impl Status {
+    pub(crate) fn new(progress: lifeline_producer::Progress, producer: &Health, consumer: &Health) -> Self {
+        // a metric that exists is handed out again: these are the consumer's own
+        let metrics = &consumer.metrics;
+        Self {
+            producer: progress,
+            health: [consumer.clone(), producer.clone()],
+            handled: metrics
+                .counter("consumer_messages_deleted_total", "Messages handled whose delete SQS confirmed."),
+            in_flight: metrics
+                .int_gauge("consumer_in_flight_messages", "Messages in flight now, from receive to outcome."),
+            oldest_age: metrics.gauge(
+                "consumer_queue_oldest_message_age_seconds",
+                "Age of the oldest message in the last receive; 0 when it was empty.",
+            ),
+        }
+    }
+
+    pub(crate) fn handled(&self) -> u64 {
+        self.handled.get()
+    }
+
+    /// The most important first; what does not fit is left out.
+    pub(crate) fn line(&self, screen: &Screen, rate: f64) -> String {
+        let condition = self.health.iter().find_map(|health| {
+            let (name, reason) = health.readiness.reasons().into_iter().next()?;
+            Some(format!("not ready: {name}: {reason}"))
+        });
+        let rate = if rate < 10.0 { format!("{rate:.1}/s") } else { format!("{rate:.0}/s") };
+        let fields = [
+            rate,
+            format!("handled {}", self.handled.get()),
+            format!("published {}", self.producer.published()),
+            format!("in flight {}", self.in_flight.get()),
+            format!("oldest {:.1} s", self.oldest_age.get()),
+        ];
+        // the terminal shows ctrl-c behind it, which must not wrap
+        let width = screen.width().saturating_sub("^C".len() + 1);
+        let fields = fit(condition.iter().cloned().chain(fields), width);
+        let style = if condition.is_some() { Style::new().yellow() } else { Style::new().dim() };
+        screen.paint(&style, fields)
+    }
+}
+
+/// As many fields as fit; of the first as much as fits.
+fn fit(fields: impl IntoIterator<Item = String>, width: usize) -> String {
+    let mut line = String::new();
+    for field in fields {
+        if line.is_empty() {
+            line = truncate_str(&format!(" {field}"), width, "…").into_owned();
+        } else if measure_text_width(&line) + 2 + measure_text_width(&field) <= width {
+            line = format!("{line}  {field}");
+        } else {
+            break;
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_left_out_from_the_end() {
+        let fields = || ["12/s", "handled 王", "published 4"].map(str::to_owned);
+        assert_eq!(fit(fields(), 80), " 12/s  handled 王  published 4");
+        assert_eq!(fit(fields(), 17), " 12/s  handled 王");
+        assert_eq!(fit(fields(), 16), " 12/s", "a wide character has two columns");
+        assert_eq!(fit(fields(), 3), " 1…");
+    }
+}

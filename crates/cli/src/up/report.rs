@@ -1,0 +1,115 @@
+//! The beginning and the end of the compact view: what is running and what to try, and what became of every message.
+
+use std::net::SocketAddr;
+
+use console::{Style, measure_text_width};
+use lifeline_consumer::Drained;
+use lifeline_consumer::service::HandlerKind;
+use lifeline_producer::Summary as Published;
+use lifeline_producer::service::Ended;
+use lifeline_producer::service::Input;
+
+use super::ended::{Count, Left};
+use crate::args::Up;
+use crate::output::Output;
+use crate::screen::Screen;
+
+/// Shows what is running.
+pub(super) fn banner(screen: &Screen, settings: &Up, endpoint: &str, [producer, consumer]: [SocketAddr; 2]) {
+    let (publish, worker) = (&settings.producer.publish, &settings.consumer);
+    let rate = match publish.rate {
+        rate if rate.is_finite() => format!("{rate} per second"),
+        _ => "as fast as it goes".to_owned(),
+    };
+    let input = match &publish.input {
+        Input::Generate => format!("sample orders, {rate}"),
+        Input::Stdin => format!("standard input, {rate}"),
+        Input::File(path) => format!("{}, {rate}", path.display()),
+    };
+    let handler = match (&settings.output, &worker.handler) {
+        (Some(Output::Stdout), _) => "writes each message to standard output".to_owned(),
+        (_, HandlerKind::File(path)) => format!("writes each message to {}", path.display()),
+        (_, HandlerKind::Http { url, .. }) => format!("posts each message to {url}"),
+        _ => "shows each message here".to_owned(),
+    };
+    let topic = format!("topic {}", settings.producer.topic.name());
+    let queue = format!("queue {}", worker.consumer.queue.queue.name());
+    let bold = |text: &str| screen.paint(&Style::new().bold(), text);
+    let mut lines =
+        vec![String::new(), bold(&format!("lifeline {}", env!("CARGO_PKG_VERSION"))), String::new()];
+    let paths = "/health /ready /metrics".to_owned();
+    let rows = [
+        ("SNS and SQS", endpoint.to_owned(), [topic, queue].to_vec()),
+        ("producer", format!("http://{producer}"), [paths.clone(), input].to_vec()),
+        ("consumer", format!("http://{consumer}"), [paths, handler].to_vec()),
+    ];
+    for (name, url, more) in rows {
+        let mut line = format!("  {name:12} {}", screen.paint(&Style::new().cyan(), format!("{url:22}")));
+        for part in more {
+            if measure_text_width(&line) + 3 + measure_text_width(&part) <= screen.width() {
+                line = format!("{line}   {part}");
+            }
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    lines.push(String::new());
+    if !settings.demo {
+        // `cargo run` sets it, and the binary is in nobody's path then
+        let lifeline = if std::env::var_os("CARGO").is_some() { "cargo run --" } else { "lifeline" };
+        lines.extend([
+            "Try in another terminal:".to_owned(),
+            format!("  curl http://{consumer}/health"),
+            format!("  export AWS_ENDPOINT_URL={endpoint} AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test"),
+            format!("  {lifeline} send '{{\"id\": 7}}'"),
+            format!("  {lifeline} doctor"),
+            String::new(),
+            "Ctrl-C stops it. --demo shows failures, --log the log.".to_owned(),
+            String::new(),
+        ]);
+    }
+    screen.print(&lines.join("\n"));
+}
+
+/// Shows what became of every message.
+pub(super) fn table(screen: &Screen, produced: &Published, consumed: &Drained, left: &Left, code: u8) {
+    let Left { dead_letters, lost } = left;
+    let (good, bad) = (Style::new().green(), Style::new().red());
+    let number = |count: &Count| count.as_ref().map_or_else(|_| "unknown".to_owned(), ToString::to_string);
+    let known = |count: u64| Ok(count);
+    let account = &consumed.account;
+    // the first two in any case, the others if there are any
+    let rows = [
+        ("published", known(produced.published), &good),
+        ("handled and deleted", known(account.deleted), &good),
+        ("dead letters", dead_letters.clone(), &bad),
+        ("still queued, and lost", lost.clone(), &bad),
+        ("rejected, not published", known(produced.rejected), &bad),
+        ("blank lines", known(produced.blank), &good),
+        ("redelivered after a failure", known(account.retried), &Style::new().yellow()),
+        ("returned unhandled", known(account.released), &Style::new().yellow()),
+        ("lease lost", known(account.lost_lease), &Style::new().yellow()),
+    ];
+    let mut lines = vec![String::new(), screen.paint(&Style::new().bold(), "What became of the messages")];
+    for (at, (name, count, style)) in rows.iter().enumerate() {
+        if at < 2 || *count != Ok(0) {
+            lines.push(format!("  {name:28} {}", screen.paint(style, format!("{:>9}", number(count)))));
+        }
+    }
+    lines.push(String::new());
+    if produced.ended == Ended::Interrupted {
+        lines.push(format!("The input was not read to its end: --from {} continues.", produced.from));
+    }
+    for reason in [dead_letters, lost].into_iter().filter_map(|count| count.as_ref().err()) {
+        lines.push(screen.paint(&bad, format!("A count is unknown: {reason}")));
+    }
+    if *lost != Ok(0) {
+        lines.push(
+            "The queue was in this process. `lifeline aws` and services of their own keep it.".to_owned(),
+        );
+    }
+    lines.push(match code {
+        0 => screen.paint(&good, "✓ Nothing was lost."),
+        code => screen.paint(&bad, format!("✗ Exit code {code}: something was left undone.")),
+    });
+    screen.print(&lines.join("\n"));
+}
