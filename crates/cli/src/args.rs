@@ -11,7 +11,7 @@ use lifeline_messaging::args::{CallArgs, DeliveryArgs, queue_name, topic_name};
 use lifeline_messaging::client::Access;
 use lifeline_messaging::topology::{QueueRef, TopicRef};
 use lifeline_producer::service::PublishArgs;
-use lifeline_service::settings::{Accept, Checked, Problems, address, boolean, integer, read_environment, text};
+use lifeline_service::settings::{Accept, Checked, Problems, address, boolean, integer, read_environment};
 use lifeline_service::{Log, LogArgs, Process, ProcessArgs};
 
 use crate::doctor::DoctorArgs;

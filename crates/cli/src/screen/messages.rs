@@ -45,7 +45,7 @@ struct Received {
     body: String,
 }
 
-/// Some lines a second, and the count of the others.
+/// Some lines per second, and the count of the others.
 #[derive(Default)]
 struct Limit {
     second: Option<Instant>,

@@ -58,11 +58,11 @@ impl Queues {
         let counts = topology::queue_attributes(&self.clients, &self.url(queue).await?, names).await?;
         let count = |name| counts.get(name).and_then(|count: &String| count.parse::<u64>().ok());
         let sum = names.iter().map(count).sum::<Option<u64>>();
-        sum.with_context(|| format!("queue {queue} does not report its length"))
+        sum.with_context(|| format!("queue {queue}: the response is incomplete"))
     }
 
     async fn url(&self, queue: &str) -> anyhow::Result<String> {
         let found = self.clients.sqs.get_queue_url().queue_name(queue).send().await?;
-        found.queue_url.with_context(|| format!("queue {queue} has no URL"))
+        found.queue_url.with_context(|| format!("queue {queue}: the response is incomplete"))
     }
 }

@@ -42,8 +42,10 @@ fn write(body: &str) -> io::Result<()> {
 impl Handler for ToStdout {
     async fn handle(&self, message: Message, _: Context) -> Result<(), Failure> {
         let (done, written) = oneshot::channel();
-        self.writer.send((message.body, done)).map_err(|_| Failure::new("the writer has ended"))?;
-        match written.await.map_err(|_| Failure::new("the writer has ended"))? {
+        self.writer
+            .send((message.body, done))
+            .map_err(|_| Failure::new("the writer of standard output has ended"))?;
+        match written.await.map_err(|_| Failure::new("the writer of standard output has ended"))? {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.stop.request();
                 // not unavailable: it would be tried again and again, until the end of the grace period
