@@ -223,7 +223,14 @@ impl UpArgs {
         let call_timeout = problems_ref.value(self.call.call_timeout);
         let access = Access { call_timeout, ..Access::local("http://127.0.0.1") };
         let topic = TopicRef::Name(problems_ref.value(self.topic_name));
+        let queue_flag = self.queue_name.clone();
         let queue = QueueRef::Name(problems_ref.value(self.queue_name));
+        if queue.is_fifo() && !topic.is_fifo() {
+            problems_ref.reject(
+                &queue_flag,
+                format!("a FIFO queue cannot subscribe to the standard topic {}; use a --topic-name that ends in .fifo", topic.name()),
+            );
+        }
         let publish = self.publish.check(&topic, problems_ref);
         let read = Identity::of_input(&publish.input);
         let producer = lifeline_producer::service::Config::new(access.clone(), topic.clone(), true, publish);
@@ -500,6 +507,10 @@ mod tests {
     fn what_is_wrong_with_either_service_is_reported_at_once() {
         let bad = ["--pollers=0", "--publish-rate=fast", "--listen=x"];
         let lines = up(&bad).unwrap_err();
+        let fifo = up(&["--queue-name=x.fifo"]).unwrap_err();
+        assert!(fifo.starts_with("--queue-name=x.fifo: a FIFO queue cannot subscribe"), "{fifo}");
+        let url = up(&["--handler=http"]).unwrap_err();
+        assert!(url.starts_with("--handler-url (LIFELINE_HANDLER_URL): not set"), "{url}");
         for flag in bad {
             assert_eq!(lines.lines().filter(|line| line.starts_with(flag)).count(), 1, "{flag} in:\n{lines}");
         }

@@ -93,7 +93,13 @@ fn host(shell: &mut Shell, name: &'static str, at: Address, screen: &Screen) -> 
             "cannot listen on {address} (--{name}-health-addr): another process has this port; stop it, or use \
              --{name}-health-addr 127.0.0.1:0 for any free port"
         ),
-        Err(error) => Err(error.context(format!("--{name}-health-addr"))),
+        Err(error) => match error.downcast_ref() {
+            Some(ListenError::Bind { addr, source }) => bail!(
+                "cannot listen on {addr} (--{name}-health-addr): {source}; use an address of this machine and a port from \
+                 1024 up, as in --{name}-health-addr 127.0.0.1:0"
+            ),
+            _ => Err(error.context(format!("--{name}-health-addr"))),
+        },
         host => host,
     }
 }
@@ -161,7 +167,13 @@ async fn run(
         };
         guard(tokio::spawn(demo.play(stop.clone())))
     });
-    let produced = service.run(stop.requested()).await?;
+    let produced = tokio::select! {
+        produced = service.run(stop.requested()) => produced?,
+        ended = &mut consumer.0 => {
+            log_lost(&Left::count(&queues).await.lost);
+            return Err(unexpected_exit(ended));
+        }
+    };
 
     everything_handled(&queues, &stop).await;
     no_more_work.request();
@@ -212,9 +224,7 @@ fn tell_where(settings: &Up, endpoint: &str, health: [std::net::SocketAddr; 2]) 
 }
 
 async fn ready(health: &Health) {
-    while health.readiness.reasons().iter().any(|(condition, _)| *condition == "topology")
-        || health.readiness.states().is_empty()
-    {
+    while !health.readiness.states().contains(&("topology", true)) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

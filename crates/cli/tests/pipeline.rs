@@ -306,6 +306,28 @@ fn a_port_in_use_is_one_line_that_names_the_port_the_setting_and_a_way_out() {
 }
 
 #[test]
+fn a_consumer_that_cannot_start_ends_the_pipeline() {
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    let mut child = lifeline(&["--handler-file", folder]).stdout(Stdio::piped()).spawn().unwrap();
+    assert_eq!(exit_code(&mut child), Some(1));
+    let log = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
+    assert!(log.contains("cannot be opened to append"), "{log}");
+}
+
+#[test]
+fn an_address_that_is_not_of_this_machine_is_named_by_its_flag() {
+    for setting in ["--listen", "--producer-health-addr", "--consumer-health-addr"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeline"));
+        for known in ["--listen", "--producer-health-addr", "--consumer-health-addr"] {
+            command.args([known, if known == setting { "192.0.2.1:5000" } else { "127.0.0.1:0" }]);
+        }
+        let output = command.env("RUST_LOG", "off").output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap() + &log(&Output { stderr: Vec::new(), ..output });
+        assert!(said.contains(setting) && !said.contains("HEALTH_ADDR"), "{said}");
+    }
+}
+
+#[test]
 fn bad_settings_are_told_before_anything_is_opened() {
     let output = lifeline(&["--pollers", "none", "--publish-rate", "fast"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

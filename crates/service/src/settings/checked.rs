@@ -168,7 +168,12 @@ impl Problems {
 
     /// Notes that a setting is missing. `why` completes "not set; …".
     pub fn missing(&mut self, variable: &str, why: impl fmt::Display) {
-        self.problems.push(format!("{}{variable}: not set; {why}", self.prefix));
+        let name = match self.prefix {
+            "" => variable.to_owned(),
+            // whose variables have a prefix is run by hand, by its flags
+            prefix => format!("--{} ({prefix}{variable})", variable.to_lowercase().replace('_', "-")),
+        };
+        self.problems.push(format!("{name}: not set; {why}"));
     }
 
     /// Notes a bad value that did not come through an argument.
@@ -264,7 +269,7 @@ mod tests {
         problems.missing("GROUP", "set it to a constant");
         assert_eq!(
             problems.finish().unwrap_err().to_string(),
-            "--pollers=4: too many for one queue\nLIFELINE_GROUP: not set; set it to a constant"
+            "--pollers=4: too many for one queue\n--group (LIFELINE_GROUP): not set; set it to a constant"
         );
     }
 
