@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lifeline_messaging::envelope::Envelope;
+
 /// The longest poll that SQS knows.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
@@ -16,6 +18,7 @@ pub(crate) struct Options {
     pub(crate) pollers: usize,
     pub(crate) max_in_flight: usize,
     pub(crate) wait_time: Duration,
+    pub(crate) envelope: Envelope,
     pub(crate) handler_timeout: Duration,
     pub(crate) grace: Duration,
     pub(crate) body_limit: usize,
@@ -40,6 +43,7 @@ impl Default for Options {
             pollers: 4,
             max_in_flight: 64,
             wait_time: LONGEST_WAIT,
+            envelope: Envelope::Detect,
             handler_timeout: Duration::from_secs(5 * 60),
             grace: Duration::from_secs(25),
             body_limit: 1024,
@@ -102,6 +106,7 @@ mod tests {
             pollers: usize::MAX,
             max_in_flight: usize::MAX,
             wait_time: Duration::MAX,
+            envelope: Envelope::Detect,
             handler_timeout: Duration::MAX,
             grace: Duration::MAX,
             body_limit: usize::MAX,

@@ -12,7 +12,7 @@ use lifeline_health::Pulse;
 use lifeline_messaging::call::backoff::{Backoff, exponential};
 use lifeline_messaging::call::{CallError, Fault, bounded_with};
 use lifeline_messaging::client::Clients;
-use lifeline_messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
+use lifeline_messaging::envelope::{Envelope, Received, SYSTEM_ATTRIBUTES};
 use lifeline_messaging::topology::Queue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,7 @@ const ATTEMPT_ID_HOLDS: Duration = Duration::from_secs(5 * 60);
 pub(crate) struct Polling {
     pub(crate) clients: Clients,
     pub(crate) wait_time: Duration,
+    pub(crate) envelope: Envelope,
     pub(crate) capacity: Capacity,
     pub(crate) scale: Arc<PollerScale>,
     pub(crate) queue: KnownQueue,
@@ -176,7 +177,8 @@ impl Poller<'_> {
         self.polling
             .monitor
             .note(&response, |response| if response.messages().is_empty() { "empty" } else { "messages" });
-        Ok(response?.messages.unwrap_or_default().into_iter().filter_map(Received::open).collect())
+        let entries = response?.messages.unwrap_or_default().into_iter();
+        Ok(entries.filter_map(|entry| Received::open(entry, self.polling.envelope)).collect())
     }
 
     fn attempt_id(&mut self) -> String {

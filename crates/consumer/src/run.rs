@@ -138,6 +138,7 @@ impl Running {
         let capacity = Capacity::new(options.max_in_flight);
         let polling = Polling {
             wait_time: options.wait_time,
+            envelope: options.envelope,
             capacity: capacity.clone(),
             scale: Arc::new(PollerScale::new(options.pollers)),
             queue: queue.clone(),

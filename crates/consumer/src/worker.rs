@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeline_messaging::client::Clients;
+use lifeline_messaging::envelope::Envelope;
 use lifeline_messaging::topology::QueueSpec;
 use tokio::time::Instant;
 
@@ -81,6 +82,13 @@ impl Builder {
     #[must_use]
     pub fn wait_time(mut self, wait: Duration) -> Self {
         self.options.wait_time = wait;
+        self
+    }
+
+    /// What the queue's bodies are: notifications of SNS, or messages. Default: judged one by one.
+    #[must_use]
+    pub fn envelope(mut self, envelope: Envelope) -> Self {
+        self.options.envelope = envelope;
         self
     }
 

@@ -2,32 +2,51 @@
 //!
 //! A subscription delivers a message either *wrapped* (the SQS body is a JSON notification that holds the
 //! message, its attributes, its id) or *raw* (the SQS body is the message). Both kinds may share a queue while a
-//! subscription is switched over, so each message is judged by itself: it is wrapped if it is a notification and
-//! carries no SQS message attributes. A wrapped delivery never carries any, and a raw one of our producer always
-//! carries `traceparent`: a body that merely looks like a notification is not unwrapped twice.
+//! subscription is switched over, so by default each message is judged by itself: it is wrapped if it has the fields of a
+//! notification, the ARN of an SNS topic among them, and carries no SQS message attributes. A wrapped delivery never
+//! carries any, and a raw one of our producer always carries `traceparent`: a body that merely looks like a notification is
+//! not unwrapped twice. [`Envelope`] fixes the form where that is not enough.
 //!
 //! Format: <https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html#http-notification-json>.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_sqs::types::{Message as SqsMessage, MessageAttributeValue, MessageSystemAttributeName};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use memchr::memmem;
-use serde::Deserialize;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
 
 use crate::message::{Attribute, Message};
 use crate::trace::{TRACEPARENT, TraceContext};
 
 /// The system attributes that [`Received::open`] reads; a receive must ask for them.
-pub const SYSTEM_ATTRIBUTES: [MessageSystemAttributeName; 4] = [
+pub const SYSTEM_ATTRIBUTES: [MessageSystemAttributeName; 7] = [
     MessageSystemAttributeName::ApproximateReceiveCount,
+    MessageSystemAttributeName::ApproximateFirstReceiveTimestamp,
     MessageSystemAttributeName::SentTimestamp,
     MessageSystemAttributeName::MessageGroupId,
+    MessageSystemAttributeName::SequenceNumber,
+    MessageSystemAttributeName::DeadLetterQueueSourceArn,
     MessageSystemAttributeName::AwsTraceHeader,
 ];
+
+/// What a queue's bodies are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Envelope {
+    /// Notifications of SNS, or messages: judged one by one.
+    #[default]
+    Detect,
+    /// Messages: a body is handed on as it is, whatever it looks like.
+    Raw,
+    /// Notifications of SNS: a body that is none cannot be read, which is a failure of its message.
+    Notification,
+}
 
 /// One entry of a receive's answer: the receipt, and the message if it could be read.
 #[derive(Debug)]
@@ -50,6 +69,19 @@ pub enum Unreadable {
     /// SQS sent no body.
     #[error("SQS delivered it without a body")]
     NoBody,
+    /// A confirmation of SNS, which is for an operator and not for a handler.
+    #[error(
+        "it is no message but SNS's {kind} for {topic_arn}; confirm it with aws sns confirm-subscription and the body's Token, or delete it"
+    )]
+    Confirmation {
+        /// `SubscriptionConfirmation` or `UnsubscribeConfirmation`.
+        kind: String,
+        /// The topic it is about.
+        topic_arn: String,
+    },
+    /// The queue's bodies are said to be notifications, and this one is not.
+    #[error("it is no notification of SNS, and ENVELOPE=notification says that it must be")]
+    NotWrapped,
     /// An attribute that says it is binary is not base64.
     #[error("attribute {name} is not what its type says: {reason}")]
     Attribute {
@@ -64,10 +96,15 @@ pub enum Unreadable {
 struct Notification<'a> {
     #[serde(rename = "Type", borrow)]
     kind: Cow<'a, str>,
-    #[serde(rename = "MessageId", borrow)]
-    message_id: Cow<'a, str>,
+    // emulators leave some of them out
+    #[serde(rename = "MessageId", borrow, default)]
+    message_id: Option<Cow<'a, str>>,
     #[serde(rename = "TopicArn", borrow)]
     topic_arn: Cow<'a, str>,
+    #[serde(rename = "Subject", borrow, default)]
+    subject: Option<Cow<'a, str>>,
+    #[serde(rename = "SequenceNumber", borrow, default)]
+    sequence_number: Option<Cow<'a, str>>,
     #[serde(rename = "Message", borrow)]
     message: Cow<'a, str>,
     #[serde(rename = "Timestamp", borrow, default)]
@@ -80,44 +117,95 @@ struct Notification<'a> {
 struct NotificationAttribute<'a> {
     #[serde(rename = "Type", borrow)]
     data_type: Cow<'a, str>,
-    #[serde(rename = "Value", borrow)]
+    #[serde(rename = "Value", borrow, default, deserialize_with = "text_of_any")]
     value: Cow<'a, str>,
 }
 
+/// A text, or the text of a number or a boolean: SNS writes every value as a text, and not every emulator does.
+fn text_of_any<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Cow<'a, str>, D::Error> {
+    struct Text;
+
+    impl<'de> Visitor<'de> for Text {
+        type Value = Cow<'de, str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text, a number, a boolean or null")
+        }
+
+        fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+            Ok(Cow::Borrowed(text))
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(text.to_owned()))
+        }
+
+        fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(number.to_string()))
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(number.to_string()))
+        }
+
+        fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(number.to_string()))
+        }
+
+        fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(value.to_string()))
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Cow::Borrowed(""))
+        }
+    }
+
+    from.deserialize_any(Text)
+}
+
 impl Received {
-    /// Opens one entry. `None` if SQS sent no receipt handle: then there is nothing to act on.
-    pub fn open(mut entry: SqsMessage) -> Option<Self> {
+    /// Opens one entry of a queue with such bodies. `None` if SQS sent no receipt handle: then there is nothing to act on.
+    pub fn open(mut entry: SqsMessage, envelope: Envelope) -> Option<Self> {
         let receipt = entry.receipt_handle.take()?;
         let sqs_message_id = entry.message_id.take().unwrap_or_default();
         let system = System::of(entry.attributes.take().unwrap_or_default());
         let (receive_count, group) = (system.receive_count, system.group.clone());
-        let message = read(entry, &sqs_message_id, system);
+        let message = read(entry, envelope, &sqs_message_id, system);
         Some(Self { receipt, sqs_message_id, receive_count, group, message })
     }
 }
 
 /// What SQS adds, as far as we ask for it.
+#[derive(Default)]
 struct System {
     receive_count: u32,
+    first_received: Option<SystemTime>,
     sent: Option<SystemTime>,
     group: Option<String>,
+    sequence_number: Option<String>,
+    dead_letter_source: Option<String>,
     xray: Option<String>,
 }
 
 impl System {
     fn of(attributes: HashMap<MessageSystemAttributeName, String>) -> Self {
-        let mut system = Self { receive_count: 1, sent: None, group: None, xray: None };
+        let mut system = Self { receive_count: 1, ..Self::default() };
         // one pass: each look-up would hash a name
         for (name, value) in attributes {
             match name {
                 MessageSystemAttributeName::ApproximateReceiveCount => {
                     system.receive_count = value.parse().unwrap_or(1);
                 }
-                MessageSystemAttributeName::SentTimestamp => {
-                    let sent = value.parse().ok().map(Duration::from_millis);
-                    system.sent = sent.map(|since| SystemTime::UNIX_EPOCH + since);
+                MessageSystemAttributeName::ApproximateFirstReceiveTimestamp => {
+                    system.first_received = milliseconds(&value);
                 }
+                MessageSystemAttributeName::SentTimestamp => system.sent = milliseconds(&value),
                 MessageSystemAttributeName::MessageGroupId => system.group = Some(value),
+                MessageSystemAttributeName::SequenceNumber => system.sequence_number = Some(value),
+                MessageSystemAttributeName::DeadLetterQueueSourceArn => {
+                    system.dead_letter_source = Some(value)
+                }
                 MessageSystemAttributeName::AwsTraceHeader => system.xray = Some(value),
                 _ => {}
             }
@@ -126,41 +214,86 @@ impl System {
     }
 }
 
-fn read(entry: SqsMessage, sqs_message_id: &str, system: System) -> Result<Message, Unreadable> {
+fn milliseconds(text: &str) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(text.parse().ok()?))
+}
+
+fn read(
+    entry: SqsMessage,
+    envelope: Envelope,
+    sqs_message_id: &str,
+    system: System,
+) -> Result<Message, Unreadable> {
     let body = entry.body.ok_or(Unreadable::NoBody)?;
     let raw_attributes = entry.message_attributes.unwrap_or_default();
-    let notification = if raw_attributes.is_empty() { notification(&body) } else { None };
-    let (id, topic_arn, published_at, attributes, body) = match notification {
-        Some(n) => (
-            n.message_id.into_owned(),
-            Some(n.topic_arn.into_owned()),
-            n.timestamp.as_deref().and_then(timestamp),
-            unwrapped_attributes(n.attributes.unwrap_or_default())?,
-            n.message.into_owned(),
-        ),
-        None => (sqs_message_id.to_owned(), None, None, raw(raw_attributes), body),
+    let wrapped = match envelope {
+        Envelope::Detect if raw_attributes.is_empty() => notification(&body)?,
+        Envelope::Detect | Envelope::Raw => None,
+        Envelope::Notification => Some(notification(&body)?.ok_or(Unreadable::NotWrapped)?),
     };
-    let trace = trace_of(&attributes, system.xray.as_ref());
-    Ok(Message {
-        id,
+    let message = Message {
         sqs_message_id: sqs_message_id.to_owned(),
-        body,
-        attributes,
         receive_count: system.receive_count,
-        published_at: published_at.or(system.sent),
+        first_received_at: system.first_received,
         group: system.group,
-        topic_arn,
-        trace,
-    })
+        dead_letter_source: system.dead_letter_source,
+        ..Message::default()
+    };
+    let mut message = match wrapped {
+        Some(n) => Message {
+            id: n.message_id.map_or_else(|| sqs_message_id.to_owned(), Cow::into_owned),
+            topic_arn: Some(n.topic_arn.into_owned()),
+            subject: n.subject.map(Cow::into_owned),
+            published_at: n.timestamp.as_deref().and_then(timestamp).or(system.sent),
+            sequence_number: n.sequence_number.map(Cow::into_owned).or(system.sequence_number),
+            attributes: unwrapped_attributes(n.attributes.unwrap_or_default())?,
+            body: n.message.into_owned(),
+            ..message
+        },
+        None => Message {
+            id: sqs_message_id.to_owned(),
+            published_at: system.sent,
+            sequence_number: system.sequence_number,
+            attributes: raw(raw_attributes),
+            body,
+            ..message
+        },
+    };
+    message.trace = trace_of(&message.attributes, system.xray.as_ref());
+    Ok(message)
 }
 
 /// The notification in a body, if it is one. Anything else is a raw message, whatever its format.
-fn notification(body: &str) -> Option<Notification<'_>> {
+///
+/// # Errors
+/// SNS sent something else than a message.
+fn notification(body: &str) -> Result<Option<Notification<'_>>, Unreadable> {
+    // a mark of the byte order that some emulators' clients leave in
+    let body = body.strip_prefix('\u{feff}').unwrap_or(body);
     // most raw bodies are told apart without parsing them
     if !body.trim_ascii_start().starts_with('{') || memmem::find(body.as_bytes(), b"\"TopicArn\"").is_none() {
-        return None;
+        return Ok(None);
     }
-    serde_json::from_str::<Notification<'_>>(body).ok().filter(|n| n.kind == "Notification")
+    let Some(found) = serde_json::from_str::<Notification<'_>>(body).ok().filter(|n| is_topic(&n.topic_arn))
+    else {
+        return Ok(None);
+    };
+    match &*found.kind {
+        "Notification" => Ok(Some(found)),
+        "SubscriptionConfirmation" | "UnsubscribeConfirmation" => Err(Unreadable::Confirmation {
+            kind: found.kind.into_owned(),
+            topic_arn: found.topic_arn.into_owned(),
+        }),
+        _ => Ok(None),
+    }
+}
+
+/// Whether a text is the ARN of an SNS topic, in any partition.
+fn is_topic(arn: &str) -> bool {
+    let mut parts = arn.splitn(6, ':');
+    parts.next() == Some("arn")
+        && parts.nth(1) == Some("sns")
+        && parts.nth(2).is_some_and(|name| !name.is_empty())
 }
 
 fn unwrapped_attributes(
@@ -247,7 +380,11 @@ mod tests {
     }
 
     fn open(entry: SqsMessage) -> Message {
-        Received::open(entry).unwrap().message.unwrap()
+        read_as(entry, Envelope::Detect).unwrap()
+    }
+
+    fn read_as(entry: SqsMessage, envelope: Envelope) -> Result<Message, Unreadable> {
+        Received::open(entry, envelope).unwrap().message
     }
 
     #[test]
@@ -290,20 +427,94 @@ mod tests {
 
     #[test]
     fn json_that_is_no_notification_stays_as_it_is() {
-        for body in ["{\"TopicArn\": 1}", "{\"Type\":\"Order\",\"TopicArn\":\"x\"}", "[1]", "{", "", "{}"] {
+        for body in [
+            "{\"TopicArn\": 1}",
+            "{\"Type\":\"Order\",\"TopicArn\":\"x\"}",
+            "{\"Type\":\"Notification\",\"TopicArn\":\"my topic\",\"Message\":\"a user's own\"}",
+            "{\"Type\":\"Notification\",\"TopicArn\":\"arn:aws:sqs:us-east-1:000000000000:q\",\"Message\":\"x\"}",
+            "{\"Type\":\"Order\",\"TopicArn\":\"arn:aws:sns:us-east-1:000000000000:t\",\"Message\":\"x\"}",
+            "[1]",
+            "{",
+            "",
+            "{}",
+        ] {
             assert_eq!(open(entry(body).build()).body, body);
         }
     }
 
     #[test]
+    fn the_form_can_be_fixed() {
+        let looks = wrapped("inner");
+        assert_eq!(read_as(entry(&looks).build(), Envelope::Raw).unwrap().body, looks);
+        assert_eq!(read_as(entry(&looks).build(), Envelope::Notification).unwrap().body, "inner");
+        let with_attributes = entry(&looks).message_attributes("a", attribute("String", "b")).build();
+        assert_eq!(read_as(with_attributes, Envelope::Notification).unwrap().body, "inner");
+        assert_eq!(read_as(entry("plain").build(), Envelope::Notification), Err(Unreadable::NotWrapped));
+    }
+
+    #[test]
+    fn what_sns_sends_besides_notifications_is_no_message() {
+        for kind in ["SubscriptionConfirmation", "UnsubscribeConfirmation"] {
+            let body =
+                wrapped("You have chosen to subscribe").replace("\"Notification\"", &format!("{kind:?}"));
+            let topic_arn = "arn:aws:sns:us-east-1:000000000000:events".to_owned();
+            let expected = Unreadable::Confirmation { kind: kind.to_owned(), topic_arn };
+            assert_eq!(read_as(entry(&body).build(), Envelope::Detect), Err(expected), "{kind}");
+            assert_eq!(read_as(entry(&body).build(), Envelope::Raw).unwrap().body, body);
+        }
+    }
+
+    #[test]
+    fn subject_sequence_first_receive_and_dead_letter_source_are_handed_on() {
+        use MessageSystemAttributeName as Name;
+        let body = wrapped("x").replacen(
+            '{',
+            "{\"Subject\": \"ALARM\", \"SequenceNumber\": \"10000000000000003000\",",
+            1,
+        );
+        let from = "arn:aws:sqs:us-east-1:000000000000:orders";
+        let entry = |body: &str| {
+            entry(body)
+                .attributes(Name::ApproximateFirstReceiveTimestamp, "1700000000456")
+                .attributes(Name::SequenceNumber, "18850000000000000000")
+                .attributes(Name::DeadLetterQueueSourceArn, from)
+                .build()
+        };
+        let (wrapped, raw) = (open(entry(&body)), open(entry("x")));
+        assert_eq!((wrapped.subject.as_deref(), raw.subject), (Some("ALARM"), None));
+        assert_eq!(wrapped.sequence_number.as_deref(), Some("10000000000000003000"), "the topic's own");
+        assert_eq!(raw.sequence_number.as_deref(), Some("18850000000000000000"));
+        for message in [&wrapped, &open(entry("x"))] {
+            let first = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_456);
+            assert_eq!(message.first_received_at, Some(first));
+            assert_eq!(message.dead_letter_source.as_deref(), Some(from));
+        }
+    }
+
+    #[test]
+    fn what_emulators_leave_out_or_write_as_numbers_is_read() {
+        let body = serde_json::json!({
+            "Type": "Notification", "TopicArn": "arn:aws:sns:us-east-1:000000000000:events", "Message": "x", "Subject": null,
+            "MessageAttributes": {
+                "count": {"Type": "Number", "Value": 7}, "rate": {"Type": "Number", "Value": 0.5},
+                "on": {"Type": "String", "Value": true}, "none": {"Type": "String", "Value": null},
+            },
+        });
+        let message = open(entry(&format!("\u{feff}{body}")).build());
+        assert_eq!((message.id.as_str(), message.body.as_str(), message.subject), ("sqs-1", "x", None));
+        let value = |name: &str| message.attributes[name].as_str().unwrap().to_owned();
+        assert_eq!([value("count"), value("rate"), value("on"), value("none")], ["7", "0.5", "true", ""]);
+    }
+
+    #[test]
     fn a_message_that_cannot_be_read_still_has_its_receipt() {
         let bad = wrapped("x").replace("AAH/", "!!");
-        let received = Received::open(entry(&bad).build()).unwrap();
+        let received = Received::open(entry(&bad).build(), Envelope::Detect).unwrap();
         assert_eq!(received.receipt, "receipt");
         assert!(matches!(received.message, Err(Unreadable::Attribute { ref name, .. }) if name == "blob"));
         let empty = SqsMessage::builder().receipt_handle("receipt").build();
-        assert_eq!(Received::open(empty).unwrap().message, Err(Unreadable::NoBody));
-        assert!(Received::open(SqsMessage::builder().body("x").build()).is_none());
+        assert_eq!(read_as(empty, Envelope::Detect), Err(Unreadable::NoBody));
+        assert!(Received::open(SqsMessage::builder().body("x").build(), Envelope::Detect).is_none());
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use crate::trace::TraceContext;
 
 /// A message as a handler sees it, whichever way it came.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Message {
     /// SNS's message id, which the publisher logged, where the envelope tells it; else SQS's.
     pub id: String,
@@ -16,12 +17,21 @@ pub struct Message {
     pub body: String,
     /// The attributes that were published with it, the trace included.
     pub attributes: BTreeMap<String, Attribute>,
+    /// The subject that was published with it, where the envelope tells it: alarms and S3 events have one.
+    pub subject: Option<String>,
     /// How often it was received, this time included: 1 or more.
     pub receive_count: u32,
+    /// When it was received for the first time, by SQS's clock.
+    pub first_received_at: Option<SystemTime>,
     /// When it was published (SNS's timestamp), or sent to the queue where that is not known.
     pub published_at: Option<SystemTime>,
-    /// The message group, of FIFO queues.
+    /// The message group, of FIFO and fair queues.
     pub group: Option<String>,
+    /// Its place in the order of a FIFO topic, or of the queue where the envelope does not tell: a number of up to 20 digits
+    /// that grows within a group.
+    pub sequence_number: Option<String>,
+    /// ARN of the queue that dead-lettered it, where this is a dead-letter queue.
+    pub dead_letter_source: Option<String>,
     /// The topic it came through, where the envelope tells it.
     pub topic_arn: Option<String>,
     /// Its trace, where it has one.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use lifeline_messaging::client::{Access, Clients};
-use lifeline_messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
+use lifeline_messaging::envelope::{Envelope, Received, SYSTEM_ATTRIBUTES};
 use lifeline_messaging::message::{Attribute, Message as Delivered};
 use lifeline_messaging::topology::{self, QueueRef, QueueSpec, TopicRef};
 use lifeline_producer::{InvalidMessage, NewMessage, Publisher};
@@ -60,7 +60,7 @@ impl Place {
                 .set_message_system_attribute_names(Some(SYSTEM_ATTRIBUTES.to_vec()));
             for message in asked.send().await.unwrap().messages.unwrap_or_default() {
                 let receipt = message.receipt_handle().unwrap().to_owned();
-                messages.push(Received::open(message).unwrap().message.unwrap());
+                messages.push(Received::open(message, Envelope::Detect).unwrap().message.unwrap());
                 let delete = self.clients.sqs.delete_message().queue_url(&self.queue_url);
                 delete.receipt_handle(receipt).send().await.unwrap();
             }
