@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use clap::{CommandFactory, FromArgMatches};
-use lifeline_consumer::service::{ConsumerConfig, HandlerArgs, HandlerKind, WorkerArgs};
+use lifeline_consumer::service::{ConsumerConfig, HandlerArgs, HandlerKind, Newlines, WorkerArgs};
 use lifeline_emulator::Fault;
 use lifeline_messaging::args::{CallArgs, DeliveryArgs, queue_name, topic_name};
 use lifeline_messaging::client::Access;
@@ -240,7 +240,7 @@ impl UpArgs {
             || self.handler.handler_file.is_some()
             || self.handler.handler_url.is_some();
         let (mut handler, hang) = self.handler.check(false, problems_ref);
-        if let (HandlerKind::File(path), Some(flag)) = (&handler, &handler_file)
+        if let (HandlerKind::File { path, .. }, Some(flag)) = (&handler, &handler_file)
             && reads(read, &Output::File(path.clone()))
         {
             problems_ref.reject(flag, IS_INPUT);
@@ -259,7 +259,7 @@ impl UpArgs {
             );
         }
         if let Some(Output::File(path)) = &output {
-            handler = HandlerKind::File(path.clone());
+            handler = HandlerKind::File { path: path.clone(), newlines: Newlines::Escape };
         }
         let log = &self.process.log;
         let log_given = log.rust_log.is_given() || log.log_format.is_given();
@@ -425,7 +425,7 @@ mod tests {
         .unwrap();
         assert_eq!(up.consumer.consumer.worker.max_in_flight, 7);
         assert_eq!(up.producer.publish.rate, f64::INFINITY);
-        assert_eq!(up.consumer.handler, HandlerKind::File("o".into()));
+        assert_eq!(up.consumer.handler, HandlerKind::File { path: "o".into(), newlines: Newlines::Escape });
         assert_eq!((up.output, up.append), (Some(Output::File("o".into())), true));
         assert_eq!((up.producer.topic.name(), up.consumer.consumer.queue.topic.name()), ("t", "t"));
     }

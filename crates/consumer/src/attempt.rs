@@ -140,10 +140,11 @@ impl Parts {
         let mut logged = false;
         // how many others had succeeded when it was last unavailable, and how often they did so meanwhile
         let (mut successes, mut alone) = (None, 0);
+        let mut suspect = None;
         loop {
             let pass = tokio::select! {
                 biased;
-                pass = self.breaker.admit() => pass,
+                pass = self.breaker.admit(suspect.as_ref()) => pass,
                 why = view.cancelled() => return match why {
                     Cancelled::LostLease => Ended::LostLease,
                     Cancelled::Shutdown => Ended::NotBegun,
@@ -159,13 +160,25 @@ impl Parts {
             match ended {
                 Ended::Failed(failure) if failure.kind() == Some(FailureKind::Unavailable) => {
                     let now = self.breaker.successes();
-                    alone += u32::from(successes.replace(now).is_some_and(|before| now > before));
+                    let others_succeeded = successes.replace(now).is_some_and(|before| now > before);
+                    let interrupted = failure.is_interrupted();
+                    // beside others it may have been interrupted by one of them; alone it was itself
+                    let own = interrupted && others_succeeded && suspect.is_some();
+                    alone += u32::from(others_succeeded && !interrupted);
+                    let reason = Line::new(&failure.to_string()).limit(1024).to_string();
+                    if own {
+                        // whoever is to blame, it is gone
+                        pass.unavailable(failure.delay(), &reason);
+                        return Ended::Failed(failure);
+                    }
                     if alone >= UNAVAILABLE_ALONE {
                         pass.failed(&message.id);
                         return Ended::Failed(failure);
                     }
                     self.metrics.unavailable.inc();
-                    let reason = Line::new(&failure.to_string()).limit(1024).to_string();
+                    if interrupted && suspect.is_none() {
+                        suspect = Some(self.breaker.suspect());
+                    }
                     pass.unavailable(failure.delay(), &reason);
                 }
                 ended => {

@@ -2,7 +2,8 @@
 //!
 //! *Open* while a handler reports that a dependency is unavailable: nothing new is received, and what is in flight is kept
 //! under its lease and tried again in place, one probe at a time with a growing pause. After a success attempts ramp up,
-//! 1, 2, 4, … at a time. Many different messages that fail in a row with none succeeding are the same sign (a bad
+//! 1, 2, 4, … at a time. A message that a dependency was at work on when it went away is a *suspect*: it runs alone, so that one
+//! that kills its dependency takes no other along. Many different messages that fail in a row with none succeeding are the same sign (a bad
 //! deployment): then intake slows to one message at a time until one succeeds. Nothing is deleted or moved here.
 
 use std::collections::HashSet;
@@ -35,6 +36,9 @@ const IN_A_ROW: usize = 10;
 /// that need another one.
 const PROBES_EACH: usize = 20;
 
+/// The same where all that wait are suspects: another message tells whether they are to blame.
+const PROBES_EACH_SUSPECT: usize = 2;
+
 /// Decides when attempts may start and receives may be made. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Breaker(Arc<Shared>);
@@ -61,6 +65,10 @@ struct State {
     mode: Mode,
     /// Attempts at work since it was last closed.
     running: usize,
+    /// Suspects that are not cleared; while there are any it does not close.
+    suspects: usize,
+    /// A suspect is at work, and nothing may start beside it.
+    alone: bool,
     /// Different messages that failed since the last success.
     failed: HashSet<String>,
 }
@@ -84,6 +92,18 @@ pub(crate) struct Pass {
     breaker: Breaker,
     probe: bool,
     counted: bool,
+    alone: bool,
+}
+
+/// A message that runs alone until it is cleared, which is when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Suspect(Breaker);
+
+impl Drop for Suspect {
+    fn drop(&mut self) {
+        self.0.state().suspects -= 1;
+        self.0.0.changed.notify_waiters();
+    }
 }
 
 impl Breaker {
@@ -96,7 +116,13 @@ impl Breaker {
             closed: AtomicBool::new(true),
             failing: AtomicUsize::new(0),
             successes: AtomicU64::new(0),
-            state: Mutex::new(State { mode: Mode::Closed, running: 0, failed: HashSet::new() }),
+            state: Mutex::new(State {
+                mode: Mode::Closed,
+                running: 0,
+                suspects: 0,
+                alone: false,
+                failed: HashSet::new(),
+            }),
             changed: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             waiting: AtomicUsize::new(0),
@@ -105,13 +131,14 @@ impl Breaker {
         }))
     }
 
-    /// Completes when an attempt may start: at once while closed, else in the order of arrival.
+    /// Completes when an attempt may start: at once while closed, else in the order of arrival; that of a suspect when nothing
+    /// else is at work.
     ///
     /// # Cancel safety
     /// Safe: the place in the order is lost.
-    pub(crate) async fn admit(&self) -> Pass {
+    pub(crate) async fn admit(&self, suspect: Option<&Suspect>) -> Pass {
         if self.0.closed.load(Ordering::Acquire) {
-            return Pass { breaker: self.clone(), probe: false, counted: false };
+            return self.pass();
         }
         self.0.waiting.fetch_add(1, Ordering::AcqRel);
         let _waiting = Waiting(&self.0);
@@ -120,7 +147,7 @@ impl Breaker {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let probe_at = match self.try_admit() {
+            let probe_at = match self.try_admit(suspect.is_some()) {
                 Ok(pass) => return pass,
                 Err(probe_at) => probe_at,
             };
@@ -133,11 +160,12 @@ impl Breaker {
     }
 
     /// A pass, or when a probe is due, if time alone brings it.
-    fn try_admit(&self) -> Result<Pass, Option<Instant>> {
+    fn try_admit(&self, alone: bool) -> Result<Pass, Option<Instant>> {
         let mut state = self.state();
         let state = &mut *state;
         let probe = match &mut state.mode {
-            Mode::Closed => return Ok(Pass { breaker: self.clone(), probe: false, counted: false }),
+            Mode::Closed => return Ok(self.pass()),
+            _ if state.alone || (alone && state.running > 0) => return Err(None),
             Mode::Open { probing: true, .. } => return Err(None),
             Mode::Open { probe_at, .. } if *probe_at > Instant::now() => return Err(Some(*probe_at)),
             Mode::Open { probing, .. } => {
@@ -148,7 +176,18 @@ impl Breaker {
             Mode::Ramp { .. } => false,
         };
         state.running += 1;
-        Ok(Pass { breaker: self.clone(), probe, counted: true })
+        state.alone = alone;
+        Ok(Pass { breaker: self.clone(), probe, counted: true, alone })
+    }
+
+    fn pass(&self) -> Pass {
+        Pass { breaker: self.clone(), probe: false, counted: false, alone: false }
+    }
+
+    /// Makes the message of an attempt that was interrupted a suspect. To be called while it still holds its pass.
+    pub(crate) fn suspect(&self) -> Suspect {
+        self.state().suspects += 1;
+        Suspect(self.clone())
     }
 
     /// Completes when a receive may be made, with the most messages that it may ask for.
@@ -173,7 +212,7 @@ impl Breaker {
                     }
                     // what is here may be unavailable for a reason of its own: another message tells
                     Mode::Open { why: Why::Unavailable, probes, probing: false, .. }
-                        if probes as usize >= PROBES_EACH * waiting.max(1) =>
+                        if probes as usize >= probes_each(waiting, state.suspects) * waiting.max(1) =>
                     {
                         return 1;
                     }
@@ -254,7 +293,13 @@ impl Pass {
         state.mode = match state.mode {
             Mode::Closed => Mode::Closed,
             Mode::Open { .. } => Mode::Ramp { limit: 1, left: 1 },
-            Mode::Ramp { limit, left: 0 | 1 } if limit * 2 >= breaker.0.most => Mode::Closed,
+            Mode::Ramp { limit, left: 0 | 1 } if limit * 2 >= breaker.0.most => {
+                if state.suspects == 0 {
+                    Mode::Closed
+                } else {
+                    Mode::Ramp { limit, left: 1 }
+                }
+            }
             Mode::Ramp { limit, left: 0 | 1 } => Mode::Ramp { limit: limit * 2, left: limit * 2 },
             Mode::Ramp { limit, left } => Mode::Ramp { limit, left: left - 1 },
         };
@@ -332,6 +377,9 @@ impl Pass {
         if std::mem::take(&mut self.counted) {
             state.running = state.running.saturating_sub(1);
         }
+        if std::mem::take(&mut self.alone) {
+            state.alone = false;
+        }
         if std::mem::take(&mut self.probe)
             && let Mode::Open { probing, .. } = &mut state.mode
         {
@@ -350,6 +398,10 @@ impl Drop for Pass {
             breaker.0.changed.notify_waiters();
         }
     }
+}
+
+fn probes_each(waiting: usize, suspects: usize) -> usize {
+    if (1..=suspects).contains(&waiting) { PROBES_EACH_SUSPECT } else { PROBES_EACH }
 }
 
 fn open(why: Why, probes: u32, asked: Duration, now: Instant) -> Mode {
@@ -373,7 +425,7 @@ mod tests {
     }
 
     fn may_start(breaker: &Breaker) -> Option<Pass> {
-        breaker.admit().now_or_never()
+        breaker.admit(None).now_or_never()
     }
 
     #[tokio::test(start_paused = true)]
@@ -387,13 +439,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn while_open_one_probe_at_a_time_starts_after_a_growing_pause_and_nothing_is_received() {
         let breaker = breaker();
-        breaker.admit().await.unavailable(None, "down");
+        breaker.admit(None).await.unavailable(None, "down");
         let mut last = Duration::ZERO;
         for probe in 0..8_u32 {
             assert!(breaker.intake().now_or_never().is_none(), "nothing is received");
             assert!(may_start(&breaker).is_none(), "a pause comes first");
             let begun = Instant::now();
-            let pass = breaker.admit().await;
+            let pass = breaker.admit(None).await;
             let pause = begun.elapsed();
             assert!(may_start(&breaker).is_none(), "one at a time");
             assert!(pause <= LONGEST_PAUSE + Duration::from_millis(1), "{pause:?}");
@@ -406,10 +458,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_message_that_is_unavailable_alone_does_not_stop_the_others_permanently() {
         let breaker = breaker();
-        breaker.admit().await.unavailable(None, "its own host");
+        breaker.admit(None).await.unavailable(None, "its own host");
         for _ in 1..PROBES_EACH {
             assert!(breaker.intake().now_or_never().is_none());
-            breaker.admit().await.unavailable(None, "its own host");
+            breaker.admit(None).await.unavailable(None, "its own host");
         }
         assert_eq!(breaker.intake().await, 1, "another message tells");
     }
@@ -417,10 +469,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn when_the_message_that_was_unavailable_is_gone_another_one_is_received() {
         let breaker = breaker();
-        breaker.admit().await.unavailable(Some(Duration::from_secs(20)), "down");
+        breaker.admit(None).await.unavailable(Some(Duration::from_secs(20)), "down");
         let waiting = tokio::spawn({
             let breaker = breaker.clone();
-            async move { breaker.admit().await }
+            async move { breaker.admit(None).await }
         });
         tokio::task::yield_now().await;
         let begun = Instant::now();
@@ -439,20 +491,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_dependency_is_left_alone_for_as_long_as_it_asks() {
         let breaker = breaker();
-        breaker.admit().await.unavailable(Some(Duration::from_secs(60)), "busy");
+        breaker.admit(None).await.unavailable(Some(Duration::from_secs(60)), "busy");
         let begun = Instant::now();
-        breaker.admit().await.unavailable(Some(Duration::from_secs(86_400)), "busy");
+        breaker.admit(None).await.unavailable(Some(Duration::from_secs(86_400)), "busy");
         assert!(begun.elapsed() >= Duration::from_secs(60), "{:?}", begun.elapsed());
         let begun = Instant::now();
-        drop(breaker.admit().await);
+        drop(breaker.admit(None).await);
         assert!(begun.elapsed() <= LONGEST_ASKED + Duration::from_millis(1), "but not for a day");
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_a_success_attempts_ramp_up_gently() {
         let breaker = breaker();
-        breaker.admit().await.unavailable(None, "down");
-        breaker.admit().await.succeeded();
+        breaker.admit(None).await.unavailable(None, "down");
+        breaker.admit(None).await.succeeded();
         for limit in [1, 2, 4] {
             assert_eq!(breaker.intake().await, limit);
             let passes: Vec<_> = (0..limit).filter_map(|_| may_start(&breaker)).collect();
@@ -467,9 +519,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_outage_during_the_ramp_opens_it_again() {
         let breaker = breaker();
-        breaker.admit().await.unavailable(None, "down");
-        breaker.admit().await.succeeded();
-        breaker.admit().await.unavailable(None, "down");
+        breaker.admit(None).await.unavailable(None, "down");
+        breaker.admit(None).await.succeeded();
+        breaker.admit(None).await.unavailable(None, "down");
         assert!(may_start(&breaker).is_none() && breaker.intake().now_or_never().is_none());
     }
 
@@ -478,15 +530,15 @@ mod tests {
         let breaker = breaker();
         for n in 0..IN_A_ROW {
             assert_eq!(breaker.intake().await, usize::MAX);
-            breaker.admit().await.failed(&n.to_string());
+            breaker.admit(None).await.failed(&n.to_string());
         }
         for _ in 0..5 {
             assert_eq!(breaker.intake().await, 1);
-            let pass = breaker.admit().await;
+            let pass = breaker.admit(None).await;
             assert!(breaker.intake().now_or_never().is_none(), "none while one is here");
             pass.failed("another");
         }
-        breaker.admit().await.succeeded();
+        breaker.admit(None).await.succeeded();
         assert_eq!(breaker.intake().await, 1, "and ramps up after a success");
     }
 
@@ -494,12 +546,12 @@ mod tests {
     async fn one_message_that_fails_again_and_again_slows_nothing() {
         let breaker = breaker();
         for _ in 0..100 {
-            breaker.admit().await.failed("the same");
+            breaker.admit(None).await.failed("the same");
         }
         assert_eq!(breaker.intake().await, usize::MAX);
         for n in 0..100 {
-            breaker.admit().await.failed(&n.to_string());
-            breaker.admit().await.succeeded();
+            breaker.admit(None).await.failed(&n.to_string());
+            breaker.admit(None).await.succeeded();
         }
         assert_eq!(breaker.intake().await, usize::MAX, "others succeed");
     }
@@ -507,21 +559,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_is_cut_off_makes_way_for_the_next() {
         let breaker = breaker();
-        breaker.admit().await.unavailable(None, "down");
-        drop(breaker.admit().await);
-        drop(breaker.admit().await);
+        breaker.admit(None).await.unavailable(None, "down");
+        drop(breaker.admit(None).await);
+        drop(breaker.admit(None).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_that_wait_start_in_the_order_they_came() {
         let breaker = breaker();
-        breaker.admit().await.unavailable(None, "down");
+        breaker.admit(None).await.unavailable(None, "down");
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..5 {
             let (breaker, order) = (breaker.clone(), Arc::clone(&order));
             tasks.spawn(async move {
-                let pass = breaker.admit().await;
+                let pass = breaker.admit(None).await;
                 order.lock().unwrap().push(n);
                 pass.succeeded();
             });
@@ -529,5 +581,28 @@ mod tests {
         }
         tasks.join_all().await;
         assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_suspect_runs_alone_and_nothing_closes_before_it_is_cleared() {
+        let breaker = breaker();
+        let interrupted = breaker.admit(None).await;
+        let suspect = breaker.suspect();
+        interrupted.unavailable(None, "gone");
+        // the first probe brings it back, and another attempt is at work
+        breaker.admit(None).await.succeeded();
+        let other = breaker.admit(None).await;
+        assert!(breaker.admit(Some(&suspect)).now_or_never().is_none(), "it waits for the other");
+        other.succeeded();
+        let alone = breaker.admit(Some(&suspect)).await;
+        assert!(may_start(&breaker).is_none(), "nothing starts beside it");
+        alone.succeeded();
+        for _ in 0..20 {
+            breaker.admit(None).await.succeeded();
+        }
+        assert!(breaker.intake().now_or_never().is_some_and(|most| most < usize::MAX), "it is not closed");
+        drop(suspect);
+        breaker.admit(None).await.succeeded();
+        assert_eq!(breaker.intake().await, usize::MAX);
     }
 }

@@ -42,12 +42,13 @@ pub struct Failure {
     kind: Option<FailureKind>,
     reason: String,
     retry_after: Option<Duration>,
+    interrupted: bool,
 }
 
 impl Failure {
     /// A failure in words, of this message.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { kind: None, reason: reason.into(), retry_after: None }
+        Self { kind: None, reason: reason.into(), retry_after: None, interrupted: false }
     }
 
     /// This message failed.
@@ -67,7 +68,7 @@ impl Failure {
 
     fn of(kind: FailureKind, error: impl Into<BoxError>) -> Self {
         let error: BoxError = error.into();
-        Self { kind: Some(kind), reason: chain(&*error), retry_after: None }
+        Self { kind: Some(kind), reason: chain(&*error), retry_after: None, interrupted: false }
     }
 
     /// Sets the delay of a failed message instead of the worker's growing one, or the shortest pause before an unavailable
@@ -76,6 +77,15 @@ impl Failure {
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {
         Self { retry_after: Some(delay), ..self }
+    }
+
+    /// The dependency went away while it was at work on this message, and perhaps because of it.
+    pub(crate) fn interrupted(self) -> Self {
+        Self { interrupted: true, ..self }
+    }
+
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// What it is about, if it was stated; one that was not is *failed*.
@@ -99,7 +109,7 @@ impl Display for Failure {
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let kind = is_environment(&error).then_some(FailureKind::Unavailable);
-        Self { kind, reason: chain(&error), retry_after: None }
+        Self { kind, reason: chain(&error), retry_after: None, interrupted: false }
     }
 }
 

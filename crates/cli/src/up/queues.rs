@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context;
 use aws_sdk_sqs::types::QueueAttributeName::{self, *};
 use lifeline_messaging::client::Clients;
-use lifeline_messaging::envelope::{Received, SYSTEM_ATTRIBUTES};
+use lifeline_messaging::envelope::{Envelope, Received, SYSTEM_ATTRIBUTES};
 use lifeline_messaging::topology;
 
 /// Where a message of a queue is until it is deleted. AWS calls the figures approximate; the embedded endpoint counts.
@@ -46,7 +46,7 @@ impl Queues {
             }
             for entry in batch {
                 let raw = entry.body.clone().unwrap_or_default();
-                let Some(received) = Received::open(entry) else { continue };
+                let Some(received) = Received::open(entry, Envelope::Detect) else { continue };
                 writeln!(lines, "{}", received.message.map_or(raw, |message| message.body))?;
                 let delete = self.clients.sqs.delete_message().queue_url(&url);
                 delete.receipt_handle(received.receipt).send().await?;

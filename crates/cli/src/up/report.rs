@@ -28,7 +28,7 @@ pub(super) fn banner(screen: &Screen, settings: &Up, endpoint: &str, [producer, 
     };
     let handler = match (&settings.output, &worker.handler) {
         (Some(Output::Stdout), _) => "writes each message to standard output".to_owned(),
-        (_, HandlerKind::File(path)) => format!("writes each message to {}", path.display()),
+        (_, HandlerKind::File { path, .. }) => format!("writes each message to {}", path.display()),
         (_, HandlerKind::Http { url, .. }) => format!("posts each message to {url}"),
         _ => "shows each message here".to_owned(),
     };

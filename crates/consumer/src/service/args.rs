@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lifeline_messaging::args::{AwsArgs, QueueArgs, TopicArgs};
 use lifeline_messaging::client::Access;
+use lifeline_messaging::envelope::Envelope;
 use lifeline_messaging::topology::QueueSpec;
 use lifeline_service::settings::{
     Accept, Checked, Problems, choice, duration, integer, text, url, whole_seconds,
@@ -71,6 +72,11 @@ pub struct WorkerArgs {
     #[arg(long, env = "WAIT_TIME", value_name = "DURATION", default_value = "20s", value_parser = wait_time())]
     pub wait_time: Checked<Duration>,
 
+    /// What the bodies are: SNS notifications or raw messages, detected one by one, or always the same
+    #[arg(long, env = "ENVELOPE", value_name = "detect|raw|notification", default_value = "detect", hide_possible_values = true,
+          value_parser = choice(&[("detect", Envelope::Detect), ("raw", Envelope::Raw), ("notification", Envelope::Notification)]))]
+    pub envelope: Checked<Envelope>,
+
     /// Maximum time a handler may run, 1ms to 12h; after that it is cancelled and the message is retried
     #[arg(long, env = "HANDLER_TIMEOUT", value_name = "DURATION", default_value = "5m",
           value_parser = duration(Duration::from_millis(1)..=Duration::from_secs(12 * 3600)))]
@@ -93,6 +99,11 @@ pub struct HandlerArgs {
     /// HANDLER=file: file to which each body is appended as a line
     #[arg(long, env = "HANDLER_FILE", value_name = "FILE", value_parser = text())]
     pub handler_file: Option<Checked<String>>,
+
+    /// HANDLER=file: line ends within a body are escaped, so that each body is one line, or such a body is rejected
+    #[arg(long, env = "HANDLER_FILE_NEWLINES", value_name = "escape|reject", default_value = "escape", hide_possible_values = true,
+          value_parser = choice(&[("escape", Newlines::Escape), ("reject", Newlines::Reject)]))]
+    pub handler_file_newlines: Checked<Newlines>,
 
     /// HANDLER=http: URL to which each message is POSTed; a 2xx response means success
     #[arg(long, env = "HANDLER_URL", value_name = "URL", value_parser = url())]
@@ -123,14 +134,29 @@ pub enum Kind {
     Http,
 }
 
+/// What becomes of a body with line ends in it, where each body is a line of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Newlines {
+    /// In JSON they become spaces, which mean the same; elsewhere `\n` and `\r`, each of two characters.
+    Escape,
+    /// The message is rejected.
+    Reject,
+}
+
 /// The built-in handlers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandlerKind {
     /// The log line is all.
     Log,
-    /// Each body becomes a line of this file.
-    File(PathBuf),
+    /// Each body becomes a line of a file.
+    File {
+        /// `HANDLER_FILE`.
+        path: PathBuf,
+        /// `HANDLER_FILE_NEWLINES`.
+        newlines: Newlines,
+    },
     /// Each message is POSTed.
     Http {
         /// `HANDLER_URL`.
@@ -174,6 +200,8 @@ pub struct WorkerConfig {
     pub max_in_flight: usize,
     /// `WAIT_TIME`.
     pub wait_time: Duration,
+    /// `ENVELOPE`.
+    pub envelope: Envelope,
     /// `HANDLER_TIMEOUT`.
     pub handler_timeout: Duration,
     /// `LOG_BODY`, if it is set: 0 is none, and `usize::MAX` all.
@@ -228,6 +256,7 @@ impl WorkerArgs {
             pollers: problems.value(self.pollers),
             max_in_flight: problems.value(self.max_in_flight),
             wait_time: problems.value(self.wait_time),
+            envelope: problems.value(self.envelope),
             handler_timeout: problems.value(self.handler_timeout),
             log_body: problems.optional(self.log_body),
         }
@@ -271,13 +300,14 @@ impl HandlerArgs {
         }
         let (file_set, url_set) = (self.handler_file.is_some(), self.handler_url.is_some());
         let (file, url) = (problems.optional(self.handler_file), problems.optional(self.handler_url));
+        let newlines = problems.value(self.handler_file_newlines);
         let content_type = problems.optional(self.handler_content_type);
         let handler = match kind {
             Some(Kind::File) if !file_set => {
                 problems.missing("HANDLER_FILE", "HANDLER=file needs it; set it to the file to append to");
                 None
             }
-            Some(Kind::File) => file.map(|path| HandlerKind::File(path.into())),
+            Some(Kind::File) => file.map(|path| HandlerKind::File { path: path.into(), newlines }),
             Some(Kind::Http) if !url_set => {
                 problems.missing("HANDLER_URL", "HANDLER=http needs it; set it to the URL to POST to");
                 None
@@ -347,7 +377,10 @@ mod tests {
     fn on_aws_the_handler_must_be_named() {
         assert!(check(&[]).unwrap_err().starts_with("HANDLER: not set; set it to http, file or log"));
         assert_eq!(check(&["--handler=log"]).unwrap().0.handler, HandlerKind::Log);
-        assert_eq!(check(&["--handler-file=x"]).unwrap().0.handler, HandlerKind::File("x".into()));
+        assert_eq!(
+            check(&["--handler-file=x"]).unwrap().0.handler,
+            HandlerKind::File { path: "x".into(), newlines: Newlines::Escape }
+        );
     }
 
     #[test]
@@ -389,6 +422,7 @@ mod tests {
             "--pollers=0",
             "--threads=0",
             "--wait-time=1500ms",
+            "--envelope=yes",
             "--handler=http",
             "--handler-content-type=json",
             "--queue-name=no spaces",

@@ -5,6 +5,7 @@ mod handlers;
 mod run;
 
 pub use args::{
-    Args, Config, ConsumerArgs, ConsumerConfig, HandlerArgs, HandlerKind, Kind, WorkerArgs, WorkerConfig,
+    Args, Config, ConsumerArgs, ConsumerConfig, HandlerArgs, HandlerKind, Kind, Newlines, WorkerArgs,
+    WorkerConfig,
 };
 pub use run::{run, run_handler};

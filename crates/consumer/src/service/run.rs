@@ -43,6 +43,7 @@ pub async fn run_handler(
         .pollers(worker.pollers)
         .max_in_flight(worker.max_in_flight)
         .wait_time(worker.wait_time)
+        .envelope(worker.envelope)
         .handler_timeout(worker.handler_timeout)
         .shutdown_grace(host.grace)
         .lease_thread(true)

@@ -95,7 +95,7 @@ async fn a_failure_may_set_its_own_delay() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_is_dead_lettered_and_never_deleted() {
-    let unreadable = r#"{"Type":"Notification","MessageId":"m","TopicArn":"t","Message":"x","Timestamp":"2026-01-01T00:00:00Z","MessageAttributes":{"b":{"Type":"Binary","Value":"!!!"}}}"#;
+    let unreadable = r#"{"Type":"Notification","MessageId":"m","TopicArn":"arn:aws:sns:us-east-1:000000000000:t","Message":"x","Timestamp":"2026-01-01T00:00:00Z","MessageAttributes":{"b":{"Type":"Binary","Value":"!!!"}}}"#;
     let aws = Endpoint::start().await;
     let dead = aws.queue("dead").create();
     let queue = aws.queue("events").dead_letters("dead", 2).create();

@@ -18,14 +18,14 @@ use tokio::task::JoinHandle;
 use crate::support::*;
 
 /// The service in this process, with settings as a user gives them.
-struct Service {
+pub(crate) struct Service {
     stop: Shutdown,
     run: JoinHandle<anyhow::Result<Drained>>,
     health: Health,
 }
 
 impl Service {
-    fn start(aws: &Endpoint, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(aws: &Endpoint, settings: &[(&str, &str)]) -> Self {
         let flag =
             |(name, value): &(&str, &str)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
         let fixed = ["consumer", "--queue-name=events", "--provision=off"].map(str::to_owned);
@@ -39,7 +39,7 @@ impl Service {
         Self { stop, run, health }
     }
 
-    async fn drain(self) -> Drained {
+    pub(crate) async fn drain(self) -> Drained {
         self.stop.request();
         let drained = self.run.await.unwrap().unwrap();
         assert!(drained.account.balances());

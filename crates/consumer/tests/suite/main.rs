@@ -21,5 +21,6 @@ mod liveness;
 mod receiving;
 mod state_machine;
 mod supervision;
+mod suspects;
 mod tls;
 mod topology;

@@ -2,13 +2,19 @@
 //!
 //! One task writes; what is waiting goes out in one write, and each message succeeds when its line has been taken by
 //! the operating system. A message that comes again (SQS delivers at least once) is written again.
+//!
+//! A body is one line: line ends within it are escaped, or it is rejected. A write that fails leaves no part of a line. A file that was renamed or removed, as log rotation does, is opened anew.
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::failure::Failure;
+use crate::service::args::Newlines;
 
 /// Lines written with one call at most: bounds the buffer together with the room of the worker.
 const AT_ONCE: usize = 256;
@@ -16,33 +22,56 @@ const AT_ONCE: usize = 256;
 /// A buffer that grew past this for long lines is freed afterwards.
 const KEPT: usize = 64 * 1024;
 
+/// How often it is looked for whether the path still leads to the open file.
+const LOOK: Duration = Duration::from_secs(1);
+
 type Line = (String, oneshot::Sender<io::Result<()>>);
 
 /// The file, and the thread that writes it.
 #[derive(Debug)]
 pub(crate) struct Lines {
     writer: mpsc::UnboundedSender<Line>,
+    newlines: Newlines,
 }
 
 impl Lines {
-    pub(crate) async fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) async fn open(path: &Path, newlines: Newlines) -> io::Result<Self> {
         let named = |error: io::Error| {
             io::Error::new(
                 error.kind(),
                 format!("HANDLER_FILE={}: cannot be opened to append: {error}", path.display()),
             )
         };
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(named)?;
+        let file = Named::open(path).map_err(named)?;
         // unbounded, for the worker bounds what is in it: every line belongs to a message in flight
         let (writer, lines) = mpsc::unbounded_channel();
         std::thread::Builder::new().name("file-handler".to_owned()).spawn(move || write_all(file, lines))?;
-        Ok(Self { writer })
+        Ok(Self { writer, newlines })
     }
 
     pub(crate) async fn append(&self, body: String) -> Result<(), Failure> {
+        let body = match self.newlines {
+            _ if !body.contains(['\n', '\r']) => body,
+            Newlines::Escape => one_line(&body),
+            Newlines::Reject => {
+                return Err(Failure::rejected(
+                    "its body has more than one line, and HANDLER_FILE_NEWLINES=reject",
+                ));
+            }
+        };
         let (done, written) = oneshot::channel();
         self.writer.send((body, done)).map_err(|_| Failure::new("the file's writer has ended"))?;
         Ok(written.await.map_err(|_| Failure::new("the file's writer has ended"))??)
+    }
+}
+
+/// A body without its line ends. In JSON they stand between values only, where a space means the same.
+fn one_line(body: &str) -> String {
+    let body = body.trim_end_matches(['\n', '\r']);
+    if serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok() {
+        body.replace(['\n', '\r'], " ")
+    } else {
+        body.replace('\n', "\\n").replace('\r', "\\r")
     }
 }
 
@@ -50,15 +79,56 @@ impl Lines {
 trait Output: Write {
     fn length(&self) -> io::Result<u64>;
     fn cut(&self, length: u64) -> io::Result<()>;
+    /// Opens it anew if it is no longer the one that it was; whether it did.
+    fn renew(&mut self) -> io::Result<bool>;
 }
 
-impl Output for std::fs::File {
+/// An open file, and the path that shall lead to it.
+struct Named {
+    path: PathBuf,
+    file: File,
+    looked: Instant,
+}
+
+impl Named {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self { path: path.to_owned(), file, looked: Instant::now() })
+    }
+}
+
+impl Write for Named {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Output for Named {
     fn length(&self) -> io::Result<u64> {
-        self.metadata().map(|metadata| metadata.len())
+        self.file.metadata().map(|metadata| metadata.len())
     }
 
     fn cut(&self, length: u64) -> io::Result<()> {
-        self.set_len(length)
+        self.file.set_len(length)
+    }
+
+    fn renew(&mut self) -> io::Result<bool> {
+        let ours = self.file.metadata()?;
+        // what is written to a removed file is lost, so that one is not waited for; a renamed one keeps its lines
+        if !ours.is_file() || (ours.nlink() > 0 && self.looked.elapsed() < LOOK) {
+            return Ok(false);
+        }
+        let theirs = std::fs::metadata(&self.path);
+        if theirs.is_ok_and(|theirs| (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino())) {
+            self.looked = Instant::now();
+            return Ok(false);
+        }
+        *self = Self::open(&self.path)?;
+        Ok(true)
     }
 }
 
@@ -68,16 +138,19 @@ fn write_all(mut file: impl Output, mut lines: mpsc::UnboundedReceiver<Line>) {
     // a part of a line that could not be taken back stands at the end of the file
     let mut broken = false;
     while lines.blocking_recv_many(&mut waiting, AT_ONCE) > 0 {
-        buffer.clear();
-        buffer.shrink_to(KEPT);
-        if broken {
-            buffer.push(b'\n');
-        }
-        for (body, _) in &waiting {
-            buffer.extend_from_slice(body.as_bytes());
-            buffer.push(b'\n');
-        }
-        let result = append(&mut file, &buffer, &mut broken);
+        let result = file.renew().and_then(|renewed| {
+            broken &= !renewed;
+            buffer.clear();
+            buffer.shrink_to(KEPT);
+            if broken {
+                buffer.push(b'\n');
+            }
+            for (body, _) in &waiting {
+                buffer.extend_from_slice(body.as_bytes());
+                buffer.push(b'\n');
+            }
+            append(&mut file, &buffer, &mut broken)
+        });
         for (_, done) in waiting.drain(..) {
             let result = result.as_ref().copied().map_err(copy);
             done.send(result).ok();
@@ -171,13 +244,17 @@ mod tests {
             self.bytes.lock().unwrap().truncate(length as usize);
             Ok(())
         }
+
+        fn renew(&mut self) -> io::Result<bool> {
+            Ok(false)
+        }
     }
 
     fn open(disk: &Disk) -> Lines {
         let (writer, lines) = mpsc::unbounded_channel();
         let disk = disk.clone();
         std::thread::spawn(move || write_all(disk, lines));
-        Lines { writer }
+        Lines { writer, newlines: Newlines::Escape }
     }
 
     #[tokio::test]
@@ -202,5 +279,79 @@ mod tests {
         *disk.size.lock().unwrap() = 100;
         file.append("next".to_owned()).await.unwrap();
         assert_eq!(disk.text(), "abc\nde\nnext\n", "the next message has a line of its own");
+    }
+
+    #[tokio::test]
+    async fn a_body_is_one_line_or_rejected() {
+        for (body, line) in [
+            ("{\n  \"id\": 1\r\n}\n", "{   \"id\": 1  }"),
+            ("first\nsecond\r\n", "first\\nsecond"),
+            ("a\rb", "a\\rb"),
+            ("C:\\new", "C:\\new"),
+        ] {
+            let disk = Disk::of(100, true);
+            open(&disk).append(body.to_owned()).await.unwrap();
+            assert_eq!(disk.text(), format!("{line}\n"), "{body:?}");
+        }
+        let disk = Disk::of(100, true);
+        let lines = Lines { newlines: Newlines::Reject, ..open(&disk) };
+        let failure = lines.append("a\nb".to_owned()).await.unwrap_err();
+        assert_eq!((failure.kind(), disk.text().as_str()), (Some(crate::failure::FailureKind::Rejected), ""));
+        lines.append("a".to_owned()).await.unwrap();
+        assert_eq!(disk.text(), "a\n");
+    }
+
+    /// A directory of its own, gone with the test.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("lifeline-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_removed_file_takes_no_line_and_a_missing_directory_is_a_failure() {
+        let directory = Scratch::new("removed");
+        let path = directory.0.join("lines");
+        let lines = Lines::open(&path, Newlines::Escape).await.unwrap();
+        lines.append("first".to_owned()).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        lines.append("second".to_owned()).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "second\n");
+        std::fs::remove_dir_all(&directory.0).unwrap();
+        lines.append("third".to_owned()).await.unwrap_err();
+        std::fs::create_dir(&directory.0).unwrap();
+        lines.append("third".to_owned()).await.unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "third\n");
+    }
+
+    #[tokio::test]
+    async fn a_renamed_file_is_followed_by_a_new_one_within_a_second_and_no_line_is_lost() {
+        let directory = Scratch::new("renamed");
+        let (path, old) = (directory.0.join("lines"), directory.0.join("lines.1"));
+        let lines = Lines::open(&path, Newlines::Escape).await.unwrap();
+        lines.append("0".to_owned()).await.unwrap();
+        std::fs::rename(&path, &old).unwrap();
+        let mut expected = "0\n".to_owned();
+        let renamed = Instant::now();
+        for line in 1.. {
+            lines.append(line.to_string()).await.unwrap();
+            expected += &format!("{line}\n");
+            if path.exists() {
+                break;
+            }
+            assert!(renamed.elapsed() < 10 * LOOK, "it was not opened anew");
+        }
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(read(&old) + &read(&path), expected);
     }
 }

@@ -31,7 +31,7 @@ impl Configured {
     pub(crate) async fn open(kind: &HandlerKind, connections: usize) -> io::Result<Self> {
         Ok(match kind {
             HandlerKind::Log => Self::Log,
-            HandlerKind::File(path) => Self::File(file::Lines::open(path).await?),
+            HandlerKind::File { path, newlines } => Self::File(file::Lines::open(path, *newlines).await?),
             HandlerKind::Http { url, content_type } => {
                 Self::Http(Box::new(http::Post::to(url, content_type.as_deref(), connections)?))
             }
