@@ -7,7 +7,6 @@ import subprocess
 import rendering
 
 PAGE = (rendering.TREE.parent / "docs/eks.md").read_text()
-ROLES = (rendering.TREE / "components/aws-identity/README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 QUEUE = "arn:aws:sqs:eu-west-1:111122223333:events-consumer"
 TOPIC = "arn:aws:sns:eu-west-1:111122223333:events"
@@ -48,11 +47,6 @@ def test_the_policies_are_what_the_table_says():
     for (role, on), actions in table(PAGE).items():
         assert allowed(documents()[role])[resource[on]] == actions, (role, on)
     assert {role for role, _ in table(PAGE)} == {"producer", "consumer", "keda"}
-
-
-def test_both_tables_of_roles_say_the_same():
-    ours = {key: actions for key, actions in table(PAGE).items() if key[0] != "keda"}
-    assert table(ROLES) == ours
 
 
 def test_the_queue_takes_from_this_topic_alone_and_gives_up_to_its_dead_letters():
