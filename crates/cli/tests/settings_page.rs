@@ -73,13 +73,14 @@ fn settings(command: &Command) -> Vec<Setting> {
     shown.map(Setting::of).collect()
 }
 
-/// A table for each heading, in the order of `--help`.
-fn tables(page: &mut String, settings: &[Setting], prefix: &str) {
-    let mut heading = "";
+/// A table with a row for each heading, in the order of `--help`.
+fn table(page: &mut String, settings: &[Setting], prefix: &str) {
+    let mut heading = "Options";
+    page.push_str("\n| setting | default | |\n| --- | --- | --- |\n");
     for setting in settings {
         if heading != setting.heading {
             heading = &setting.heading;
-            write!(page, "\n### {heading}\n\n| setting | default | |\n| --- | --- | --- |\n").unwrap();
+            writeln!(page, "| **{heading}** | | |").unwrap();
         }
         let foreign = setting.name.starts_with(['-', '[']) || !setting.name.contains(char::is_uppercase);
         let prefix = if foreign || setting.name == "BODY" { "" } else { prefix };
@@ -96,11 +97,11 @@ fn page() -> String {
 
     let mut page = HEAD.to_owned();
     page.push_str("\n## Consumer\n");
-    tables(&mut page, &only_consumer, "");
+    table(&mut page, &only_consumer, "");
     page.push_str("\n## Producer\n");
-    tables(&mut page, &only_producer, "");
+    table(&mut page, &only_producer, "");
     page.push_str("\n## Both\n");
-    tables(&mut page, &both, "");
+    table(&mut page, &both, "");
 
     let cli = lifeline_cli::args::Cli::command();
     for subcommand in cli.get_subcommands() {
@@ -116,7 +117,7 @@ fn page() -> String {
             write!(page, " It also takes settings from {}.", headings.join(", ")).unwrap();
         }
         page.push('\n');
-        tables(&mut page, &own, lifeline_cli::args::PREFIX);
+        table(&mut page, &own, lifeline_cli::args::PREFIX);
     }
     page
 }
