@@ -26,7 +26,7 @@ for kind in podmonitor:podMonitorSelector prometheusrule:ruleSelector; do
   ((${#labels[@]} == 0)) || k label "${kind%:*}" lifeline --overwrite "${labels[@]}" >/dev/null
 done
 
-ask() { kubectl get --raw "/api/v1/namespaces/$where/services/prometheus-operated:9090/proxy/api/v1/$1"; }
+ask() { kubectl get --raw "/api/v1/namespaces/$where/services/prometheus-operated:9090/proxy/api/v1/$1" 2>/dev/null; }
 pods=$(k get pods -l 'app.kubernetes.io/name in (producer,consumer),pod-template-hash' --no-headers | wc -l)
 # up{…} == 1, counted
 scraped() { ask "query?query=count(up%7Bnamespace%3D%22$NAMESPACE%22%7D%3D%3D1)" | grep -F "\"$pods\"]" >/dev/null; }
