@@ -252,7 +252,7 @@ impl On {
         self.with(Effect::LeaveOutEntries)
     }
 
-    /// Entries of a batch fail with this code and have no effect. A call without entries fails as a whole.
+    /// Entries of a batch fail with this code and have no effect. A call without entries fails with all of it.
     pub fn fail_entries(self, code: &str, sender_fault: bool) -> Fault {
         self.with(Effect::FailEntries(code.into(), sender_fault))
     }
