@@ -4,9 +4,9 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use lifeline_emulator::{Action, Emulator, Fault};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::{self, QueueRef, QueueSpec, TopicRef};
-use lifeline_scripted::Endpoint;
 use serde_json::Value;
 
 fn doctor(endpoint: &str, arguments: &[&str]) -> Output {
@@ -30,7 +30,7 @@ fn statuses(output: &Output) -> Vec<(String, String)> {
     report["checks"].as_array().unwrap().iter().map(|c| (word(&c["code"]), word(&c["status"]))).collect()
 }
 
-fn provision(aws: &Endpoint) {
+fn provision(aws: &Emulator) {
     let spec = QueueSpec {
         queue: QueueRef::Name("events-consumer".to_owned()),
         topic: TopicRef::Name("events".to_owned()),
@@ -47,14 +47,15 @@ fn provision(aws: &Endpoint) {
 
 #[test]
 fn nothing_exists_and_then_everything_does() {
-    let aws = Endpoint::start_on_own_thread();
+    let aws = Emulator::start_on_own_thread().unwrap();
     let before = doctor(&aws.url(), &["--fix"]);
     assert_eq!(before.status.code(), Some(1), "{}", text(&before));
     assert!(text(&before).contains("FAIL topic events does not exist"), "{}", text(&before));
     assert!(text(&before).contains("sqs create-queue --queue-name events-consumer\n"), "{}", text(&before));
     provision(&aws);
-    let changes = |aws: &Endpoint| {
-        ["CreateTopic", "CreateQueue", "SetQueueAttributes", "Subscribe"].map(|a| aws.count(a))
+    let changes = |aws: &Emulator| {
+        [Action::CreateTopic, Action::CreateQueue, Action::SetQueueAttributes, Action::Subscribe]
+            .map(|action| aws.calls(action))
     };
     let made = changes(&aws);
     let after = doctor(&aws.url(), &["--json"]);
@@ -65,9 +66,9 @@ fn nothing_exists_and_then_everything_does() {
 
 #[test]
 fn each_fault_is_found_by_its_code() {
-    let aws = Endpoint::start_on_own_thread();
+    let aws = Emulator::start_on_own_thread().unwrap();
     provision(&aws);
-    let queue = aws.queue("events-consumer").get();
+    let queue = aws.existing_queue("events-consumer");
     for (name, value, code, status) in [
         ("Policy", r#"{"Statement":[]}"#, "queue-policy", "fail"),
         ("KmsMasterKeyId", "alias/aws/sqs", "queue-key", "fail"),
@@ -79,7 +80,7 @@ fn each_fault_is_found_by_its_code() {
             "fail",
         ),
     ] {
-        let before = queue.attribute(name).unwrap_or_default();
+        let before = queue.get_attribute(name).unwrap_or_default();
         queue.set_attribute(name, value);
         let output = doctor(&aws.url(), &["--json"]);
         let found: Vec<_> = statuses(&output).into_iter().filter(|(_, status)| status != "ok").collect();
@@ -91,9 +92,9 @@ fn each_fault_is_found_by_its_code() {
 
 #[test]
 fn a_role_that_may_not_look_at_the_topic_gets_warnings() {
-    let aws = Endpoint::start_on_own_thread();
+    let aws = Emulator::start_on_own_thread().unwrap();
     provision(&aws);
-    aws.on("ListTopics").status(403, "AuthorizationError");
+    aws.inject(Fault::on(Action::ListTopics).error(403, "AuthorizationError"));
     let output = doctor(&aws.url(), &[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).contains("warn not allowed: sns:ListTopics"), "{}", text(&output));
@@ -102,13 +103,13 @@ fn a_role_that_may_not_look_at_the_topic_gets_warnings() {
 
 #[test]
 fn waiting_ends_when_the_checks_pass() {
-    let aws = Endpoint::start_on_own_thread();
+    let aws = Emulator::start_on_own_thread().unwrap();
     let output = std::thread::scope(|scope| {
         let url = aws.url();
         let waiting = scope.spawn(move || doctor(&url, &["--wait", "1m"]));
         // it has looked at least once in vain
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(aws.wait_for(|aws| aws.count("GetQueueUrl") >= 1, Duration::from_secs(30)));
+        runtime.block_on(aws.wait_for(|aws| aws.calls(Action::GetQueueUrl) >= 1, Duration::from_secs(30)));
         provision(&aws);
         waiting.join().unwrap()
     });
@@ -119,8 +120,8 @@ fn waiting_ends_when_the_checks_pass() {
 
 #[test]
 fn an_endpoint_that_is_not_there_or_hangs_is_one_failure() {
-    let aws = Endpoint::start_on_own_thread();
-    aws.on("GetQueueUrl").hang();
+    let aws = Emulator::start_on_own_thread().unwrap();
+    aws.inject(Fault::on(Action::GetQueueUrl).hang());
     for endpoint in ["http://127.0.0.1:1", aws.url().as_str()] {
         let output = doctor(endpoint, &["--json"]);
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use lifeline_scripted::collector::{Collector, Mood};
+use lifeline_collector::{Collector, Mood};
 
 #[test]
 fn both_sides_of_a_message_are_one_trace() {

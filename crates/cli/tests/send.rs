@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use lifeline_scripted::Endpoint;
+use lifeline_emulator::{Action, Emulator};
 
 fn send(endpoint: &str, arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_lifeline"))
@@ -28,7 +28,7 @@ fn error(output: &Output) -> String {
 
 #[test]
 fn one_message_with_attributes_is_published_and_its_id_is_all_that_is_printed() {
-    let aws = Endpoint::start_on_own_thread();
+    let aws = Emulator::start_on_own_thread().unwrap();
     let topic = aws.topic("events");
     let output = send(&aws.url(), &["größer {}", "-a", "kind=order", "--attribute", "n:Number=7"], b"");
     assert_eq!(output.status.code(), Some(0), "{}", error(&output));
@@ -36,14 +36,14 @@ fn one_message_with_attributes_is_published_and_its_id_is_all_that_is_printed() 
     assert_eq!(published.len(), 1);
     assert_eq!(String::from_utf8(output.stdout.clone()).unwrap(), format!("{}\n", published[0].message_id));
     assert_eq!(published[0].message, "größer {}");
-    let call = &aws.calls("PublishBatch")[0];
+    let call = &aws.log(Action::PublishBatch)[0];
     assert!(format!("{call:?}").contains("kind"), "{call:?}");
     assert!(error(&output).contains("no subscriptions"), "{}", error(&output));
 }
 
 #[test]
 fn each_line_is_a_message_and_a_line_that_cannot_be_one_is_reported_with_its_number() {
-    let aws = Endpoint::start_on_own_thread();
+    let aws = Emulator::start_on_own_thread().unwrap();
     let topic = aws.topic("events");
     let lines: String = (0..500).map(|n| format!("line {n}\n")).collect();
     let output = send(&aws.url(), &["--json"], lines.as_bytes());
@@ -65,7 +65,7 @@ fn each_line_is_a_message_and_a_line_that_cannot_be_one_is_reported_with_its_num
 
 #[test]
 fn a_fifo_topic_gets_the_group() {
-    let aws = Endpoint::start_on_own_thread();
+    let aws = Emulator::start_on_own_thread().unwrap();
     let topic = aws.topic("events.fifo");
     let fifo = ["--topic-name", "events.fifo"];
     let output =
@@ -79,12 +79,12 @@ fn a_fifo_topic_gets_the_group() {
 
 #[test]
 fn mistakes_are_reported_at_once_and_nothing_is_created() {
-    let aws = Endpoint::start_on_own_thread();
+    let aws = Emulator::start_on_own_thread().unwrap();
     let output = send(&aws.url(), &["x", "-a", "kind", "-a", "b:Binary=x"], b"");
     assert_eq!(output.status.code(), Some(2), "{}", error(&output));
     assert_eq!(error(&output).lines().count(), 2, "{}", error(&output));
     let output = send(&aws.url(), &["x"], b"");
     assert_eq!(output.status.code(), Some(1), "{}", error(&output));
     assert!(error(&output).contains("topic events does not exist"), "{}", error(&output));
-    assert_eq!(aws.count("CreateTopic"), 0);
+    assert_eq!(aws.calls(Action::CreateTopic), 0);
 }

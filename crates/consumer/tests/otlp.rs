@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use lifeline_scripted::collector::{Collector, Mood};
+use lifeline_collector::{Collector, Mood};
 use lifeline_scripted::{Endpoint, Message};
 
 const SOON: Duration = Duration::from_secs(20);

@@ -1,5 +1,5 @@
 //! The publisher against a whole SNS and SQS: the endpoint that `LIFELINE_TEST_ENDPOINT` names (LocalStack, moto, the
-//! embedded one; any credentials are taken), else the scripted one. Names are new in each run, so that the endpoint
+//! embedded one; any credentials are taken), else the emulator. Names are new in each run, so that the endpoint
 //! may be shared and need not be clean.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
@@ -21,16 +21,16 @@ struct Place {
     clients: Clients,
     topic: TopicRef,
     queue_url: String,
-    _scripted: Option<lifeline_scripted::Endpoint>,
+    _emulator: Option<lifeline_emulator::Emulator>,
 }
 
 impl Place {
     async fn new(suffix: &str) -> Self {
-        let (url, scripted) = match std::env::var("LIFELINE_TEST_ENDPOINT") {
+        let (url, emulator) = match std::env::var("LIFELINE_TEST_ENDPOINT") {
             Ok(url) if !url.is_empty() => (url, None),
             _ => {
-                let scripted = lifeline_scripted::Endpoint::start().await;
-                (scripted.url(), Some(scripted))
+                let emulator = lifeline_emulator::Emulator::start().await.unwrap();
+                (emulator.url(), Some(emulator))
             }
         };
         let clients = Clients::connect(&Access::local(url)).await.unwrap();
@@ -40,7 +40,7 @@ impl Place {
         let spec =
             QueueSpec { queue, topic: topic.clone(), provision: true, max_receives: 5, raw_delivery: false };
         let queue_url = topology::queue(&clients, &spec).await.unwrap().url;
-        Self { clients, topic, queue_url, _scripted: scripted }
+        Self { clients, topic, queue_url, _emulator: emulator }
     }
 
     async fn publisher(&self) -> Publisher {
@@ -178,15 +178,20 @@ async fn a_topic_is_created_where_that_is_allowed() {
     let found = async {
         loop {
             match topology::topic(&place.clients, &topic, false).await {
-                Ok(found) => return found.arn,
+                Ok(_) => return,
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
     };
-    let arn = timeout(DELIVERY, found).await.unwrap();
-    let queue = topology::describe(&place.clients, &place.queue_url).await.unwrap();
-    let subscribe = place.clients.sns.subscribe().topic_arn(arn).protocol("sqs").endpoint(queue.arn);
-    subscribe.send().await.unwrap();
+    timeout(DELIVERY, found).await.unwrap();
+    let spec = QueueSpec {
+        queue: QueueRef::Name(place.topic.name().to_owned()),
+        topic,
+        provision: true,
+        max_receives: 5,
+        raw_delivery: false,
+    };
+    topology::queue(&place.clients, &spec).await.unwrap();
     timeout(DELIVERY, pending).await.unwrap().unwrap();
     assert_eq!(place.receive(1).await[0].body, "x", "it waited for the subscription");
 }

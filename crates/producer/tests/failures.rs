@@ -5,15 +5,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use lifeline_emulator::{Action, Emulator, Fault};
 use lifeline_health::Health;
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_producer::{Pending, PublishErrorKind, Publisher, PublisherBuilder};
-use lifeline_scripted::Endpoint;
 use tokio::time::{Instant, sleep, timeout};
 
 const LONG: Duration = Duration::from_secs(600);
 
-async fn builder(aws: &Endpoint) -> PublisherBuilder {
+async fn builder(aws: &Emulator) -> PublisherBuilder {
     let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
     Publisher::to("t").clients(clients).deadline(None)
 }
@@ -57,11 +57,11 @@ async fn a_call_that_is_refused_for_a_while_loses_nothing_and_is_shown_by_ready(
         (400, "InvalidParameter"),
         (400, "OfTomorrow"),
     ] {
-        let aws = Endpoint::start().await;
+        let aws = Emulator::start().await.unwrap();
         let topic = aws.topic("t");
         let health = Health::new("test");
         let publisher = builder(&aws).await.health(&health).start().await.unwrap();
-        let refusal = aws.on("PublishBatch").status(status, code);
+        let refusal = aws.inject(Fault::on(Action::PublishBatch).error(status, code));
         let mut pending = enqueue(&publisher, 50).await;
         let begun = Instant::now();
         sleep(Duration::from_secs(60)).await;
@@ -82,15 +82,13 @@ async fn a_call_that_is_refused_for_a_while_loses_nothing_and_is_shown_by_ready(
 
 #[tokio::test(start_paused = true)]
 async fn an_arn_of_another_region_rejects_no_message() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
-    let refusal =
-        aws.on("PublishBatch").fault(lifeline_scripted::Fault::Status(lifeline_scripted::ServiceError {
-            status: 400,
-            code: "InvalidParameter".to_owned(),
-            message: "Invalid parameter: TopicArn".to_owned(),
-            sender_fault: true,
-        }));
+    let refusal = aws.inject(Fault::on(Action::PublishBatch).error_that_says(
+        400,
+        "InvalidParameter",
+        "Invalid parameter: TopicArn",
+    ));
     let health = Health::new("test");
     let publisher = builder(&aws).await.health(&health).start().await.unwrap();
     let pending = enqueue(&publisher, 20).await;
@@ -107,9 +105,9 @@ async fn an_arn_of_another_region_rejects_no_message() {
 #[tokio::test(start_paused = true)]
 async fn one_message_that_the_path_refuses_stands_alone_and_no_other_waits_for_it() {
     for status in [413, 403, 400, 404, 406, 431, 414] {
-        let aws = Endpoint::start().await;
+        let aws = Emulator::start().await.unwrap();
         let topic = aws.topic("t");
-        aws.on("PublishBatch").when(|call| call.bodies().contains(&"25")).page(status);
+        aws.inject(Fault::on(Action::PublishBatch).when(|call| call.bodies().contains(&"25")).page(status));
         let publisher = builder(&aws).await.start().await.unwrap();
         let mut pending = enqueue(&publisher, 50).await;
         let failing = pending.remove(25);
@@ -130,9 +128,9 @@ async fn one_message_that_the_path_refuses_stands_alone_and_no_other_waits_for_i
 
 #[tokio::test(start_paused = true)]
 async fn while_messages_flow_one_that_is_refused_again_and_again_is_rejected() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
-    aws.on("PublishBatch").when(|call| call.bodies().contains(&"poison")).page(413);
+    aws.inject(Fault::on(Action::PublishBatch).when(|call| call.bodies().contains(&"poison")).page(413));
     let health = Health::new("test");
     let publisher = builder(&aws).await.health(&health).start().await.unwrap();
     let poison = publisher.enqueue("poison").await.unwrap();
@@ -150,9 +148,11 @@ async fn while_messages_flow_one_that_is_refused_again_and_again_is_rejected() {
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_with_a_code_that_nobody_knows_is_kept_while_others_pass() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
-    let rule = aws.on("PublishBatch").for_entries(|e| e.body == "3").fail_entry("OfTomorrow", true);
+    let rule = aws.inject(
+        Fault::on(Action::PublishBatch).for_entries(|e| e.body == "3").fail_entries("OfTomorrow", true),
+    );
     let publisher = builder(&aws).await.start().await.unwrap();
     let mut pending = enqueue(&publisher, 10).await;
     let odd = pending.remove(3);
@@ -168,25 +168,25 @@ async fn an_entry_with_a_code_that_nobody_knows_is_kept_while_others_pass() {
 
 #[tokio::test(start_paused = true)]
 async fn whether_it_may_have_been_published_is_known() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let _topic = aws.topic("t");
     let deadline = Duration::from_secs(8);
     let publisher = builder(&aws).await.deadline(deadline).start().await.unwrap();
     publisher.publish("warm").await.unwrap();
-    let denied = aws.on("PublishBatch").status(403, "AuthorizationError");
+    let denied = aws.inject(Fault::on(Action::PublishBatch).error(403, "AuthorizationError"));
     let error = publisher.publish("never").await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_been_published()), (PublishErrorKind::TimedOut, false));
     denied.remove();
     // the backoff after the denials may last longer than a deadline, in which nothing would be sent
     while publisher.publish("again").await.is_err() {}
-    aws.on("PublishBatch").after_effect().hang();
+    aws.inject(Fault::on(Action::PublishBatch).after_effect().hang());
     let error = publisher.publish("perhaps").await.unwrap_err();
     assert_eq!((error.kind(), error.may_have_been_published()), (PublishErrorKind::TimedOut, true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_publisher_with_nothing_to_publish_is_ready() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
     let health = Health::new("test");
     let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
@@ -194,24 +194,26 @@ async fn a_publisher_with_nothing_to_publish_is_ready() {
     aws.wait_for(|_| health.readiness.reasons().is_empty(), LONG).await;
     let health = Health::new("test");
     // by its ARN, with a policy that allows sns:Publish alone
-    aws.on("GetTopicAttributes").status(403, "AuthorizationError");
+    aws.inject(Fault::on(Action::GetTopicAttributes).error(403, "AuthorizationError"));
     let _by_arn = Publisher::to(topic.arn()).clients(clients).health(&health).start().await.unwrap();
     aws.wait_for(|_| health.readiness.reasons().is_empty(), LONG).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_provisioning_publisher_waits_for_a_confirmed_subscription_and_ready_says_so() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
     let health = Health::new("test");
     let subscription = |arn: &str| {
         format!(
             "<ListSubscriptionsByTopicResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><ListSubscriptionsByTopicResult>\
-            <Subscriptions><member><SubscriptionArn>{arn}</SubscriptionArn><Protocol>email</Protocol><Endpoint>a@b</Endpoint></member></Subscriptions>\
+            <Subscriptions><member><SubscriptionArn>{arn}</SubscriptionArn><Protocol>email</Protocol><Emulator>a@b</Emulator></member></Subscriptions>\
             </ListSubscriptionsByTopicResult><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></ListSubscriptionsByTopicResponse>"
         )
     };
-    let pending_one = aws.on("ListSubscriptionsByTopic").garbage(&subscription("PendingConfirmation"));
+    let pending_one = aws.inject(
+        Fault::on(Action::ListSubscriptionsByTopic).status(200, &subscription("PendingConfirmation")),
+    );
     let publisher = builder(&aws).await.provision(true).health(&health).start().await.unwrap();
     let message = publisher.enqueue("x").await.unwrap();
     for _ in 0..10 {
@@ -224,16 +226,17 @@ async fn a_provisioning_publisher_waits_for_a_confirmed_subscription_and_ready_s
         assert_eq!(topic.messages().len(), 0);
     }
     pending_one.remove();
-    let deleted = aws.on("ListSubscriptionsByTopic").garbage(&subscription("Deleted"));
+    let deleted =
+        aws.inject(Fault::on(Action::ListSubscriptionsByTopic).status(200, &subscription("Deleted")));
     sleep(Duration::from_secs(60)).await;
     assert_eq!(topic.messages().len(), 0);
     deleted.remove();
-    topic.deliver_to(&aws.queue("q").create(), true);
+    topic.subscribe(&aws.queue("q"), true);
     timeout(LONG, message).await.unwrap().unwrap();
     assert_eq!(health.readiness.reasons(), []);
-    assert_eq!(aws.count("ListTopics"), 0, "CreateTopic returns the ARN: no search");
+    assert_eq!(aws.calls(Action::ListTopics), 0, "CreateTopic returns the ARN: no search");
 
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let publisher = builder(&aws).await.provision(true).wait_for_subscription(false).start().await.unwrap();
     timeout(LONG, publisher.publish("x")).await.unwrap().unwrap();
 }
@@ -248,9 +251,11 @@ fn topics_page(arn: &str, token: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_listing_that_repeats_itself_is_an_error_and_not_an_endless_search() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
-    let endless = aws.on("ListTopics").garbage(&topics_page("arn:aws:sns:us-east-1:0:other", "again"));
+    let endless = aws.inject(
+        Fault::on(Action::ListTopics).status(200, &topics_page("arn:aws:sns:us-east-1:0:other", "again")),
+    );
     let health = Health::new("test");
     let publisher = builder(&aws).await.health(&health).start().await.unwrap();
     let pending = publisher.enqueue("x").await.unwrap();
@@ -267,20 +272,26 @@ async fn a_listing_that_repeats_itself_is_an_error_and_not_an_endless_search() {
 
 #[tokio::test(start_paused = true)]
 async fn a_throttled_search_resumes_where_it_was() {
-    let aws = Endpoint::start().await;
-    let _topic = aws.topic("t");
-    aws.on("ListTopics").nth(1).garbage(&topics_page("arn:aws:sns:us-east-1:0:other", "page-2"));
-    aws.on("ListTopics").nth(2).throttle();
+    let aws = Emulator::start().await.unwrap();
+    let topic = aws.topic("t");
+    aws.inject(
+        Fault::on(Action::ListTopics)
+            .nth(1)
+            .status(200, &topics_page("arn:aws:sns:us-east-1:0:other", "page-2")),
+    );
+    aws.inject(Fault::on(Action::ListTopics).nth(2).throttle());
+    let last = topics_page(topic.arn(), "").replace("<NextToken></NextToken>", "");
+    aws.inject(Fault::on(Action::ListTopics).nth(3).status(200, &last));
     let publisher = builder(&aws).await.start().await.unwrap();
     timeout(LONG, publisher.publish("x")).await.unwrap().unwrap();
     let tokens: Vec<_> =
-        aws.calls("ListTopics").iter().map(|call| call.request["NextToken"].clone()).collect();
+        aws.log(Action::ListTopics).iter().map(|call| call.request["NextToken"].clone()).collect();
     assert_eq!(tokens, [serde_json::Value::Null, "page-2".into(), "page-2".into()]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_maximum_that_was_raised_or_lowered_is_noticed() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
     let publisher = builder(&aws).await.start().await.unwrap();
     publisher.publish("small").await.unwrap();
@@ -302,7 +313,7 @@ async fn a_maximum_that_was_raised_or_lowered_is_noticed() {
 
 #[tokio::test(start_paused = true)]
 async fn the_rate_holds_after_an_outage() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
     let publisher = builder(&aws).await.rate(20.0).start().await.unwrap();
     publisher.publish("warm").await.unwrap();

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use lifeline_emulator::{Emulator, Fault};
 use lifeline_health::{Health, Metrics, Pulses, Readiness};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_producer::{NewMessage, Publisher};
-use lifeline_scripted::Endpoint;
 use tokio::time::Instant;
 
 const LONG: Duration = Duration::from_secs(600);
@@ -40,7 +40,7 @@ async fn aws_being_down_is_up() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_throttles_or_refuses_is_up_but_not_ready_and_ready_again_after_it() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
     let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
     let health = health();
@@ -50,7 +50,7 @@ async fn an_endpoint_that_throttles_or_refuses_is_up_but_not_ready_and_ready_aga
     assert_eq!(health.readiness.reasons(), []);
     for (status, code) in [(400, "ThrottlingException"), (403, "AuthorizationError"), (500, "InternalError")]
     {
-        let refusal = aws.on("*").status(status, code);
+        let refusal = aws.inject(Fault::on_every_action().error(status, code));
         let pending = publisher.enqueue(NewMessage::new(code)).await.unwrap();
         for minute in 1..=15 {
             tokio::time::sleep(LONG / 10).await;

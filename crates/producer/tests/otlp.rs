@@ -1,25 +1,25 @@
-//! The binary with the feature `otlp`, against the scripted endpoint and a scripted collector.
+//! The binary with the feature `otlp`, against the emulator and a collector.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use lifeline_collector::{Collector, Mood};
+use lifeline_emulator::{Action, Emulator, Fault};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::trace::TraceContext;
 use lifeline_producer::{NewMessage, Publisher};
-use lifeline_scripted::Endpoint;
-use lifeline_scripted::collector::{Collector, Mood};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn endpoint() -> (Endpoint, lifeline_scripted::Topic) {
-    let aws = Endpoint::start_on_own_thread();
+fn endpoint() -> (Emulator, lifeline_emulator::Topic) {
+    let aws = Emulator::start_on_own_thread().unwrap();
     let topic = aws.topic("events");
     (aws, topic)
 }
 
-fn producer(aws: &Endpoint, variables: &[(&str, &str)]) -> Command {
+fn producer(aws: &Emulator, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_producer"));
     command
         .env_clear()
@@ -122,7 +122,7 @@ async fn a_callers_trace_is_carried_on_by_a_child_of_its_span() {
 #[test]
 fn what_is_rejected_is_a_failed_span() {
     let (aws, _topic) = endpoint();
-    aws.on("PublishBatch").for_entries(|_| true).fail_entry("InvalidParameter", true);
+    aws.inject(Fault::on(Action::PublishBatch).for_entries(|_| true).fail_entries("InvalidParameter", true));
     let collector = Collector::start(Mood::Takes);
     let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()), ("PUBLISH_COUNT", "1")];
     let output = producer(&aws, &variables).output().unwrap();

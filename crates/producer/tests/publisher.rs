@@ -1,4 +1,4 @@
-//! The publisher's guarantees against the scripted endpoint.
+//! The publisher's guarantees against the emulator.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::collections::{HashMap, HashSet};
@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lifeline_emulator::{Action, Emulator, Fault};
 use lifeline_health::Health;
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::message::Attribute;
 use lifeline_producer::{InvalidMessage, NewMessage, PublishErrorKind, Publisher};
-use lifeline_scripted::Endpoint;
 use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -22,8 +22,8 @@ async fn publisher(url: &str, topic: &str) -> lifeline_producer::PublisherBuilde
 }
 
 /// An endpoint with a topic.
-async fn endpoint(topic: &str) -> (Endpoint, lifeline_scripted::Topic) {
-    let aws = Endpoint::start().await;
+async fn endpoint(topic: &str) -> (Emulator, lifeline_emulator::Topic) {
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic(topic);
     (aws, topic)
 }
@@ -72,12 +72,12 @@ async fn ten_thousand_small_messages_take_at_most_1010_calls() {
     publisher.close().await;
     assert_eq!(published.load(Ordering::Relaxed), 10_000);
     assert_eq!(topic.messages().into_iter().collect::<HashSet<_>>().len(), 10_000);
-    assert!(aws.count("PublishBatch") <= 1010, "{} calls", aws.count("PublishBatch"));
+    assert!(aws.calls(Action::PublishBatch) <= 1010, "{} calls", aws.calls(Action::PublishBatch));
     assert!(
-        aws.calls("PublishBatch").iter().any(|call| call.concurrent > 1),
+        aws.log(Action::PublishBatch).iter().any(|call| call.concurrent > 1),
         "several calls are in flight together"
     );
-    assert!(aws.calls("PublishBatch").iter().all(|call| call.concurrent <= 16), "and not more than 16");
+    assert!(aws.log(Action::PublishBatch).iter().all(|call| call.concurrent <= 16), "and not more than 16");
 }
 
 #[tokio::test]
@@ -95,17 +95,23 @@ async fn a_lone_message_waits_no_longer_than_linger() {
 #[tokio::test]
 async fn transient_entries_alone_are_retried() {
     let (aws, topic) = endpoint("t").await;
-    let fails = aws
-        .on("PublishBatch")
-        .first(3)
-        .for_entries(|entry| entry.body == "3" || entry.body == "7")
-        .fail_entry("InternalError", false);
+    let fails = aws.inject(
+        Fault::on(Action::PublishBatch)
+            .times(3)
+            .for_entries(|entry| entry.body == "3" || entry.body == "7")
+            .fail_entries("InternalError", false),
+    );
     let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let outcomes = publish_all(&publisher, numbered(10)).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     assert_eq!(topic.messages().len(), 10, "nobody was sent twice that was taken");
-    let sent: Vec<_> =
-        aws.calls("PublishBatch").iter().skip(1).flat_map(|c| c.entries.clone()).map(|e| e.body).collect();
+    let sent: Vec<_> = aws
+        .log(Action::PublishBatch)
+        .iter()
+        .skip(1)
+        .flat_map(|c| c.entries.clone())
+        .map(|e| e.body)
+        .collect();
     assert!(sent.iter().all(|body| body == "3" || body == "7"), "{sent:?}");
     assert_eq!(fails.hits(), 3);
 }
@@ -113,7 +119,11 @@ async fn transient_entries_alone_are_retried() {
 #[tokio::test]
 async fn a_senders_fault_fails_that_message_alone_with_code_and_text() {
     let (aws, topic) = endpoint("t").await;
-    aws.on("PublishBatch").for_entries(|entry| entry.body == "4").fail_entry("InvalidParameter", true);
+    aws.inject(
+        Fault::on(Action::PublishBatch)
+            .for_entries(|entry| entry.body == "4")
+            .fail_entries("InvalidParameter", true),
+    );
     let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let outcomes = publish_all(&publisher, numbered(10)).await;
     for (n, outcome) in outcomes.iter().enumerate() {
@@ -122,20 +132,30 @@ async fn a_senders_fault_fails_that_message_alone_with_code_and_text() {
             Err(error) => {
                 assert_eq!(n, 4);
                 assert_eq!(error.code(), Some("InvalidParameter"));
-                assert!(error.to_string().contains("InvalidParameter, as scripted"), "{error}");
+                assert!(error.to_string().contains("InvalidParameter, by the emulator's fault"), "{error}");
                 assert!(error.is_final() && !error.may_have_been_published());
             }
         }
     }
     assert_eq!(topic.messages().len(), 9);
-    assert_eq!(aws.count("PublishBatch"), 1, "what would fail again is not sent again");
+    assert_eq!(aws.calls(Action::PublishBatch), 1, "what would fail again is not sent again");
 }
 
 #[tokio::test]
 async fn partial_success_is_told_message_by_message() {
     let (aws, topic) = endpoint("t").await;
-    aws.on("PublishBatch").nth(1).for_entries(|e| e.body != "1").fail_entry("InternalError", false);
-    aws.on("PublishBatch").from(2).for_entries(|e| e.body == "2").fail_entry("InvalidParameter", true);
+    aws.inject(
+        Fault::on(Action::PublishBatch)
+            .nth(1)
+            .for_entries(|e| e.body != "1")
+            .fail_entries("InternalError", false),
+    );
+    aws.inject(
+        Fault::on(Action::PublishBatch)
+            .from(2)
+            .for_entries(|e| e.body == "2")
+            .fail_entries("InvalidParameter", true),
+    );
     let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let outcomes = publish_all(&publisher, numbered(4)).await;
     let ids: HashMap<String, String> =
@@ -152,7 +172,7 @@ async fn an_entry_that_the_answer_does_not_mention_is_sent_again() {
     let answer = "<PublishBatchResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishBatchResult>\
         <Successful><member><Id>0</Id><MessageId>m-0</MessageId></member></Successful><Failed/>\
         </PublishBatchResult><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></PublishBatchResponse>";
-    aws.on("PublishBatch").nth(1).garbage(answer);
+    aws.inject(Fault::on(Action::PublishBatch).nth(1).status(200, answer));
     let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let outcomes = publish_all(&publisher, numbered(3)).await;
     assert_eq!(outcomes[0].as_ref().unwrap().message_id, "m-0");
@@ -162,10 +182,10 @@ async fn an_entry_that_the_answer_does_not_mention_is_sent_again() {
 #[tokio::test]
 async fn a_call_whose_answer_is_lost_is_retried_and_fifo_does_not_double() {
     retried_without_doubling(|aws| {
-        aws.on("PublishBatch").nth(1).after_effect().hang();
-        aws.on("PublishBatch").nth(2).after_effect().reset();
-        aws.on("PublishBatch").nth(3).close_early();
-        aws.on("PublishBatch").nth(4).after_effect().stall_body();
+        aws.inject(Fault::on(Action::PublishBatch).nth(1).after_effect().hang());
+        aws.inject(Fault::on(Action::PublishBatch).nth(2).after_effect().reset());
+        aws.inject(Fault::on(Action::PublishBatch).nth(3).truncate());
+        aws.inject(Fault::on(Action::PublishBatch).nth(4).after_effect().stall());
     })
     .await;
 }
@@ -174,19 +194,19 @@ async fn a_call_whose_answer_is_lost_is_retried_and_fifo_does_not_double() {
 async fn a_call_that_fails_for_a_while_is_retried() {
     retried_without_doubling(|aws| {
         // 408 with an empty body happens on SNS (kalaspuff/tomodachi PR 1765)
-        aws.on("PublishBatch").nth(1).status(408, "");
-        aws.on("PublishBatch").nth(2).garbage("");
-        aws.on("PublishBatch").nth(3).status(500, "InternalFailure");
-        aws.on("PublishBatch").nth(4).garbage("<html>a proxy's page</html>");
-        aws.on("PublishBatch").nth(5).status(403, "ExpiredToken");
+        aws.inject(Fault::on(Action::PublishBatch).nth(1).error(408, ""));
+        aws.inject(Fault::on(Action::PublishBatch).nth(2).status(200, ""));
+        aws.inject(Fault::on(Action::PublishBatch).nth(3).error(500, "InternalFailure"));
+        aws.inject(Fault::on(Action::PublishBatch).nth(4).status(200, "<html>a proxy's page</html>"));
+        aws.inject(Fault::on(Action::PublishBatch).nth(5).error(403, "ExpiredToken"));
     })
     .await;
 }
 
-async fn retried_without_doubling(script: impl FnOnce(&Endpoint)) {
+async fn retried_without_doubling(script: impl FnOnce(&Emulator)) {
     let (aws, topic) = endpoint("t.fifo").await;
-    let queue = aws.queue("q.fifo").create();
-    topic.deliver_to(&queue, true);
+    let queue = aws.queue("q.fifo");
+    topic.subscribe(&queue, true);
     script(&aws);
     let publisher = publisher(&aws.url(), "t.fifo").await.start().await.unwrap();
     let messages = || numbered(10).enumerate().map(|(n, m)| m.group(format!("g{n}")));
@@ -194,7 +214,7 @@ async fn retried_without_doubling(script: impl FnOnce(&Endpoint)) {
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     assert_eq!(queue.histories().len(), 10, "nothing doubled");
     let mut ids: HashMap<String, HashSet<String>> = HashMap::new();
-    for entry in aws.calls("PublishBatch").iter().flat_map(|c| c.entries.clone()) {
+    for entry in aws.log(Action::PublishBatch).iter().flat_map(|c| c.entries.clone()) {
         let id = entry.value["MessageDeduplicationId"].as_str().unwrap().to_owned();
         ids.entry(entry.body).or_default().insert(id);
     }
@@ -214,7 +234,7 @@ async fn large_messages_are_batched_by_the_topics_own_maximum() {
         let large = (0..10).map(|n| NewMessage::new(n.to_string().repeat(200 << 10)));
         let outcomes = publish_all(&publisher, large).await;
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-        assert_eq!((topic.messages().len(), aws.count("PublishBatch")), (10, calls));
+        assert_eq!((topic.messages().len(), aws.calls(Action::PublishBatch)), (10, calls));
     }
 }
 
@@ -228,7 +248,7 @@ async fn what_is_larger_than_the_topic_takes_is_refused_with_both_figures() {
     let error = publisher.publish(NewMessage::new(fits.clone() + "x")).await.unwrap_err();
     assert_eq!(error.as_invalid(), Some(&InvalidMessage::TooLarge { bytes: 262_145, limit: 262_144 }));
     assert_eq!(error.into_message().unwrap().body(), fits + "x", "it comes back");
-    assert_eq!((topic.messages().len(), aws.count("PublishBatch")), (1, 1));
+    assert_eq!((topic.messages().len(), aws.calls(Action::PublishBatch)), (1, 1));
 }
 
 #[tokio::test]
@@ -245,14 +265,18 @@ async fn an_eleventh_attribute_and_a_bad_character_never_reach_the_wire() {
         assert_eq!(error.kind(), PublishErrorKind::Invalid, "{error}");
     }
     publisher.publish(with(9)).await.unwrap();
-    assert_eq!(topic.published()[0].attributes.len(), 10);
-    assert_eq!(aws.count("PublishBatch"), 1);
+    assert_eq!(topic.published()[0].attribute_count(), 10);
+    assert_eq!(aws.calls(Action::PublishBatch), 1);
 }
 
 #[tokio::test]
 async fn a_batch_that_is_refused_is_halved_until_only_the_failing_message_is_rejected() {
     let (aws, topic) = endpoint("t").await;
-    aws.on("PublishBatch").when(|call| call.bodies().contains(&"6")).status(400, "InvalidParameter");
+    aws.inject(
+        Fault::on(Action::PublishBatch)
+            .when(|call| call.bodies().contains(&"6"))
+            .error(400, "InvalidParameter"),
+    );
     let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let outcomes = publish_all(&publisher, numbered(10)).await;
     for (n, outcome) in outcomes.iter().enumerate() {
@@ -260,14 +284,14 @@ async fn a_batch_that_is_refused_is_halved_until_only_the_failing_message_is_rej
     }
     let error = outcomes[6].as_ref().unwrap_err();
     assert_eq!((error.code(), topic.messages().len()), (Some("InvalidParameter"), 9));
-    assert!(aws.count("PublishBatch") <= 9, "{} calls", aws.count("PublishBatch"));
+    assert!(aws.calls(Action::PublishBatch) <= 9, "{} calls", aws.calls(Action::PublishBatch));
 }
 
 #[tokio::test]
 async fn two_pods_that_publish_the_same_body_publish_two_messages() {
     let (aws, topic) = endpoint("t.fifo").await;
-    let queue = aws.queue("q.fifo").create();
-    topic.deliver_to(&queue, true);
+    let queue = aws.queue("q.fifo");
+    topic.subscribe(&queue, true);
     let (one, two) = (
         publisher(&aws.url(), "t.fifo").await.start().await.unwrap(),
         publisher(&aws.url(), "t.fifo").await.start().await.unwrap(),
@@ -285,7 +309,12 @@ async fn two_pods_that_publish_the_same_body_publish_two_messages() {
 #[tokio::test]
 async fn a_failure_holds_its_group_and_no_other() {
     let (aws, topic) = endpoint("t.fifo").await;
-    aws.on("PublishBatch").first(4).for_entries(|e| e.body == "a1").fail_entry("InternalError", false);
+    aws.inject(
+        Fault::on(Action::PublishBatch)
+            .times(4)
+            .for_entries(|e| e.body == "a1")
+            .fail_entries("InternalError", false),
+    );
     let publisher = publisher(&aws.url(), "t.fifo").await.start().await.unwrap();
     let messages = ["a0", "a1", "b0", "a2", "b1", "a3", "b2", "b3"]
         .map(|body| NewMessage::new(body).group(body[..1].to_owned()));
@@ -302,13 +331,15 @@ async fn a_failure_holds_its_group_and_no_other() {
 #[tokio::test]
 async fn order_holds_within_every_group_whatever_fails() {
     let (aws, topic) = endpoint("t.fifo").await;
-    aws.seed(7);
-    aws.on("PublishBatch").every(7).status(500, "InternalError");
-    aws.on("PublishBatch")
-        .probability(0.3)
-        .for_entries(|e| e.body.ends_with('3'))
-        .fail_entry("Throttled", false);
-    aws.on("PublishBatch").every(11).after_effect().reset();
+    aws.seed_faults(7);
+    aws.inject(Fault::on(Action::PublishBatch).every(7).error(500, "InternalError"));
+    aws.inject(
+        Fault::on(Action::PublishBatch)
+            .probability(0.3)
+            .for_entries(|e| e.body.ends_with('3'))
+            .fail_entries("Throttled", false),
+    );
+    aws.inject(Fault::on(Action::PublishBatch).every(11).after_effect().reset());
     let publisher = publisher(&aws.url(), "t.fifo").await.start().await.unwrap();
     let messages = (0..300).map(|n| NewMessage::new(format!("{:03}", n)).group(format!("g{}", n % 25)));
     let outcomes = timeout(Duration::from_secs(50), publish_all(&publisher, messages)).await.unwrap();
@@ -324,19 +355,19 @@ async fn order_holds_within_every_group_whatever_fails() {
 #[tokio::test]
 async fn throttling_lowers_the_rate_and_no_error_reaches_the_caller() {
     let (aws, topic) = endpoint("t").await;
-    aws.on("PublishBatch").delay(Duration::from_millis(20));
-    let throttled = aws.on("PublishBatch").when(|call| call.concurrent > 2).throttle();
+    aws.inject(Fault::on(Action::PublishBatch).delay(Duration::from_millis(20)));
+    let throttled = aws.inject(Fault::on(Action::PublishBatch).when(|call| call.concurrent > 2).throttle());
     let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let outcomes = timeout(Duration::from_secs(30), publish_all(&publisher, numbered(1000))).await.unwrap();
     assert!(outcomes.iter().all(Result::is_ok));
     assert_eq!(topic.messages().len(), 1000);
-    let share = throttled.hits() as f64 / aws.count("PublishBatch") as f64;
-    assert!(share < 0.4, "{} of {} calls were throttled", throttled.hits(), aws.count("PublishBatch"));
+    let share = throttled.hits() as f64 / aws.calls(Action::PublishBatch) as f64;
+    assert!(share < 0.4, "{} of {} calls were throttled", throttled.hits(), aws.calls(Action::PublishBatch));
 
     throttled.remove();
-    let before = aws.count("PublishBatch");
+    let before = aws.calls(Action::PublishBatch);
     publish_all(&publisher, numbered(2000)).await;
-    let widest = aws.calls("PublishBatch")[before..].iter().map(|call| call.concurrent).max();
+    let widest = aws.log(Action::PublishBatch)[before as usize..].iter().map(|call| call.concurrent).max();
     assert!(widest > Some(4), "it recovers: {widest:?} in flight");
 }
 
@@ -407,7 +438,7 @@ async fn a_dropped_publisher_still_publishes_what_it_took() {
 #[tokio::test]
 async fn past_its_deadline_a_message_fails_with_the_last_failure() {
     let (aws, _topic) = endpoint("t").await;
-    aws.on("PublishBatch").status(503, "ServiceUnavailable");
+    aws.inject(Fault::on(Action::PublishBatch).error(503, "ServiceUnavailable"));
     let deadline = Duration::from_millis(500);
     let publisher = publisher(&aws.url(), "t").await.deadline(deadline).start().await.unwrap();
     let begun = Instant::now();
@@ -421,13 +452,13 @@ async fn past_its_deadline_a_message_fails_with_the_last_failure() {
 #[tokio::test]
 async fn abandoning_reports_every_message() {
     let (aws, _topic) = endpoint("t").await;
-    aws.on("PublishBatch").hang();
+    aws.inject(Fault::on(Action::PublishBatch).hang());
     let publisher = publisher(&aws.url(), "t").await.start().await.unwrap();
     let mut pending = Vec::new();
     for message in numbered(50) {
         pending.push(publisher.enqueue(message).await.unwrap());
     }
-    aws.wait_for(|aws| aws.open("PublishBatch") > 0, SOON).await;
+    aws.wait_for(|aws| aws.open_calls(Action::PublishBatch) > 0, SOON).await;
     timeout(SOON, publisher.abandon()).await.unwrap();
     for pending in pending {
         let error = pending.await.unwrap_err();
@@ -440,21 +471,21 @@ async fn abandoning_reports_every_message() {
 #[tokio::test]
 async fn a_topic_that_disappeared_is_created_again_and_used_when_it_has_a_subscription() {
     let (aws, topic) = endpoint("t").await;
-    topic.deliver_to(&aws.queue("q").create(), true);
+    topic.subscribe(&aws.queue("q"), true);
     let publisher = publisher(&aws.url(), "t").await.provision(true).start().await.unwrap();
     publisher.publish(NewMessage::new("before")).await.unwrap();
     aws.wipe();
     let pending = publisher.enqueue(NewMessage::new("after")).await.unwrap();
-    aws.wait_for(|aws| aws.count("CreateTopic") == 2, SOON).await;
+    aws.wait_for(|aws| aws.calls(Action::CreateTopic) == 2, SOON).await;
     assert_eq!(aws.topic("t").messages(), Vec::<String>::new(), "it has no subscription yet");
-    aws.topic("t").deliver_to(&aws.queue("q").create(), true);
+    aws.topic("t").subscribe(&aws.queue("q"), true);
     timeout(SOON, pending).await.unwrap().unwrap();
-    assert_eq!(aws.queue("q").get().bodies(), ["after"]);
+    assert_eq!(aws.existing_queue("q").bodies(), ["after"]);
 }
 
 #[tokio::test]
 async fn without_provision_a_missing_topic_is_waited_for() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let health = Health::new("test");
     let publisher = publisher(&aws.url(), "t").await.health(&health).start().await.unwrap();
     let pending = publisher.enqueue(NewMessage::new("x")).await.unwrap();
@@ -463,7 +494,7 @@ async fn without_provision_a_missing_topic_is_waited_for() {
     aws.wait_for(|_| said(), SOON).await;
     let topic = aws.topic("t");
     timeout(Duration::from_secs(20), pending).await.unwrap().unwrap();
-    assert_eq!((topic.messages().len(), aws.count("CreateTopic")), (1, 0));
+    assert_eq!((topic.messages().len(), aws.calls(Action::CreateTopic)), (1, 0));
     assert_eq!(health.readiness.reasons(), []);
 }
 
@@ -473,7 +504,7 @@ async fn an_outage_is_probed_at_a_growing_interval_and_its_end_is_noticed() {
     let health = Health::new("test");
     let publisher = publisher(&aws.url(), "t").await.health(&health).start().await.unwrap();
     publisher.publish(NewMessage::new("0")).await.unwrap();
-    let outage = aws.on("*").status(503, "ServiceUnavailable");
+    let outage = aws.inject(Fault::on_every_action().error(503, "ServiceUnavailable"));
     let mut pending = Vec::new();
     for message in numbered(500) {
         pending.push(publisher.enqueue(message).await.unwrap());
@@ -526,7 +557,7 @@ async fn a_callback_that_panics_does_not_end_the_publisher() {
 #[tokio::test]
 async fn metrics_tell_what_was_done() {
     let (aws, _topic) = endpoint("t").await;
-    aws.on("PublishBatch").nth(2).status(500, "InternalError");
+    aws.inject(Fault::on(Action::PublishBatch).nth(2).error(500, "InternalError"));
     let health = Health::new("test");
     let publisher = publisher(&aws.url(), "t").await.health(&health).start().await.unwrap();
     publisher.publish(NewMessage::new("1")).await.unwrap();

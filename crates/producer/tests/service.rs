@@ -1,4 +1,4 @@
-//! The binary, as a process of its own, against the scripted endpoint: input, signals, health, and the summary.
+//! The binary, as a process of its own, against the emulator: input, signals, health, and the summary.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::collections::HashMap;
@@ -11,20 +11,20 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lifeline_scripted::{Endpoint, Queue};
+use lifeline_emulator::{Action, Emulator, Fault, Queue};
 
 const SOON: Duration = Duration::from_secs(20);
 
 /// An endpoint with the topic `events` and a queue that hears it, raw.
-fn endpoint() -> (Endpoint, lifeline_scripted::Topic, Queue) {
-    let aws = Endpoint::start_on_own_thread();
+fn endpoint() -> (Emulator, lifeline_emulator::Topic, Queue) {
+    let aws = Emulator::start_on_own_thread().unwrap();
     let (topic, queue) = hearing(&aws);
     (aws, topic, queue)
 }
 
-fn hearing(aws: &Endpoint) -> (lifeline_scripted::Topic, Queue) {
-    let (topic, queue) = (aws.topic("events"), aws.queue("q").create());
-    topic.deliver_to(&queue, true);
+fn hearing(aws: &Emulator) -> (lifeline_emulator::Topic, Queue) {
+    let (topic, queue) = (aws.topic("events"), aws.queue("q"));
+    topic.subscribe(&queue, true);
     (topic, queue)
 }
 
@@ -42,11 +42,11 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 impl Producer {
-    fn start(aws: &Endpoint, arguments: &[&str]) -> Self {
+    fn start(aws: &Emulator, arguments: &[&str]) -> Self {
         Self::start_with(aws, arguments, Stdio::null())
     }
 
-    fn start_with(aws: &Endpoint, arguments: &[&str], stdin: Stdio) -> Self {
+    fn start_with(aws: &Emulator, arguments: &[&str], stdin: Stdio) -> Self {
         let mut command = command(arguments);
         command
             .env("AWS_ENDPOINT_URL", aws.url())
@@ -272,7 +272,7 @@ fn standard_input_and_a_fifo_end_by_themselves() {
 #[test]
 fn killed_in_the_middle_and_resumed_it_loses_nothing_and_repeats_little() {
     let (aws, topic, _queue) = endpoint();
-    aws.on("PublishBatch").delay(Duration::from_millis(30));
+    aws.inject(Fault::on(Action::PublishBatch).delay(Duration::from_millis(30)));
     let folder = Folder::new("kill");
     let file = folder.file(numbered(20_000));
     let arguments = ["--input", &file, "--publish-rate", "0"];
@@ -314,14 +314,14 @@ fn sigterm_publishes_what_is_held_and_ends_with_0() {
 #[test]
 fn what_is_not_confirmed_within_the_grace_period_can_be_resumed() {
     let (aws, topic, _queue) = endpoint();
-    let rule = aws.on("PublishBatch").from(2).hang();
+    let rule = aws.inject(Fault::on(Action::PublishBatch).from(2).hang());
     let folder = Folder::new("grace");
     let file = folder.file(numbered(50));
     let arguments = ["--input", &file, "--publish-rate", "0", "--shutdown-grace", "2s"];
     let mut producer = Producer::start(&aws, &arguments);
     let health = producer.health();
     producer.line("published message_id=");
-    until(|| aws.open("PublishBatch") > 0);
+    until(|| aws.open_calls(Action::PublishBatch) > 0);
     let begun = Instant::now();
     producer.signal("INT");
     until(|| ask(health, "/ready").1.contains("draining"));
@@ -351,9 +351,9 @@ fn until(condition: impl Fn() -> bool) {
 #[test]
 fn a_second_signal_exits_immediately() {
     let (aws, _topic, _queue) = endpoint();
-    aws.on("PublishBatch").hang();
+    aws.inject(Fault::on(Action::PublishBatch).hang());
     let mut producer = Producer::start(&aws, &[]);
-    until(|| aws.open("PublishBatch") > 0);
+    until(|| aws.open_calls(Action::PublishBatch) > 0);
     producer.signal("TERM");
     producer.line("a second signal exits immediately");
     // a repeat within a second counts as the same signal
@@ -368,14 +368,14 @@ fn a_second_signal_exits_immediately() {
 fn no_more_calls_are_in_flight_than_the_setting_allows() {
     for (flag, calls) in [("--publish-concurrency", 1), ("--publish-concurrency", 3), ("--in-air", 3)] {
         let (aws, _topic, _queue) = endpoint();
-        aws.on("PublishBatch").from(20).hang();
+        aws.inject(Fault::on(Action::PublishBatch).from(20).hang());
         // the grace period ends before a call does, so that none follows those that hang
         let arguments = ["--publish-rate", "0", flag, &calls.to_string(), "--shutdown-grace", "500ms"];
         let mut producer = Producer::start(&aws, &arguments);
-        until(|| aws.open("PublishBatch") == calls);
+        until(|| aws.open_calls(Action::PublishBatch) == calls);
         producer.signal("TERM");
         producer.status();
-        let most = aws.calls("PublishBatch").iter().map(|call| call.concurrent).max();
+        let most = aws.log(Action::PublishBatch).iter().map(|call| call.concurrent).max();
         assert_eq!(most, Some(calls), "{flag}");
     }
 }
@@ -383,7 +383,7 @@ fn no_more_calls_are_in_flight_than_the_setting_allows() {
 #[test]
 fn input_is_not_read_past_the_buffer() {
     let (aws, _topic, _queue) = endpoint();
-    aws.on("PublishBatch").hang();
+    aws.inject(Fault::on(Action::PublishBatch).hang());
     let arguments = ["--input", "-", "--publish-rate", "0", "--buffer", "100", "--shutdown-grace", "500ms"];
     let mut producer = Producer::start_with(&aws, &arguments, Stdio::piped());
     let mut stdin = producer.child.stdin.take().unwrap();
@@ -450,10 +450,10 @@ fn an_endpoint_that_comes_back_empty_gets_its_topic_back() {
     assert_eq!(ask(health, "/health").0, 200, "AWS being down is UP");
     assert_eq!(ask(health, "/ready").0, 503);
     aws.wipe();
-    let before = aws.count("CreateTopic");
+    let before = aws.calls(Action::CreateTopic);
     aws.up();
     let back = Instant::now();
-    until(|| aws.count("CreateTopic") > before);
+    until(|| aws.calls(Action::CreateTopic) > before);
     let (topic, queue) = hearing(&aws);
     until(|| !topic.messages().is_empty());
     assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
@@ -527,7 +527,7 @@ fn bad_settings_end_with_2_and_a_line_each_before_anything_is_called() {
     let mut names: Vec<_> = said.lines().map(|line| line.split(['=', ':']).next().unwrap()).collect();
     names.sort_unstable();
     assert_eq!(names, ["--buffer", "--input", "PUBLISH_RATE"], "{said}");
-    assert_eq!(aws.count("*"), 0);
+    assert_eq!(aws.calls(None), 0);
     assert_eq!(command(&["--no-such-flag"]).output().unwrap().status.code(), Some(2));
 }
 
@@ -559,9 +559,9 @@ fn a_port_in_use_is_one_clear_line() {
 
 #[test]
 fn fifo_groups_come_from_each_message() {
-    let aws = Endpoint::start_on_own_thread();
-    let (topic, queue) = (aws.topic("orders.fifo"), aws.queue("q.fifo").create());
-    topic.deliver_to(&queue, true);
+    let aws = Emulator::start_on_own_thread().unwrap();
+    let (topic, queue) = (aws.topic("orders.fifo"), aws.queue("q.fifo"));
+    topic.subscribe(&queue, true);
     let folder = Folder::new("groups");
     let lines = "{\"customer\":{\"id\":\"a\"},\"n\":1}\n{\"customer\":{\"id\":7},\"n\":2}\nno json\n{}\n\
                  {\"customer\":{\"id\":\"a\"},\"n\":3}\n";
@@ -789,9 +789,9 @@ fn attributes_and_subject_come_from_each_message() {
 
 #[test]
 fn with_ids_from_lines_a_run_that_is_repeated_delivers_nothing_twice() {
-    let aws = Endpoint::start_on_own_thread();
-    let (topic, queue) = (aws.topic("orders.fifo"), aws.queue("q.fifo").create());
-    topic.deliver_to(&queue, true);
+    let aws = Emulator::start_on_own_thread().unwrap();
+    let (topic, queue) = (aws.topic("orders.fifo"), aws.queue("q.fifo"));
+    topic.subscribe(&queue, true);
     let folder = Folder::new("dedup");
     let file = folder.file("same\nsame\nother\n");
     for (ids, delivered) in [("line", 3), ("line", 3), ("content", 5), ("content", 5), ("random", 8)] {

@@ -11,9 +11,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lifeline_emulator::Emulator;
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_producer::{NewMessage, Publisher};
-use lifeline_scripted::Endpoint;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until};
@@ -80,7 +80,7 @@ struct Run {
 }
 
 async fn publish(messages: usize, bytes: usize, bytes_a_second: f64) -> Run {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
     let url = link(aws.url(), bytes_a_second).await;
     let clients = Clients::connect(&Access::local(url)).await.unwrap();

@@ -11,42 +11,51 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lifeline_scripted::Endpoint;
+use lifeline_emulator::{Action, Emulator, Fault};
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().map_or(default, |value| value.parse().unwrap())
 }
 
 /// Every failure that an environment knows. None is a message's fault.
-fn script(aws: &Endpoint) {
-    for action in ["PublishBatch", "CreateTopic", "GetTopicAttributes", "ListSubscriptionsByTopic"] {
-        aws.on(action).probability(0.005).hang();
-        aws.on(action).probability(0.005).after_effect().hang();
-        aws.on(action).probability(0.01).after_effect().reset();
-        aws.on(action).probability(0.005).stall_body();
-        aws.on(action).probability(0.01).close_early();
-        aws.on(action).probability(0.01).garbage("<html>");
+fn script(aws: &Emulator) {
+    for action in [
+        Action::PublishBatch,
+        Action::CreateTopic,
+        Action::GetTopicAttributes,
+        Action::ListSubscriptionsByTopic,
+    ] {
+        aws.inject(Fault::on(action).probability(0.005).hang());
+        aws.inject(Fault::on(action).probability(0.005).after_effect().hang());
+        aws.inject(Fault::on(action).probability(0.01).after_effect().reset());
+        aws.inject(Fault::on(action).probability(0.005).stall());
+        aws.inject(Fault::on(action).probability(0.01).truncate());
+        aws.inject(Fault::on(action).probability(0.01).status(200, "<html>"));
         for status in [200, 302, 400, 403, 404, 413, 429, 502] {
-            aws.on(action).probability(0.005).page(status);
+            aws.inject(Fault::on(action).probability(0.005).page(status));
         }
         for code in ["OfTomorrow", "NotAuthorized", "InvalidSignatureException", "ExpiredToken"] {
-            aws.on(action).probability(0.005).status(403, code);
+            aws.inject(Fault::on(action).probability(0.005).error(403, code));
         }
-        aws.on(action).probability(0.01).throttle();
-        aws.on(action).probability(0.02).status(500, "InternalError");
-        aws.on(action).probability(0.05).delay(Duration::from_millis(100));
+        aws.inject(Fault::on(action).probability(0.01).throttle());
+        aws.inject(Fault::on(action).probability(0.02).error(500, "InternalError"));
+        aws.inject(Fault::on(action).probability(0.05).delay(Duration::from_millis(100)));
     }
-    aws.on("PublishBatch")
-        .probability(0.05)
-        .for_entries(|e| e.body.ends_with('7'))
-        .fail_entry("InternalError", false);
-    aws.on("PublishBatch")
-        .probability(0.02)
-        .for_entries(|e| e.body.ends_with('3'))
-        .fail_entry("OfTomorrow", true);
+    aws.inject(
+        Fault::on(Action::PublishBatch)
+            .probability(0.05)
+            .for_entries(|e| e.body.ends_with('7'))
+            .fail_entries("InternalError", false),
+    );
+    aws.inject(
+        Fault::on(Action::PublishBatch)
+            .probability(0.02)
+            .for_entries(|e| e.body.ends_with('3'))
+            .fail_entries("OfTomorrow", true),
+    );
 }
 
-fn start(aws: &Endpoint, input: &Path, state: &Path) -> Child {
+fn start(aws: &Emulator, input: &Path, state: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_producer"))
         .env_clear()
         .args([
@@ -71,10 +80,10 @@ fn whatever_the_environment_does_every_line_arrives() {
     let (seconds, seed) = (number("SOAK_SECONDS", 10), number("SOAK_SEED", fastrand::u64(..)));
     eprintln!("SOAK_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let aws = Endpoint::start_on_own_thread();
-    aws.seed(seed);
+    let aws = Emulator::start_on_own_thread().unwrap();
+    aws.seed_faults(seed);
     let topic = aws.topic("events");
-    topic.deliver_to(&aws.queue("q").create(), true);
+    topic.subscribe(&aws.queue("q"), true);
     script(&aws);
     let folder = std::env::temp_dir().join(format!("producer-soak-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();

@@ -6,24 +6,29 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use lifeline_emulator::{Action, Emulator, Fault};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_producer::{NewMessage, PublishErrorKind, Publisher, PublisherBuilder};
-use lifeline_scripted::Endpoint;
 use tokio::time::{Instant, timeout};
 
 const LONG: Duration = Duration::from_secs(600);
 
-async fn builder(aws: &Endpoint, topic: &str) -> PublisherBuilder {
+async fn builder(aws: &Emulator, topic: &str) -> PublisherBuilder {
     let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
     Publisher::to(topic).clients(clients)
 }
 
 #[tokio::test(start_paused = true)]
 async fn results_of_a_stream_come_in_the_order_of_its_messages() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
-    aws.seed(1);
-    aws.on("PublishBatch").probability(0.5).for_entries(|_| true).fail_entry("InternalError", false);
+    aws.seed_faults(1);
+    aws.inject(
+        Fault::on(Action::PublishBatch)
+            .probability(0.5)
+            .for_entries(|_| true)
+            .fail_entries("InternalError", false),
+    );
     let publisher = builder(&aws, "t").await.start().await.unwrap();
     let bodies = (0..100).map(|n| if n == 42 { "\0".to_owned() } else { n.to_string() });
     let results: Vec<_> = timeout(LONG, publisher.publish_all(stream::iter(bodies)).collect()).await.unwrap();
@@ -42,9 +47,9 @@ async fn results_of_a_stream_come_in_the_order_of_its_messages() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_is_read_only_when_there_is_capacity() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let _topic = aws.topic("t");
-    aws.on("PublishBatch").hang();
+    aws.inject(Fault::on(Action::PublishBatch).hang());
     let publisher = builder(&aws, "t").await.buffer(25).start().await.unwrap();
     let read = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&read);
@@ -59,7 +64,7 @@ async fn a_stream_is_read_only_when_there_is_capacity() {
 
 #[tokio::test(start_paused = true)]
 async fn capacity_is_reserved_before_there_is_a_message_and_free_again_without_one() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
     let publisher = builder(&aws, "t").await.buffer(2).start().await.unwrap();
     let (first, second) = (publisher.reserve().await.unwrap(), publisher.reserve().await.unwrap());
@@ -77,7 +82,7 @@ async fn capacity_is_reserved_before_there_is_a_message_and_free_again_without_o
 
 #[tokio::test(start_paused = true)]
 async fn a_flush_ends_lingering_and_waits_for_what_was_accepted_before_it() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
     let publisher = builder(&aws, "t").await.linger(LONG).start().await.unwrap();
     publisher.flush().await;
@@ -88,7 +93,7 @@ async fn a_flush_ends_lingering_and_waits_for_what_was_accepted_before_it() {
     assert_eq!(topic.messages(), ["1", "2"]);
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     // in flight counts too
-    aws.on("PublishBatch").nth(1).status(503, "ServiceUnavailable");
+    aws.inject(Fault::on(Action::PublishBatch).nth(1).error(503, "ServiceUnavailable"));
     let _third = publisher.enqueue("3").await.unwrap();
     publisher.flush().await;
     assert_eq!(topic.messages(), ["1", "2", "3"]);
@@ -100,12 +105,12 @@ async fn a_flush_ends_lingering_and_waits_for_what_was_accepted_before_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_comes_back_can_be_published_again_without_a_duplicate() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t.fifo");
-    let queue = aws.queue("q.fifo").create();
-    topic.deliver_to(&queue, true);
+    let queue = aws.queue("q.fifo");
+    topic.subscribe(&queue, true);
     let publisher = builder(&aws, "t.fifo").await.deadline(Duration::from_secs(8)).start().await.unwrap();
-    let hang = aws.on("PublishBatch").after_effect().hang();
+    let hang = aws.inject(Fault::on(Action::PublishBatch).after_effect().hang());
     let error = publisher.publish(NewMessage::new("x").group("g")).await.unwrap_err();
     assert!(error.may_have_been_published(), "{error}");
     hang.remove();
@@ -115,7 +120,7 @@ async fn a_message_that_comes_back_can_be_published_again_without_a_duplicate() 
 
 #[tokio::test(start_paused = true)]
 async fn subject_group_and_attributes_arrive_on_a_standard_topic() {
-    let aws = Endpoint::start().await;
+    let aws = Emulator::start().await.unwrap();
     let topic = aws.topic("t");
     let publisher = builder(&aws, "t").await.start().await.unwrap();
     let message = NewMessage::json(&serde_json::json!({"id": 7})).unwrap();
@@ -127,5 +132,5 @@ async fn subject_group_and_attributes_arrive_on_a_standard_topic() {
         (r#"{"id":7}"#, Some("order placed"))
     );
     assert_eq!(published.group.as_deref(), Some("customer-7"), "fair queues");
-    assert_eq!(published.attributes["total"]["DataType"], "Number");
+    assert_eq!(published.attribute_type("total"), Some("Number"));
 }

@@ -31,8 +31,6 @@
 )]
 
 mod calls;
-#[cfg(feature = "otlp")]
-pub mod collector;
 mod fault;
 mod query;
 mod queue;

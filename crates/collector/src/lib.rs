@@ -1,5 +1,11 @@
 //! An OpenTelemetry collector that takes spans by OTLP over HTTP, decodes them with the protocol's own types, and hangs
 //! or refuses on cue. On threads of its own, for tests that run the real programs.
+#![cfg(feature = "otlp")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "for tests only: a panic is a failed test"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
