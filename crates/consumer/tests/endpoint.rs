@@ -1,5 +1,5 @@
 //! The promises in short, against an endpoint that is not ours: `LIFELINE_TEST_ENDPOINT=http://…` names a LocalStack, moto,
-//! MiniStack or `lifeline aws`; without it the scripted endpoint stands in.
+//! MiniStack or `lifeline aws`; without it the emulator stands in.
 //!
 //! Every test has a topic and queues of its own, so that they run side by side and again. Time is real here.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
@@ -26,22 +26,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Room {
     clients: Clients,
     name: String,
-    _scripted: Option<lifeline_scripted::Endpoint>,
+    _emulator: Option<lifeline_emulator::Emulator>,
 }
 
 impl Room {
     async fn open(test: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let scripted = match std::env::var("LIFELINE_TEST_ENDPOINT") {
+        let emulator = match std::env::var("LIFELINE_TEST_ENDPOINT") {
             Ok(_) => None,
-            Err(_) => Some(lifeline_scripted::Endpoint::start().await),
+            Err(_) => Some(emulator().await),
         };
-        let url = scripted.as_ref().map(lifeline_scripted::Endpoint::url);
+        let url = emulator.as_ref().map(lifeline_emulator::Emulator::url);
         let url = url.unwrap_or_else(|| std::env::var("LIFELINE_TEST_ENDPOINT").unwrap());
         let clients = Clients::connect(&Access::local(url)).await.unwrap();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{test}-{:x}-{number}", fastrand::u32(..));
-        Self { clients, name, _scripted: scripted }
+        Self { clients, name, _emulator: emulator }
     }
 
     fn spec(&self, fifo: bool) -> QueueSpec {

@@ -1,4 +1,4 @@
-//! The binary with the feature `otlp`, against the scripted endpoint and a scripted collector.
+//! The binary with the feature `otlp`, against the emulator and a collector.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::io::Read;
@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use lifeline_collector::{Collector, Mood};
-use lifeline_scripted::{Endpoint, Message};
+use lifeline_emulator::{Emulator, Message};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -20,7 +20,7 @@ struct Consumer {
     output: Option<JoinHandle<String>>,
 }
 
-fn consumer(aws: &Endpoint, collector: &Collector, variables: &[(&str, &str)]) -> Consumer {
+fn consumer(aws: &Emulator, collector: &Collector, variables: &[(&str, &str)]) -> Consumer {
     let mut child = Command::new(env!("CARGO_BIN_EXE_consumer"))
         .env_clear()
         .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("QUEUE_NAME", "q")])
@@ -64,9 +64,9 @@ fn traced(body: &str, flags: &str) -> Message {
 
 #[tokio::test]
 async fn a_handled_message_is_a_child_of_its_traceparent() {
-    let (aws, collector) = (Endpoint::start_on_own_thread(), Collector::start(Mood::Takes));
-    let queue = aws.queue("q").create();
-    queue.put(traced("one", "01").received_before(2));
+    let (aws, collector) = (emulator_on_own_thread(), Collector::start(Mood::Takes));
+    let queue = aws.queue("q");
+    queue.send(traced("one", "01").received_before(2));
     let consumer = consumer(&aws, &collector, &[]);
     aws.wait_for(|_| queue.is_empty(), SOON).await;
     let (code, log, _) = consumer.drain();
@@ -93,9 +93,9 @@ async fn a_handled_message_is_a_child_of_its_traceparent() {
 
 #[tokio::test]
 async fn a_failure_is_a_failed_span_that_says_why() {
-    let (aws, collector) = (Endpoint::start_on_own_thread(), Collector::start(Mood::Takes));
-    let queue = aws.queue("q").create();
-    queue.put(traced("one", "01"));
+    let (aws, collector) = (emulator_on_own_thread(), Collector::start(Mood::Takes));
+    let queue = aws.queue("q");
+    queue.send(traced("one", "01"));
     // a service that is gone would be unavailable: the message is kept, and its span goes on
     let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", service.local_addr().unwrap());
@@ -118,10 +118,10 @@ async fn a_failure_is_a_failed_span_that_says_why() {
 
 #[tokio::test]
 async fn what_is_not_sampled_is_not_exported_and_what_has_no_trace_begins_one() {
-    let (aws, collector) = (Endpoint::start_on_own_thread(), Collector::start(Mood::Takes));
-    let queue = aws.queue("q").create();
-    queue.put(traced("unsampled", "00"));
-    queue.put("without");
+    let (aws, collector) = (emulator_on_own_thread(), Collector::start(Mood::Takes));
+    let queue = aws.queue("q");
+    queue.send(traced("unsampled", "00"));
+    queue.send("without");
     let consumer = consumer(&aws, &collector, &[]);
     aws.wait_for(|_| queue.is_empty(), SOON).await;
     let (code, log, _) = consumer.drain();
@@ -137,9 +137,9 @@ async fn what_is_not_sampled_is_not_exported_and_what_has_no_trace_begins_one() 
 
 #[tokio::test]
 async fn a_collector_that_hangs_holds_up_neither_messages_nor_the_drain() {
-    let (aws, collector) = (Endpoint::start_on_own_thread(), Collector::start(Mood::Hangs));
-    let queue = aws.queue("q").create();
-    queue.put_all((0..6000).map(|n| traced(&n.to_string(), "01")));
+    let (aws, collector) = (emulator_on_own_thread(), Collector::start(Mood::Hangs));
+    let queue = aws.queue("q");
+    queue.send_all((0..6000).map(|n| traced(&n.to_string(), "01")));
     let consumer =
         consumer(&aws, &collector, &[("RUST_LOG", "warn,consumer=info"), ("SHUTDOWN_GRACE", "5s")]);
     aws.wait_for(|_| queue.is_empty(), SOON).await;

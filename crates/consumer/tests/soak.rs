@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lifeline_consumer::{Context, Failure, Message};
-use lifeline_scripted::Endpoint;
+use lifeline_emulator::{Action, Emulator, Fault};
 use support::*;
 
 /// Messages per second: enough for thousands of batches, few enough for a machine that does other things.
@@ -36,37 +36,46 @@ fn tasks() -> usize {
 }
 
 /// Every fault that the endpoint knows, each now and then.
-fn script(aws: &Endpoint) {
-    for action in
-        ["ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch", "GetQueueAttributes"]
-    {
-        aws.on(action).probability(0.004).hang();
-        aws.on(action).probability(0.004).after_effect().hang();
-        aws.on(action).probability(0.01).reset();
-        aws.on(action).probability(0.004).stall_body();
-        aws.on(action).probability(0.01).close_early();
-        aws.on(action).probability(0.01).garbage("<html>");
-        aws.on(action).probability(0.02).status(500, "InternalError");
-        aws.on(action).probability(0.005).page(404);
-        aws.on(action).probability(0.005).page(200);
-        aws.on(action).probability(0.005).status(403, "InvalidSignatureException");
-        aws.on(action).probability(0.005).slow(2000);
-        aws.on(action).probability(0.01).throttle();
-        aws.on(action).probability(0.005).status(403, "AccessDeniedException");
-        aws.on(action).probability(0.05).delay(Duration::from_millis(200));
+fn script(aws: &Emulator) {
+    for action in [
+        Action::ReceiveMessage,
+        Action::DeleteMessageBatch,
+        Action::ChangeMessageVisibilityBatch,
+        Action::GetQueueAttributes,
+    ] {
+        aws.inject(Fault::on(action).probability(0.004).hang());
+        aws.inject(Fault::on(action).probability(0.004).after_effect().hang());
+        aws.inject(Fault::on(action).probability(0.01).reset());
+        aws.inject(Fault::on(action).probability(0.004).stall());
+        aws.inject(Fault::on(action).probability(0.01).truncate());
+        aws.inject(Fault::on(action).probability(0.01).status(200, "<html>"));
+        aws.inject(Fault::on(action).probability(0.02).error(500, "InternalError"));
+        aws.inject(Fault::on(action).probability(0.005).page(404));
+        aws.inject(Fault::on(action).probability(0.005).page(200));
+        aws.inject(Fault::on(action).probability(0.005).error(403, "InvalidSignatureException"));
+        aws.inject(Fault::on(action).probability(0.005).bandwidth(2000));
+        aws.inject(Fault::on(action).probability(0.01).throttle());
+        aws.inject(Fault::on(action).probability(0.005).error(403, "AccessDeniedException"));
+        aws.inject(Fault::on(action).probability(0.05).delay(Duration::from_millis(200)));
     }
-    aws.on("ReceiveMessage").probability(0.02).duplicate_entries();
-    aws.on("ReceiveMessage").probability(0.02).lose_lease(SECOND);
-    for action in ["DeleteMessageBatch", "ChangeMessageVisibilityBatch"] {
-        aws.on(action)
-            .probability(0.05)
-            .for_entries(|e| e.body.ends_with('7'))
-            .fail_entry("InternalError", false);
-        aws.on(action).probability(0.02).for_entries(|e| e.body.ends_with('5')).leave_out();
-        aws.on(action)
-            .probability(0.01)
-            .for_entries(|e| e.body.ends_with('3'))
-            .fail_entry("ReceiptHandleIsInvalid", true);
+    aws.inject(Fault::on(Action::ReceiveMessage).probability(0.02).duplicate());
+    aws.inject(Fault::on(Action::ReceiveMessage).probability(0.02).lose_lease(SECOND));
+    for action in [Action::DeleteMessageBatch, Action::ChangeMessageVisibilityBatch] {
+        aws.inject(
+            Fault::on(action)
+                .probability(0.05)
+                .for_entries(|e| e.body.ends_with('7'))
+                .fail_entries("InternalError", false),
+        );
+        aws.inject(
+            Fault::on(action).probability(0.02).for_entries(|e| e.body.ends_with('5')).leave_out_entries(),
+        );
+        aws.inject(
+            Fault::on(action)
+                .probability(0.01)
+                .for_entries(|e| e.body.ends_with('3'))
+                .fail_entries("ReceiptHandleIsInvalid", true),
+        );
     }
 }
 
@@ -75,10 +84,9 @@ async fn nothing_is_lost_or_grows_whatever_fails() {
     let seconds = number("SOAK_SECONDS", 10);
     let seed = number("SOAK_SEED", fastrand::u64(..));
     eprintln!("SOAK_SECONDS={seconds} SOAK_SEED={seed}");
-    let aws = Endpoint::start().await;
-    aws.keep_only_counts();
-    aws.seed(seed);
-    let queue = aws.queue("events").visibility(2 * SECOND).create();
+    let aws = quiet_emulator().await;
+    aws.seed_faults(seed);
+    let queue = aws.queue("events").visibility_timeout((2 * SECOND).as_secs());
     script(&aws);
     // what was sent and has not been handled yet: what is deleted while it is in here was deleted unhandled
     let unhandled: Arc<Mutex<HashSet<String>>> = Arc::default();
@@ -123,7 +131,7 @@ async fn nothing_is_lost_or_grows_whatever_fails() {
         for _ in 0..RATE / 20 {
             let body = sent.to_string();
             unhandled.lock().unwrap().insert(body.clone());
-            queue.put(body);
+            queue.send(body);
             sent += 1;
         }
         assert!(consumer.pulses.stale().is_empty(), "{:?}", consumer.pulses.ages());
@@ -133,7 +141,7 @@ async fn nothing_is_lost_or_grows_whatever_fails() {
         }
     }
     let grown = resident_kib().saturating_sub(resident.unwrap());
-    aws.clear_rules();
+    aws.clear_faults();
     aws.wait_for(|_| queue.is_empty(), MINUTE).await;
     assert!(unhandled.lock().unwrap().is_empty(), "deleted unhandled: {:?}", unhandled.lock().unwrap());
     let account = consumer.drain().await.account;

@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lifeline_scripted::Endpoint;
+use lifeline_emulator::{Action, Emulator};
 
 use crate::support::*;
 
@@ -17,7 +17,7 @@ pub(crate) struct Process {
     health: std::net::SocketAddr,
 }
 
-fn command(aws: &Endpoint, settings: &[(&str, &str)]) -> Command {
+fn command(aws: &Emulator, settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_consumer"));
     command
         .env_clear()
@@ -35,7 +35,7 @@ fn command(aws: &Endpoint, settings: &[(&str, &str)]) -> Command {
 }
 
 impl Process {
-    pub(crate) fn start(aws: &Endpoint, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(aws: &Emulator, settings: &[(&str, &str)]) -> Self {
         Self::spawn(command(aws, settings))
     }
 
@@ -121,7 +121,7 @@ fn keep(output: ChildStdout, lines: &Mutex<Vec<String>>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_settings_end_it_with_code_2_and_a_line_each() {
-    let aws = Endpoint::start().await;
+    let aws = emulator().await;
     let bad = [("POLLERS", "none"), ("WAIT_TIME", "21s"), ("HANDLER", "http"), ("SHUTDOWN_GRACE", "soon")];
     let output = command(&aws, &bad).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -133,28 +133,28 @@ async fn bad_settings_end_it_with_code_2_and_a_line_each() {
         assert!(name == "HANDLER" || line.contains(value), "{line}");
     }
     assert!(output.stdout.is_empty());
-    assert_eq!(aws.count("*"), 0, "before it calls AWS");
+    assert_eq!(aws.calls(None), 0, "before it calls AWS");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_is_taken_ends_it_with_code_1_and_says_so() {
-    let aws = Endpoint::start().await;
+    let aws = emulator().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = command(&aws, &[("HEALTH_ADDR", &address)]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = [output.stdout, output.stderr].concat();
     assert!(String::from_utf8(said).unwrap().contains(&address));
-    assert_eq!(aws.count("*"), 0);
+    assert_eq!(aws.calls(None), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sigterm_drains_and_the_last_line_is_the_account() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put_all((0..50).map(|n| format!("message {n}")));
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send_all((0..50).map(|n| format!("message {n}")));
     for signal in ["TERM", "INT"] {
-        queue.put("one more");
+        queue.send("one more");
         let mut process = Process::start(&aws, &[]);
         aws.wait_for(|_| queue.is_empty(), SOON).await;
         aws.wait_for(|_| process.ask("/ready").is_some_and(|a| a.is_ok()), SOON).await;
@@ -173,9 +173,9 @@ async fn a_sigterm_drains_and_the_last_line_is_the_account() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_works_on_one_thread_unless_told_to_use_more() {
     for (settings, workers) in [(&[][..], 0), (&[("THREADS", "3")], 3)] {
-        let aws = Endpoint::start().await;
-        let queue = aws.queue("events").create();
-        queue.put("one");
+        let aws = emulator().await;
+        let queue = aws.queue("events");
+        queue.send("one");
         let process = Process::start(&aws, settings);
         aws.wait_for(|_| queue.is_empty(), SOON).await;
         assert_eq!(process.workers(), workers);
@@ -184,11 +184,11 @@ async fn it_works_on_one_thread_unless_told_to_use_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_account_is_printed_whatever_is_logged_unless_nothing_is() {
-    let aws = Endpoint::start().await;
-    let _dead = aws.queue("dead").create();
-    let queue = aws.queue("events").dead_letters("dead", 5).create();
+    let aws = emulator().await;
+    let _dead = aws.queue("dead");
+    let queue = aws.queue("events").dead_letters_to("dead", 5);
     for (asked, count) in [("warn", 1), ("consumer=error", 1), ("off", 0)] {
-        queue.put("one");
+        queue.send("one");
         let mut process = Process::start(&aws, &[("RUST_LOG", asked)]);
         aws.wait_for(|_| queue.is_empty(), SOON).await;
         process.signal("TERM");
@@ -203,9 +203,9 @@ async fn the_account_is_printed_whatever_is_logged_unless_nothing_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_cancelled_at_the_deadline_makes_the_code_1_and_its_message_visible() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put("one");
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send("one");
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
     let mut process =
@@ -224,10 +224,10 @@ async fn a_handler_cancelled_at_the_deadline_makes_the_code_1_and_its_message_vi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once_with_code_130() {
-    let aws = Endpoint::start().await;
-    let _queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let _queue = aws.queue("events");
     let mut process = Process::start(&aws, &[("WAIT_TIME", "20s")]);
-    aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+    aws.wait_for(|aws| aws.open_calls(Action::ReceiveMessage) == 1, SOON).await;
     process.signal("TERM");
     aws.wait_for(|_| process.has_said("shutting down"), SOON).await;
     // not ready while it drains, which it says before it is
@@ -242,8 +242,8 @@ async fn a_second_signal_ends_it_at_once_with_code_130() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_health_subcommand_asks_the_running_service() {
-    let aws = Endpoint::start().await;
-    let _queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let _queue = aws.queue("events");
     let process = Process::start(&aws, &[]);
     aws.wait_for(|_| process.ask("/health").is_some(), SOON).await;
     let ask = |address: &str| {
@@ -259,12 +259,12 @@ async fn the_health_subcommand_asks_the_running_service() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hung_process_is_down_within_a_minute_and_says_what_is_stale() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let queue = aws.queue("events");
     let mut process = Process::start(&aws, &[("FAULT_HANG", "hang"), ("CALL_TIMEOUT", "1s")]);
-    queue.put("fine");
+    queue.send("fine");
     aws.wait_for(|_| queue.is_empty(), SOON).await;
-    queue.put("hang");
+    queue.send("hang");
     aws.wait_for(|_| process.has_said("FAULT_HANG"), SOON).await;
     let begun = Instant::now();
     let down = || process.ask("/health").is_some_and(|answer| answer.status == 503);
@@ -287,8 +287,8 @@ async fn a_hung_process_is_down_within_a_minute_and_says_what_is_stale() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_rotate_fail_no_message() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let queue = aws.queue("events");
     // the SDK renews what ends within a quarter of an hour: at every look
     aws.credential_lifetime(Duration::from_secs(1));
     let uri = aws.credentials_url();
@@ -296,7 +296,7 @@ async fn credentials_that_rotate_fail_no_message() {
     command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
     let mut process = Process::spawn(command);
     for n in 0..5 {
-        queue.put(n.to_string());
+        queue.send(n.to_string());
         aws.wait_for(|_| queue.is_empty(), SOON).await;
         tokio::time::sleep(Duration::from_millis(600)).await;
     }
@@ -304,18 +304,17 @@ async fn credentials_that_rotate_fail_no_message() {
     let (code, lines) = process.end(Duration::from_secs(10)).await;
     assert_eq!(code, 0, "{lines:#?}");
     assert!(lines.last().unwrap().ends_with("received=5 deleted=5 retried=0 released=0 lost_lease=0"));
-    let keys: std::collections::HashSet<_> = aws.calls("*").into_iter().map(|call| call.access_key).collect();
-    assert!(keys.len() >= 2 && keys.iter().all(|key| key.starts_with("ASIASCRIPTED")), "{keys:?}");
+    let keys: std::collections::HashSet<_> = aws.log(None).into_iter().map(|call| call.access_key).collect();
+    assert!(keys.len() >= 2 && keys.iter().all(|key| key.starts_with("ASIAEMULATED")), "{keys:?}");
     assert!(queue.histories().iter().all(|h| h.received.len() == 1));
     assert!(!lines.iter().any(|line| keys.iter().any(|key| line.contains(key))), "nor is a key in the log");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_a_hundred_thousand_costs_no_memory_and_a_full_worker_no_cpu() {
-    let aws = Endpoint::start().await;
-    aws.keep_only_counts();
-    let queue = aws.queue("events").create();
-    queue.put_all((0..100_000).map(|n| n.to_string()));
+    let aws = quiet_emulator().await;
+    let queue = aws.queue("events");
+    queue.send_all((0..100_000).map(|n| n.to_string()));
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
     let mut process =
@@ -325,11 +324,11 @@ async fn a_backlog_of_a_hundred_thousand_costs_no_memory_and_a_full_worker_no_cp
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let (cpu, receives) = (process.cpu(), aws.count("ReceiveMessage"));
+    let (cpu, receives) = (process.cpu(), aws.calls(Action::ReceiveMessage));
     tokio::time::sleep(Duration::from_secs(3)).await;
     let spent = process.cpu() - cpu;
     assert!(spent <= Duration::from_millis(90), "{spent:?} of CPU in three idle seconds");
-    assert_eq!(aws.count("ReceiveMessage"), receives);
+    assert_eq!(aws.calls(Action::ReceiveMessage), receives);
     assert_eq!((received(), queue.counts().in_flight), (64, 64));
     let memory = process.memory();
     assert!(memory < 64, "{memory} MiB in an unoptimized build");
@@ -345,20 +344,19 @@ async fn a_backlog_of_a_hundred_thousand_costs_no_memory_and_a_full_worker_no_cp
 /// The response lies in the socket while the process is stopped, and the lease with it runs out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receive_that_is_read_after_the_process_was_stopped_is_not_taken_for_a_fresh_lease() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").visibility(3 * SECOND).create();
+    let aws = emulator().await;
+    let queue = aws.queue("events").visibility_timeout((3 * SECOND).as_secs());
     let process = Process::start(&aws, &[("WAIT_TIME", "20s"), ("SHUTDOWN_GRACE", "30s")]);
-    aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+    aws.wait_for(|aws| aws.open_calls(Action::ReceiveMessage) == 1, SOON).await;
     process.signal("STOP");
-    queue.put("one");
+    queue.send("one");
     aws.wait_for(|_| queue.counts().in_flight == 1, SOON).await;
-    aws.wait_for(|_| queue.counts().visible == 1, SOON).await;
-    let other = clients(&aws).await.sqs.receive_message().queue_url(queue.url());
-    let taken = other.visibility_timeout(60).send().await.unwrap();
-    assert_eq!(taken.messages().len(), 1, "another consumer has it");
+    assert_eq!(queue.steal(|body| body == "one", MINUTE), 1, "another consumer has it");
+    // not a wait for an event: this is how long the process stays stopped
+    tokio::time::sleep(4 * SECOND).await;
     process.signal("CONT");
     tokio::time::sleep(2 * SECOND).await;
-    assert_eq!(aws.count("DeleteMessageBatch"), 0, "the delete of a lost lease is not sent");
+    assert_eq!(aws.calls(Action::DeleteMessageBatch), 0, "the delete of a lost lease is not sent");
     assert!(!process.has_said("received message_id"), "no handler began: {:?}", lines_of(&process));
     assert_eq!(queue.counts().in_flight, 1);
 }
@@ -390,10 +388,10 @@ fn worker_whose_handler_aborts_the_process() {
 /// A supervisor, 64 messages in flight, and one of 100 that kills the process whenever it is handled.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_kills_its_process_is_dead_lettered_alone() {
-    let aws = Endpoint::start().await;
-    let dead = aws.queue("dead").create();
-    let queue = aws.queue("events").visibility(2 * SECOND).dead_letters("dead", 5).create();
-    queue.put_all((0..100).map(|n| if n == 30 { "kills".to_owned() } else { n.to_string() }));
+    let aws = emulator().await;
+    let dead = aws.queue("dead");
+    let queue = aws.queue("events").visibility_timeout((2 * SECOND).as_secs()).dead_letters_to("dead", 5);
+    queue.send_all((0..100).map(|n| if n == 30 { "kills".to_owned() } else { n.to_string() }));
     let start = || {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "binary::worker_whose_handler_aborts_the_process", "--nocapture"]);

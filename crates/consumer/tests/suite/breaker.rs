@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lifeline_consumer::{Context, Failure, Handler, Message, OrFailure};
-use lifeline_scripted::Endpoint;
+use lifeline_emulator::Action;
 use tokio::time::Instant;
 
 use crate::support::*;
@@ -51,17 +51,17 @@ fn refused() -> Failure {
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_messages_survive_ten_minutes_without_the_service_behind() {
-    let aws = Endpoint::start().await;
-    let dead = aws.queue("dead").create();
-    let queue = aws.queue("events").dead_letters("dead", 5).create();
-    queue.put_all((0..10_000).map(|n| n.to_string()));
+    let aws = emulator().await;
+    let dead = aws.queue("dead");
+    let queue = aws.queue("events").dead_letters_to("dead", 5);
+    queue.send_all((0..10_000).map(|n| n.to_string()));
     let (dependency, handled) = (Dependency::default(), Seen::default());
     let consumer = Consumer::start(&aws, "events", dependency.handler(&handled, refused)).await;
     aws.wait_for(|_| consumer.readiness.reasons().iter().any(|(name, _)| *name == "handler"), SOON).await;
     tokio::time::sleep(MINUTE).await;
-    let receives = aws.count("ReceiveMessage");
+    let receives = aws.calls(Action::ReceiveMessage);
     stays_up(&consumer, 9 * MINUTE).await;
-    assert_eq!(aws.count("ReceiveMessage"), receives, "nothing is received while it is open");
+    assert_eq!(aws.calls(Action::ReceiveMessage), receives, "nothing is received while it is open");
     let reasons = consumer.readiness.reasons();
     assert!(
         reasons.iter().any(|(name, why)| *name == "handler" && why.contains("unavailable since 20")),
@@ -83,14 +83,14 @@ async fn ten_thousand_messages_survive_ten_minutes_without_the_service_behind() 
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_in_the_middle_costs_no_receive() {
-    let aws = Endpoint::start().await;
-    let dead = aws.queue("dead").create();
-    let queue = aws.queue("events").dead_letters("dead", 3).create();
+    let aws = emulator().await;
+    let dead = aws.queue("dead");
+    let queue = aws.queue("events").dead_letters_to("dead", 3);
     let (dependency, handled) = (Dependency::default(), Seen::default());
     dependency.comes_back();
     let consumer = Consumer::start(&aws, "events", dependency.handler(&handled, refused)).await;
     for round in 0..4 {
-        queue.put_all((0..500).map(|n| format!("{round}-{n}")));
+        queue.send_all((0..500).map(|n| format!("{round}-{n}")));
         tokio::time::sleep(Duration::from_millis(30)).await;
         dependency.goes_away();
         stays_up(&consumer, 2 * MINUTE).await;
@@ -104,10 +104,10 @@ async fn an_outage_in_the_middle_costs_no_receive() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bad_deployment_of_a_minute_dead_letters_fewer_than_one_message_in_a_hundred() {
-    let aws = Endpoint::start().await;
-    let dead = aws.queue("dead").create();
-    let queue = aws.queue("events").dead_letters("dead", 5).create();
-    queue.put_all((0..10_000).map(|n| n.to_string()));
+    let aws = emulator().await;
+    let dead = aws.queue("dead");
+    let queue = aws.queue("events").dead_letters_to("dead", 5);
+    queue.send_all((0..10_000).map(|n| n.to_string()));
     let (dependency, handled) = (Dependency::default(), Seen::default());
     let failing = || Failure::new("a column that is not there");
     let consumer = Consumer::start(&aws, "events", dependency.handler(&handled, failing)).await;
@@ -126,11 +126,11 @@ async fn a_bad_deployment_of_a_minute_dead_letters_fewer_than_one_message_in_a_h
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_unavailable_alone_counts_as_failed() {
-    let aws = Endpoint::start().await;
-    let dead = aws.queue("dead").create();
-    let queue = aws.queue("events").dead_letters("dead", 2).create();
-    queue.put_all((0..200).map(|n| n.to_string()));
-    queue.put("its own host");
+    let aws = emulator().await;
+    let dead = aws.queue("dead");
+    let queue = aws.queue("events").dead_letters_to("dead", 2);
+    queue.send_all((0..200).map(|n| n.to_string()));
+    queue.send("its own host");
     let handler = |message: Message, _: Context| async move {
         match message.body.as_str() {
             "its own host" => Err("no such host").or_unavailable(),
@@ -143,7 +143,7 @@ async fn a_message_that_is_unavailable_alone_counts_as_failed() {
     let feed = tokio::spawn(async move {
         for n in 0.. {
             tokio::time::sleep(SECOND).await;
-            feeding.put(format!("later {n}"));
+            feeding.send(format!("later {n}"));
         }
     });
     aws.wait_for(|_| dead.bodies() == ["its own host"], 30 * MINUTE).await;
@@ -154,9 +154,9 @@ async fn a_message_that_is_unavailable_alone_counts_as_failed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_during_an_outage_releases_what_waits_and_cancels_nothing() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put_all((0..64).map(|n| n.to_string()));
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send_all((0..64).map(|n| n.to_string()));
     let (dependency, handled) = (Dependency::default(), Seen::default());
     let consumer = Consumer::start(&aws, "events", dependency.handler(&handled, refused)).await;
     aws.wait_for(|_| consumer.metric("consumer_handler_unavailable") == 1.0, SOON).await;
@@ -171,9 +171,9 @@ async fn a_shutdown_during_an_outage_releases_what_waits_and_cancels_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fifo_group_keeps_its_order_over_an_outage() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events.fifo").attribute("ContentBasedDeduplication", "true").create();
-    queue.put_all((0..30).map(|n| lifeline_scripted::Message::new(n.to_string()).group("a")));
+    let aws = emulator().await;
+    let queue = aws.queue("events.fifo").attribute("ContentBasedDeduplication", "true");
+    queue.send_all((0..30).map(|n| lifeline_emulator::Message::new(n.to_string()).group("a")));
     let (dependency, handled) = (Dependency::default(), Seen::default());
     let consumer = Consumer::start(&aws, "events.fifo", dependency.handler(&handled, refused)).await;
     stays_up(&consumer, 5 * MINUTE).await;

@@ -4,31 +4,31 @@
 use std::time::Duration;
 
 use lifeline_consumer::{Cancelled, Context, Message};
-use lifeline_scripted::Endpoint;
+use lifeline_emulator::{Action, Fault};
 use tokio::time::Instant;
 
 use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_worker_ends_with_its_poll_and_starts_no_other() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let queue = aws.queue("events");
     let consumer = Consumer::start(&aws, "events", succeed).await;
-    aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+    aws.wait_for(|aws| aws.open_calls(Action::ReceiveMessage) == 1, SOON).await;
     tokio::time::sleep(5 * SECOND).await;
-    let receives = aws.count("ReceiveMessage");
+    let receives = aws.calls(Action::ReceiveMessage);
     let begun = Instant::now();
     let drained = consumer.drain().await;
     assert!(begun.elapsed() <= Duration::from_millis(15_100), "{:?}", begun.elapsed());
     assert_eq!((drained.account, drained.cancelled), (account(0, 0, 0, 0, 0), 0));
-    assert_eq!(aws.count("ReceiveMessage"), receives);
+    assert_eq!(aws.calls(Action::ReceiveMessage), receives);
     assert!(queue.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_the_last_poll_brings_is_given_back_at_once() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let queue = aws.queue("events");
     let handled = Count::default();
     let handler = {
         let handled = handled.clone();
@@ -38,11 +38,11 @@ async fn what_the_last_poll_brings_is_given_back_at_once() {
         }
     };
     let consumer = Consumer::start(&aws, "events", handler).await;
-    aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+    aws.wait_for(|aws| aws.open_calls(Action::ReceiveMessage) == 1, SOON).await;
     consumer.shut_down();
     tokio::time::sleep(SECOND).await;
     assert!(!consumer.readiness.reasons().is_empty(), "not ready while it drains");
-    queue.put("late");
+    queue.send("late");
     let begun = Instant::now();
     let drained = consumer.end().await;
     assert!(begun.elapsed() < SECOND, "nothing is waited for once the poll is back");
@@ -54,12 +54,12 @@ async fn what_the_last_poll_brings_is_given_back_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn finished_handlers_deletes_are_all_confirmed() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put_all((0..60).map(|n| n.to_string()));
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send_all((0..60).map(|n| n.to_string()));
     // a delete takes a while, and now and then fails
-    aws.on("DeleteMessageBatch").delay(2 * SECOND);
-    aws.on("DeleteMessageBatch").every(2).status(500, "InternalError");
+    aws.inject(Fault::on(Action::DeleteMessageBatch).delay(2 * SECOND));
+    aws.inject(Fault::on(Action::DeleteMessageBatch).every(2).error(500, "InternalError"));
     let consumer = Consumer::start(&aws, "events", succeed).await;
     aws.wait_for(|_| consumer.received() == 60, SOON).await;
     let drained = consumer.drain().await;
@@ -70,9 +70,9 @@ async fn finished_handlers_deletes_are_all_confirmed() {
 
 #[tokio::test(start_paused = true)]
 async fn handlers_finish_under_leases_that_are_still_extended() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").visibility(2 * SECOND).create();
-    queue.put_all((0..20).map(|n| n.to_string()));
+    let aws = emulator().await;
+    let queue = aws.queue("events").visibility_timeout((2 * SECOND).as_secs());
+    queue.send_all((0..20).map(|n| n.to_string()));
     let consumer = Consumer::start(&aws, "events", takes(15 * SECOND)).await;
     aws.wait_for(|_| consumer.received() == 20, SOON).await;
     let drained = consumer.drain().await;
@@ -84,9 +84,9 @@ async fn handlers_finish_under_leases_that_are_still_extended() {
 #[tokio::test(start_paused = true)]
 async fn at_the_end_of_the_grace_what_still_runs_is_told_cancelled_and_given_back() {
     for grace in [1, 3, 5, 25].map(Duration::from_secs) {
-        let aws = Endpoint::start().await;
-        let queue = aws.queue("events").create();
-        queue.put_all(["listens", "does not"]);
+        let aws = emulator().await;
+        let queue = aws.queue("events");
+        queue.send_all(["listens", "does not"]);
         let why = Seen::default();
         let handler = {
             let why = why.clone();
@@ -116,9 +116,9 @@ async fn at_the_end_of_the_grace_what_still_runs_is_told_cancelled_and_given_bac
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_succeeds_when_told_to_stop_has_succeeded() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put("one");
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send("one");
     let handler = |_: Message, context: Context| async move {
         context.cancelled().await;
         Ok(())
@@ -133,9 +133,9 @@ async fn a_handler_that_succeeds_when_told_to_stop_has_succeeded() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_with_a_dead_endpoint_ends_in_time_and_balances() {
     for hang in [true, false] {
-        let aws = Endpoint::start().await;
-        let queue = aws.queue("events").create();
-        queue.put_all((0..30).map(|n| n.to_string()));
+        let aws = emulator().await;
+        let queue = aws.queue("events");
+        queue.send_all((0..30).map(|n| n.to_string()));
         let consumer = Consumer::start(&aws, "events", takes(5 * SECOND)).await;
         aws.wait_for(|_| consumer.received() == 30, SOON).await;
         if hang {
@@ -152,9 +152,9 @@ async fn a_drain_with_a_dead_endpoint_ends_in_time_and_balances() {
 
 #[tokio::test(start_paused = true)]
 async fn a_poll_that_hangs_does_not_outlive_the_grace() {
-    let aws = Endpoint::start().await;
-    let _queue = aws.queue("events").create();
-    let hung = aws.on("ReceiveMessage").hang();
+    let aws = emulator().await;
+    let _queue = aws.queue("events");
+    let hung = aws.inject(Fault::on(Action::ReceiveMessage).hang());
     let consumer = Consumer::start(&aws, "events", succeed).await;
     aws.wait_for(|_| hung.hits() == 1, SOON).await;
     let begun = Instant::now();
@@ -164,12 +164,12 @@ async fn a_poll_that_hangs_does_not_outlive_the_grace() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_does_not_fit_into_the_grace_is_shortened() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let queue = aws.queue("events");
     let set = |b: lifeline_consumer::Builder| b.shutdown_grace(5 * SECOND);
     let consumer = Consumer::start_with(&aws, existing("events"), set, succeed).await;
-    aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
-    assert_eq!(aws.calls("ReceiveMessage")[0].request["WaitTimeSeconds"], 3);
+    aws.wait_for(|aws| aws.open_calls(Action::ReceiveMessage) == 1, SOON).await;
+    assert_eq!(aws.log(Action::ReceiveMessage)[0].request["WaitTimeSeconds"], 3);
     let begun = Instant::now();
     consumer.drain().await;
     assert!(begun.elapsed() <= 5 * SECOND);
@@ -178,7 +178,7 @@ async fn a_wait_that_does_not_fit_into_the_grace_is_shortened() {
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_never_found_its_queue_drains_at_once() {
-    let aws = Endpoint::start().await;
+    let aws = emulator().await;
     let consumer = Consumer::start(&aws, "nowhere", succeed).await;
     tokio::time::sleep(MINUTE).await;
     let begun = Instant::now();
@@ -188,9 +188,9 @@ async fn a_worker_that_never_found_its_queue_drains_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_run_stops_its_handlers() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put("one");
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send("one");
     let dropped = Count::default();
     let handler = hangs_until_dropped(&dropped);
     let consumer = Consumer::start(&aws, "events", handler).await;
@@ -205,9 +205,9 @@ async fn a_dropped_run_stops_its_handlers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_leaves_no_task_behind() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put_all((0..100).map(|n| n.to_string()));
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send_all((0..100).map(|n| n.to_string()));
     let consumer = Consumer::start(&aws, "events", takes(SECOND)).await;
     aws.wait_for(|_| queue.is_empty(), MINUTE).await;
     consumer.drain().await;
@@ -220,19 +220,15 @@ async fn a_drain_leaves_no_task_behind() {
 #[tokio::test(start_paused = true)]
 async fn a_message_on_its_last_receive_is_handled_within_the_grace_and_not_released() {
     for queue_name in ["events", "events.fifo"] {
-        let aws = Endpoint::start().await;
+        let aws = emulator().await;
         let suffix = if queue_name.ends_with(".fifo") { ".fifo" } else { "" };
-        let dead = aws.queue(&format!("dead{suffix}")).create();
-        let queue = aws
-            .queue(queue_name)
-            .attribute("ContentBasedDeduplication", "true")
-            .dead_letters(&format!("dead{suffix}"), 2)
-            .create();
+        let dead = aws.queue(&format!("dead{suffix}"));
+        let queue = aws.queue(queue_name).dead_letters_to(&format!("dead{suffix}"), 2);
         let consumer = Consumer::start(&aws, queue_name, takes(SECOND)).await;
-        aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+        aws.wait_for(|aws| aws.open_calls(Action::ReceiveMessage) == 1, SOON).await;
         consumer.shut_down();
         tokio::time::sleep(SECOND).await;
-        queue.put(lifeline_scripted::Message::new("last").received_before(1).group("a"));
+        queue.send(lifeline_emulator::Message::new("last").received_before(1).group("a"));
         let drained = consumer.end().await;
         assert_eq!(drained.account, account(1, 1, 0, 0, 0), "{queue_name}");
         assert!(queue.is_empty() && dead.is_empty(), "{queue_name}");
@@ -241,14 +237,14 @@ async fn a_message_on_its_last_receive_is_handled_within_the_grace_and_not_relea
 
 #[tokio::test(start_paused = true)]
 async fn a_rollout_of_an_idle_worker_dead_letters_nothing_that_no_handler_saw() {
-    let aws = Endpoint::start().await;
-    let dead = aws.queue("dead").create();
-    let queue = aws.queue("events").dead_letters("dead", 1).create();
+    let aws = emulator().await;
+    let dead = aws.queue("dead");
+    let queue = aws.queue("events").dead_letters_to("dead", 1);
     for round in 0..10 {
         let consumer = Consumer::start(&aws, "events", succeed).await;
-        aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+        aws.wait_for(|aws| aws.open_calls(Action::ReceiveMessage) == 1, SOON).await;
         consumer.shut_down();
-        queue.put_all((0..5).map(|n| format!("{round}-{n}")));
+        queue.send_all((0..5).map(|n| format!("{round}-{n}")));
         consumer.end().await;
     }
     let consumer = Consumer::start(&aws, "events", succeed).await;

@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use lifeline_consumer::{Context, Failure, Message};
-use lifeline_scripted::Endpoint;
+use lifeline_emulator::{Action, Emulator, Fault};
 use tokio::time::Instant;
 
 use crate::support::*;
 
-fn fifo(aws: &Endpoint) -> lifeline_scripted::QueueBuilder<'_> {
+fn fifo(aws: &Emulator) -> lifeline_emulator::Queue {
     aws.queue("events.fifo").attribute("ContentBasedDeduplication", "true")
 }
 
-fn put(queue: &lifeline_scripted::Queue, group: &str, numbers: std::ops::Range<u32>) {
-    queue.put_all(numbers.map(|n| lifeline_scripted::Message::new(format!("{group}{n}")).group(group)));
+fn put(queue: &lifeline_emulator::Queue, group: &str, numbers: std::ops::Range<u32>) {
+    queue.send_all(numbers.map(|n| lifeline_emulator::Message::new(format!("{group}{n}")).group(group)));
 }
 
 /// The handled bodies of each group, in the order they were handled.
@@ -32,8 +32,8 @@ fn in_order(group: char, numbers: std::ops::Range<u32>) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_group_is_handled_in_order_and_groups_in_parallel() {
-    let aws = Endpoint::start().await;
-    let queue = fifo(&aws).create();
+    let aws = emulator().await;
+    let queue = fifo(&aws);
     for n in 0..20 {
         for group in ["a", "b", "c"] {
             put(&queue, group, n..n + 1);
@@ -67,8 +67,8 @@ async fn a_group_is_handled_in_order_and_groups_in_parallel() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_releases_the_rest_of_its_group_and_keeps_the_order() {
-    let aws = Endpoint::start().await;
-    let queue = fifo(&aws).create();
+    let aws = emulator().await;
+    let queue = fifo(&aws);
     put(&queue, "a", 0..6);
     put(&queue, "b", 0..3);
     let seen = Seen::default();
@@ -104,9 +104,9 @@ async fn a_failure_releases_the_rest_of_its_group_and_keeps_the_order() {
 
 #[tokio::test(start_paused = true)]
 async fn poison_holds_its_group_until_it_is_dead_lettered_alone() {
-    let aws = Endpoint::start().await;
-    let dead = aws.queue("dead.fifo").create();
-    let queue = fifo(&aws).dead_letters("dead.fifo", 3).create();
+    let aws = emulator().await;
+    let dead = aws.queue("dead.fifo");
+    let queue = fifo(&aws).dead_letters_to("dead.fifo", 3);
     put(&queue, "a", 0..3);
     put(&queue, "b", 0..3);
     let handler = |message: Message, _: Context| async move {
@@ -125,8 +125,8 @@ async fn poison_holds_its_group_until_it_is_dead_lettered_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_its_group_keeps_its_lease() {
-    let aws = Endpoint::start().await;
-    let queue = fifo(&aws).visibility(2 * SECOND).create();
+    let aws = emulator().await;
+    let queue = fifo(&aws).visibility_timeout((2 * SECOND).as_secs());
     put(&queue, "a", 0..10);
     let consumer = Consumer::start(&aws, "events.fifo", takes(2 * SECOND)).await;
     aws.wait_for(|_| queue.is_empty(), MINUTE).await;
@@ -137,8 +137,8 @@ async fn what_waits_for_its_group_keeps_its_lease() {
 
 #[tokio::test(start_paused = true)]
 async fn what_lost_its_lease_while_it_waited_is_not_started() {
-    let aws = Endpoint::start().await;
-    let queue = fifo(&aws).visibility(30 * SECOND).create();
+    let aws = emulator().await;
+    let queue = fifo(&aws).visibility_timeout((30 * SECOND).as_secs());
     // the first receive of a worker that starts is for one
     put(&queue, "b", 0..1);
     put(&queue, "a", 0..3);
@@ -166,14 +166,14 @@ async fn what_lost_its_lease_while_it_waited_is_not_started() {
 
 #[tokio::test(start_paused = true)]
 async fn a_receive_whose_answer_was_lost_is_repeated_under_its_own_id() {
-    let aws = Endpoint::start().await;
-    let queue = fifo(&aws).create();
+    let aws = emulator().await;
+    let queue = fifo(&aws);
     put(&queue, "a", 0..2);
-    aws.on("ReceiveMessage").first(2).reset();
+    aws.inject(Fault::on(Action::ReceiveMessage).times(2).reset());
     let consumer = Consumer::start(&aws, "events.fifo", succeed).await;
     aws.wait_for(|_| queue.is_empty(), MINUTE).await;
     let ids: Vec<_> = aws
-        .calls("ReceiveMessage")
+        .log(Action::ReceiveMessage)
         .iter()
         .map(|call| call.request["ReceiveRequestAttemptId"].as_str().unwrap().to_owned())
         .collect();
@@ -184,8 +184,8 @@ async fn a_receive_whose_answer_was_lost_is_repeated_under_its_own_id() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_finishes_what_runs_and_releases_what_waits_in_its_group() {
-    let aws = Endpoint::start().await;
-    let queue = fifo(&aws).create();
+    let aws = emulator().await;
+    let queue = fifo(&aws);
     put(&queue, "a", 0..5);
     let started = Count::default();
     let handler = {
@@ -211,9 +211,9 @@ async fn a_drain_finishes_what_runs_and_releases_what_waits_in_its_group() {
 #[tokio::test(start_paused = true)]
 async fn no_message_is_dead_lettered_whose_handler_never_began() {
     for max_receives in [1, 2, 3, 5] {
-        let aws = Endpoint::start().await;
-        let dead = aws.queue("dead.fifo").create();
-        let queue = fifo(&aws).dead_letters("dead.fifo", max_receives).create();
+        let aws = emulator().await;
+        let dead = aws.queue("dead.fifo");
+        let queue = fifo(&aws).dead_letters_to("dead.fifo", max_receives);
         put(&queue, "a", 0..10);
         let handler = |message: Message, _: Context| async move {
             if message.body == "a0" { Err(Failure::new("poison")) } else { Ok(()) }
@@ -232,11 +232,11 @@ async fn no_message_is_dead_lettered_whose_handler_never_began() {
 
 #[tokio::test(start_paused = true)]
 async fn one_poison_message_does_not_slow_other_groups() {
-    let aws = Endpoint::start().await;
-    let queue = fifo(&aws).create();
-    queue.put(lifeline_scripted::Message::new("poison").group("poison"));
-    queue.put_all(
-        (0..1000).map(|n| lifeline_scripted::Message::new(n.to_string()).group(&format!("group {n}"))),
+    let aws = emulator().await;
+    let queue = fifo(&aws);
+    queue.send(lifeline_emulator::Message::new("poison").group("poison"));
+    queue.send_all(
+        (0..1000).map(|n| lifeline_emulator::Message::new(n.to_string()).group(&format!("group {n}"))),
     );
     let handler = |message: Message, _: Context| async move {
         if message.body == "poison" { Err(Failure::new("poison")) } else { Ok(()) }
@@ -250,24 +250,24 @@ async fn one_poison_message_does_not_slow_other_groups() {
 
 #[tokio::test(start_paused = true)]
 async fn every_receive_whose_response_was_lost_is_repeated_whatever_becomes_of_its_poller() {
-    let aws = Endpoint::start().await;
-    let queue = fifo(&aws).create();
-    queue.put_all(
-        (0..200).map(|n| lifeline_scripted::Message::new(n.to_string()).group(&format!("group {n}"))),
+    let aws = emulator().await;
+    let queue = fifo(&aws);
+    queue.send_all(
+        (0..200).map(|n| lifeline_emulator::Message::new(n.to_string()).group(&format!("group {n}"))),
     );
-    aws.on("ReceiveMessage").delay(Duration::from_millis(20));
-    let lost = aws.on("ReceiveMessage").every(3).reset();
+    aws.inject(Fault::on(Action::ReceiveMessage).delay(Duration::from_millis(20)));
+    let lost = aws.inject(Fault::on(Action::ReceiveMessage).every(3).reset());
     let set = |b: lifeline_consumer::Builder| b.max_in_flight(200).pollers(4);
     let consumer = Consumer::start_with(&aws, existing("events.fifo"), set, takes(SECOND)).await;
     aws.wait_for(|_| queue.is_empty(), 2 * MINUTE).await;
     assert!(lost.hits() >= 5, "{}", lost.hits());
     lost.remove();
     tokio::time::sleep(MINUTE).await;
-    let calls = aws.calls("ReceiveMessage");
+    let calls = aws.log(Action::ReceiveMessage);
     let id =
-        |call: &lifeline_scripted::Call| call.request["ReceiveRequestAttemptId"].as_str().unwrap().to_owned();
+        |call: &lifeline_emulator::Call| call.request["ReceiveRequestAttemptId"].as_str().unwrap().to_owned();
     for (n, call) in calls.iter().enumerate() {
-        if call.outcome == lifeline_scripted::Outcome::Broken {
+        if call.outcome == lifeline_emulator::Outcome::Broken {
             assert!(calls[n + 1..].iter().any(|later| id(later) == id(call)), "receive {n} was abandoned");
         }
     }

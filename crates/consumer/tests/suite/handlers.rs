@@ -7,9 +7,9 @@ use clap::Parser as _;
 use lifeline_consumer::Drained;
 use lifeline_consumer::service;
 use lifeline_consumer::service::Args;
+use lifeline_emulator::Emulator;
 use lifeline_health::Health;
 use lifeline_messaging::client::Access;
-use lifeline_scripted::Endpoint;
 use lifeline_service::{Host, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -25,7 +25,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn start(aws: &Endpoint, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(aws: &Emulator, settings: &[(&str, &str)]) -> Self {
         let flag =
             |(name, value): &(&str, &str)| format!("--{}={value}", name.to_lowercase().replace('_', "-"));
         let fixed = ["consumer", "--queue-name=events", "--provision=off"].map(str::to_owned);
@@ -94,12 +94,12 @@ fn http(status: &str, more: &str, body: &str) -> Option<String> {
 
 #[tokio::test]
 async fn http_posts_each_message_with_its_headers_over_kept_connections() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let queue = aws.queue("events");
     let sidecar = Sidecar::start(|_| http("200 OK", "", "thanks")).await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let id = queue.put(
-        lifeline_scripted::Message::new("{\"order\":1}")
+    let id = queue.send(
+        lifeline_emulator::Message::new("{\"order\":1}")
             .attribute("traceparent", trace)
             .attribute("kind", "größer\r\nx: y"),
     );
@@ -117,7 +117,7 @@ async fn http_posts_each_message_with_its_headers_over_kept_connections() {
     assert!(!request.contains("b7ad6b7169203331"), "as a child of it");
     assert!(request.ends_with("\r\n\r\n{\"order\":1}"));
     for n in 0..30 {
-        queue.put(n.to_string());
+        queue.send(n.to_string());
         aws.wait_for(|_| queue.is_empty(), SOON).await;
     }
     assert_eq!(sidecar.connections.get(), 1, "though its answers have bodies");
@@ -126,9 +126,9 @@ async fn http_posts_each_message_with_its_headers_over_kept_connections() {
 
 #[tokio::test]
 async fn http_opens_no_more_connections_than_messages_are_in_flight() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put_all((0..100).map(|n| n.to_string()));
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send_all((0..100).map(|n| n.to_string()));
     let sidecar = Sidecar::start(|_| http("204 No Content", "", "")).await;
     let url = sidecar.url.clone();
     let settings =
@@ -141,9 +141,9 @@ async fn http_opens_no_more_connections_than_messages_are_in_flight() {
 
 #[tokio::test]
 async fn http_answers_decide_what_becomes_of_the_message() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put_all(["ok", "busy", "gone", "broken", "silent"]);
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send_all(["ok", "busy", "gone", "broken", "silent"]);
     let sidecar = Sidecar::start(|request| {
         let body = request.rsplit("\r\n\r\n").next().unwrap_or_default();
         match body {
@@ -174,9 +174,9 @@ async fn http_answers_decide_what_becomes_of_the_message() {
 
 #[tokio::test]
 async fn http_with_nobody_there_deletes_nothing() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put("one");
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send("one");
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{nobody}/");
     let service = Service::start(&aws, &[("HANDLER", "http"), ("HANDLER_URL", &url), ("WAIT_TIME", "1s")]);
@@ -193,13 +193,13 @@ async fn http_with_nobody_there_deletes_nothing() {
 
 #[tokio::test]
 async fn file_appends_each_body_as_a_line() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let queue = aws.queue("events");
     let folder = std::env::temp_dir().join(format!("consumer-file-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("out");
     std::fs::write(&path, "before\n").unwrap();
-    queue.put_all((0..500).map(|n| format!("line {n}")));
+    queue.send_all((0..500).map(|n| format!("line {n}")));
     let file = path.to_str().unwrap();
     let service = Service::start(&aws, &[("HANDLER", "file"), ("HANDLER_FILE", file), ("WAIT_TIME", "1s")]);
     aws.wait_for(|_| queue.is_empty(), SOON).await;
@@ -215,9 +215,9 @@ async fn file_appends_each_body_as_a_line() {
 
 #[tokio::test]
 async fn file_on_a_full_disk_keeps_its_messages_and_is_not_ready() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put("one");
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send("one");
     let service =
         Service::start(&aws, &[("HANDLER", "file"), ("HANDLER_FILE", "/dev/full"), ("WAIT_TIME", "1s")]);
     let not_ready = || service.health.readiness.reasons().iter().any(|(name, _)| *name == "handler");
@@ -228,21 +228,21 @@ async fn file_on_a_full_disk_keeps_its_messages_and_is_not_ready() {
 
 #[tokio::test]
 async fn a_file_that_cannot_be_opened_is_said_before_anything_is_received() {
-    let aws = Endpoint::start().await;
-    let _queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let _queue = aws.queue("events");
     let service = Service::start(&aws, &[("HANDLER", "file"), ("HANDLER_FILE", "/nowhere/at/all")]);
     let error = service.run.await.unwrap().unwrap_err().to_string();
     assert!(error.contains("HANDLER_FILE=/nowhere/at/all"), "{error}");
-    assert_eq!(aws.count("*"), 0);
+    assert_eq!(aws.calls(None), 0);
 }
 
 #[tokio::test]
 async fn log_shows_the_whole_body_on_one_line_and_can_not_be_forged() {
     let log = Log::capture();
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let queue = aws.queue("events");
     let long = "x".repeat(5000);
-    queue.put_all(["a\n2026-01-01T00:00:00Z INFO consumer: deleted\u{1b}[31m", long.as_str()]);
+    queue.send_all(["a\n2026-01-01T00:00:00Z INFO consumer: deleted\u{1b}[31m", long.as_str()]);
     let service = Service::start(&aws, &[("HANDLER", "log"), ("LOG_BODY", "all"), ("WAIT_TIME", "1s")]);
     aws.wait_for(|_| queue.is_empty(), SOON).await;
     assert_eq!(service.drain().await.account, account(2, 2, 0, 0, 0));

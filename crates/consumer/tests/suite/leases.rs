@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lifeline_consumer::{Cancelled, Context, Message};
-use lifeline_scripted::Endpoint;
+use lifeline_emulator::{Action, Fault};
 use tokio::time::Instant;
 
 use crate::support::*;
@@ -23,9 +23,9 @@ fn until_told(why: &Seen<Cancelled>) -> impl lifeline_consumer::Handler + use<> 
 #[tokio::test(start_paused = true)]
 async fn a_handler_of_three_timeouts_is_delivered_once_whatever_the_timeout() {
     for visibility in [2, 5, 30].map(Duration::from_secs) {
-        let aws = Endpoint::start().await;
-        let queue = aws.queue("events").visibility(visibility).create();
-        queue.put_all((0..25).map(|n| n.to_string()));
+        let aws = emulator().await;
+        let queue = aws.queue("events").visibility_timeout(visibility.as_secs());
+        queue.send_all((0..25).map(|n| n.to_string()));
         let consumer = Consumer::start(&aws, "events", takes(visibility * 3)).await;
         aws.wait_for(|_| queue.is_empty(), 10 * visibility).await;
         for history in queue.histories() {
@@ -36,7 +36,7 @@ async fn a_handler_of_three_timeouts_is_delivered_once_whatever_the_timeout() {
             assert_eq!(granted, visibility);
         }
         // four rounds of three batches at the most: 25 messages, ten to a batch
-        let extensions = aws.calls("ChangeMessageVisibilityBatch");
+        let extensions = aws.log(Action::ChangeMessageVisibilityBatch);
         assert!(extensions.len() <= 5 * 3, "{visibility:?}: {} calls", extensions.len());
         assert_eq!(consumer.drain().await.account, account(25, 25, 0, 0, 0));
     }
@@ -44,9 +44,9 @@ async fn a_handler_of_three_timeouts_is_delivered_once_whatever_the_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_may_run_for_half_an_hour_and_the_worker_is_up() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put("long");
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send("long");
     let set = |b: lifeline_consumer::Builder| b.handler_timeout(60 * MINUTE);
     let consumer = Consumer::start_with(&aws, existing("events"), set, takes(30 * MINUTE)).await;
     stays_up(&consumer, 30 * MINUTE + SECOND).await;
@@ -58,10 +58,10 @@ async fn a_handler_may_run_for_half_an_hour_and_the_worker_is_up() {
 #[tokio::test(start_paused = true)]
 async fn one_hung_extension_touches_no_handler_and_costs_no_lease() {
     for visibility in [2, 5, 30].map(Duration::from_secs) {
-        let aws = Endpoint::start().await;
-        let queue = aws.queue("events").visibility(visibility).create();
-        queue.put("one");
-        let hung = aws.on("ChangeMessageVisibilityBatch").nth(1).hang();
+        let aws = emulator().await;
+        let queue = aws.queue("events").visibility_timeout(visibility.as_secs());
+        queue.send("one");
+        let hung = aws.inject(Fault::on(Action::ChangeMessageVisibilityBatch).nth(1).hang());
         let consumer = Consumer::start(&aws, "events", takes(visibility * 3)).await;
         let begun = Instant::now();
         aws.wait_for(|_| queue.is_empty(), 10 * visibility).await;
@@ -75,14 +75,16 @@ async fn one_hung_extension_touches_no_handler_and_costs_no_lease() {
 #[tokio::test(start_paused = true)]
 async fn an_extension_that_fails_in_passing_is_tried_again_in_time() {
     for visibility in [2, 30].map(Duration::from_secs) {
-        let aws = Endpoint::start().await;
-        let queue = aws.queue("events").visibility(visibility).create();
-        queue.put_all(["a", "b"]);
-        aws.on("ChangeMessageVisibilityBatch").nth(1).status(500, "InternalError");
-        aws.on("ChangeMessageVisibilityBatch")
-            .nth(2)
-            .for_entries(|entry| entry.body == "a")
-            .fail_entry("InternalError", false);
+        let aws = emulator().await;
+        let queue = aws.queue("events").visibility_timeout(visibility.as_secs());
+        queue.send_all(["a", "b"]);
+        aws.inject(Fault::on(Action::ChangeMessageVisibilityBatch).nth(1).error(500, "InternalError"));
+        aws.inject(
+            Fault::on(Action::ChangeMessageVisibilityBatch)
+                .nth(2)
+                .for_entries(|entry| entry.body == "a")
+                .fail_entries("InternalError", false),
+        );
         let consumer = Consumer::start(&aws, "events", takes(visibility * 3)).await;
         aws.wait_for(|_| queue.is_empty(), 10 * visibility).await;
         assert_eq!((queue.receives("a"), queue.receives("b")), (1, 1), "{visibility:?}");
@@ -92,10 +94,10 @@ async fn an_extension_that_fails_in_passing_is_tried_again_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_cannot_be_extended_is_lost_and_the_handler_told() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").visibility(Duration::from_secs(6)).create();
-    queue.put("one");
-    let hung = aws.on("ChangeMessageVisibilityBatch").hang();
+    let aws = emulator().await;
+    let queue = aws.queue("events").visibility_timeout(6);
+    queue.send("one");
+    let hung = aws.inject(Fault::on(Action::ChangeMessageVisibilityBatch).hang());
     let why = Seen::default();
     let consumer = Consumer::start(&aws, "events", until_told(&why)).await;
     aws.wait_for(|_| why.len() == 1, MINUTE).await;
@@ -105,7 +107,7 @@ async fn a_lease_that_cannot_be_extended_is_lost_and_the_handler_told() {
     hung.remove();
     // it comes again, to us or to anybody
     aws.wait_for(|_| queue.receives("one") == 2, SOON).await;
-    assert_eq!(aws.count("DeleteMessageBatch"), 0, "the delete of a lost lease is not sent");
+    assert_eq!(aws.calls(Action::DeleteMessageBatch), 0, "the delete of a lost lease is not sent");
     // the second time the handler is told of the shutdown, and that is a success
     aws.wait_for(|_| consumer.received() == 2, SOON).await;
     assert_eq!(consumer.drain().await.account, account(2, 1, 0, 0, 1));
@@ -114,9 +116,9 @@ async fn a_lease_that_cannot_be_extended_is_lost_and_the_handler_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_taken_by_another_is_told_counted_and_its_delete_not_sent() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put("one");
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send("one");
     let why = Seen::default();
     let consumer = Consumer::start(&aws, "events", until_told(&why)).await;
     aws.wait_for(|_| consumer.received() == 1, SOON).await;
@@ -125,15 +127,15 @@ async fn a_lease_taken_by_another_is_told_counted_and_its_delete_not_sent() {
     assert_eq!(why.all(), [Cancelled::LostLease]);
     aws.wait_for(|_| consumer.metric("consumer_messages_lost_lease_total") == 1.0, SOON).await;
     assert_eq!(consumer.drain().await.account, account(1, 0, 0, 0, 1));
-    assert_eq!(aws.count("DeleteMessageBatch"), 0);
+    assert_eq!(aws.calls(Action::DeleteMessageBatch), 0);
     assert_eq!((queue.bodies(), queue.history("one").stale_deletes), (vec!["one".to_owned()], 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_ignores_the_loss_is_dropped_a_second_later() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put("one");
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send("one");
     let dropped = Count::default();
     let handler = hangs_until_dropped(&dropped);
     let consumer = Consumer::start(&aws, "events", handler).await;
@@ -148,9 +150,9 @@ async fn a_handler_that_ignores_the_loss_is_dropped_a_second_later() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_ends_permanently_after_twelve_hours() {
     const HOUR: Duration = Duration::from_secs(3600);
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").visibility(HOUR).create();
-    queue.put("endless");
+    let aws = emulator().await;
+    let queue = aws.queue("events").visibility_timeout(HOUR.as_secs());
+    queue.send("endless");
     let why = Seen::default();
     let set = |b: lifeline_consumer::Builder| b.handler_timeout(24 * HOUR);
     let consumer = Consumer::start_with(&aws, existing("events"), set, until_told(&why)).await;
@@ -164,15 +166,15 @@ async fn a_lease_ends_permanently_after_twelve_hours() {
         assert!(*at - history.received[0] + *granted <= 12 * HOUR, "SQS would refuse that");
     }
     assert_eq!(why.all(), [Cancelled::LostLease]);
-    assert_eq!((queue.deleted().len(), aws.count("DeleteMessageBatch")), (0, 0));
+    assert_eq!((queue.deleted().len(), aws.calls(Action::DeleteMessageBatch)), (0, 0));
     assert_eq!(consumer.drain().await.account.lost_lease, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_context_tells_how_long_the_lease_still_runs() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put("one");
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send("one");
     let left = Seen::default();
     let handler = {
         let left = left.clone();
@@ -198,16 +200,16 @@ async fn a_context_tells_how_long_the_lease_still_runs() {
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_whose_timeout_is_shortened_while_we_work_loses_no_lease() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").visibility(30 * SECOND).create();
-    queue.put("before");
+    let aws = emulator().await;
+    let queue = aws.queue("events").visibility_timeout((30 * SECOND).as_secs());
+    queue.send("before");
     let spec = lifeline_messaging::topology::QueueSpec { provision: true, ..existing("events") };
     let consumer = Consumer::start_with(&aws, spec, |b| b, takes(3 * MINUTE)).await;
     aws.wait_for(|_| consumer.received() == 1, SOON).await;
     queue.set_attribute("VisibilityTimeout", "2");
     // the queue watcher checks once per minute where it provisions
     tokio::time::sleep(MINUTE + SECOND).await;
-    queue.put("after");
+    queue.send("after");
     aws.wait_for(|_| queue.is_empty(), 10 * MINUTE).await;
     assert_eq!((queue.receives("before"), queue.receives("after")), (1, 1));
     assert_eq!(consumer.drain().await.account, account(2, 2, 0, 0, 0));
@@ -216,9 +218,9 @@ async fn a_queue_whose_timeout_is_shortened_while_we_work_loses_no_lease() {
 /// Real time, on one thread, which a handler blocks for longer than a lease.
 #[tokio::test]
 async fn a_handler_that_blocks_its_thread_costs_no_other_message_its_lease() {
-    let aws = Endpoint::start_on_own_thread();
-    let queue = aws.queue("events").visibility(4 * SECOND).create();
-    queue.put_all(["computes", "a", "b", "c"]);
+    let aws = emulator_on_own_thread();
+    let queue = aws.queue("events").visibility_timeout((4 * SECOND).as_secs());
+    queue.send_all(["computes", "a", "b", "c"]);
     let handler = |message: Message, _: Context| async move {
         if message.body == "computes" {
             // the others have begun

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lifeline_scripted::Endpoint;
+use lifeline_emulator::{Action, Emulator, Fault};
 
 use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_queue_is_up_for_an_hour() {
-    let aws = Endpoint::start().await;
-    let _queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let _queue = aws.queue("events");
     let consumer = Consumer::start(&aws, "events", succeed).await;
     stays_up(&consumer, 60 * MINUTE).await;
     assert!(consumer.readiness.reasons().is_empty(), "and ready: {:?}", consumer.readiness);
@@ -20,10 +20,10 @@ async fn an_idle_queue_is_up_for_an_hour() {
 
 #[tokio::test(start_paused = true)]
 async fn a_consumer_of_an_idle_queue_is_ready_once_its_queue_is_known() {
-    let aws = Endpoint::start().await;
-    let _queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let _queue = aws.queue("events");
     let consumer = Consumer::start(&aws, "events", succeed).await;
-    aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+    aws.wait_for(|aws| aws.open_calls(Action::ReceiveMessage) == 1, SOON).await;
     // not only when its first long poll comes back
     aws.wait_for(|_| consumer.readiness.reasons().is_empty(), SECOND).await;
     consumer.drain().await;
@@ -31,11 +31,11 @@ async fn a_consumer_of_an_idle_queue_is_ready_once_its_queue_is_known() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_up_but_not_ready_and_ready_again_after_it() {
-    let aws = Endpoint::start().await;
-    let _queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let _queue = aws.queue("events");
     let consumer = Consumer::start(&aws, "events", succeed).await;
     aws.wait_for(|_| consumer.readiness.reasons().is_empty(), SOON).await;
-    for outage in [Endpoint::down, Endpoint::black_hole] {
+    for outage in [Emulator::down, Emulator::black_hole] {
         outage(&aws);
         aws.wait_for(|_| !consumer.readiness.reasons().is_empty(), MINUTE).await;
         stays_up(&consumer, 15 * MINUTE).await;
@@ -47,14 +47,14 @@ async fn an_outage_is_up_but_not_ready_and_ready_again_after_it() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_throttles_or_refuses_is_up_but_not_ready_and_ready_again_after_it() {
-    let aws = Endpoint::start().await;
-    let _queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let _queue = aws.queue("events");
     let consumer = Consumer::start(&aws, "events", succeed).await;
     aws.wait_for(|_| consumer.readiness.reasons().is_empty(), SOON).await;
     for (status, code) in
         [(400, "ThrottlingException"), (403, "AccessDeniedException"), (500, "InternalError")]
     {
-        let refusal = aws.on("*").status(status, code);
+        let refusal = aws.inject(Fault::on_every_action().error(status, code));
         aws.wait_for(|_| !consumer.readiness.reasons().is_empty(), MINUTE).await;
         stays_up(&consumer, 15 * MINUTE).await;
         assert!(
@@ -69,14 +69,14 @@ async fn an_endpoint_that_throttles_or_refuses_is_up_but_not_ready_and_ready_aga
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_received_before_the_queue_is_known() {
-    let aws = Endpoint::start().await;
+    let aws = emulator().await;
     aws.down();
     let consumer = Consumer::start(&aws, "events", succeed).await;
     stays_up(&consumer, 10 * MINUTE).await;
     assert!(consumer.readiness.reasons().iter().any(|(name, _)| *name == "topology"));
     aws.up();
-    let queue = aws.queue("events").create();
-    queue.put("one");
+    let queue = aws.queue("events");
+    queue.send("one");
     aws.wait_for(|_| queue.is_empty(), SOON).await;
     assert!(consumer.readiness.reasons().is_empty());
     assert_eq!(consumer.drain().await.account, account(1, 1, 0, 0, 0));
@@ -84,13 +84,13 @@ async fn nothing_is_received_before_the_queue_is_known() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_endpoint_is_up() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let queue = aws.queue("events");
     // every call just within its bound
-    aws.on("*").delay(Duration::from_millis(4800));
+    aws.inject(Fault::on_every_action().delay(Duration::from_millis(4800)));
     let consumer = Consumer::start_with(&aws, provisioned("events"), |b| b, succeed).await;
     stays_up(&consumer, 5 * MINUTE).await;
-    queue.put("one");
+    queue.send("one");
     aws.wait_for(|_| queue.is_empty(), MINUTE).await;
     assert_eq!(consumer.drain().await.account, account(1, 1, 0, 0, 0));
 }
@@ -127,8 +127,8 @@ impl aws_sdk_sqs::config::Intercept for Wedge {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_poller_that_never_comes_back_is_named() {
-    let aws = Endpoint::start_on_own_thread();
-    let _queue = aws.queue("events").create();
+    let aws = emulator_on_own_thread();
+    let _queue = aws.queue("events");
     let (pulses, ahead) = clock();
     let (release, wedged) = std::sync::mpsc::channel();
     let mut clients = clients(&aws).await;
@@ -145,11 +145,11 @@ async fn a_poller_that_never_comes_back_is_named() {
 
 #[tokio::test(start_paused = true)]
 async fn every_part_has_a_pulse_of_less_than_a_minute() {
-    let aws = Endpoint::start().await;
-    let _queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let _queue = aws.queue("events");
     let (pulses, ahead) = clock();
     let consumer = Consumer::start_on(clients(&aws).await, pulses, existing("events"), |b| b, succeed);
-    aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+    aws.wait_for(|aws| aws.open_calls(Action::ReceiveMessage) == 1, SOON).await;
     // as if every thread of the runtime stood still: this one does, from here
     ahead.store(61, Ordering::Relaxed);
     let stale = consumer.pulses.stale();

@@ -1,4 +1,4 @@
-//! The consumer against the scripted endpoint, with the real SDK clients: one file a room of the worker, each test named
+//! The consumer against the emulator, with the real SDK clients: one file a room of the worker, each test named
 //! for the promise it holds. One binary, for linking the SDK a dozen times costs minutes; `README.md` says which test
 //! answers which acceptance case.
 //!

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use lifeline_consumer::{Context, Failure, Message};
-use lifeline_scripted::{Endpoint, Fault};
+use lifeline_emulator::{Action, Emulator, Fault};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -32,11 +32,11 @@ struct Handling {
 #[derive(Debug, Clone)]
 enum Event {
     /// A call of this kind fails in this way; it had its effect, or not.
-    Call { action: &'static str, way: u8, after_effect: bool },
+    Call { action: Action, way: u8, after_effect: bool },
     /// An entry of a batch fails, permanently or temporarily.
-    Entry { action: &'static str, permanent: bool },
+    Entry { action: Action, permanent: bool },
     /// The answer to a batch does not mention some entries; they had their effect, or not.
-    LeftOut { action: &'static str, after_effect: bool },
+    LeftOut { action: Action, after_effect: bool },
     /// Another consumer takes a message that is held.
     Steal { message: usize },
     /// SQS hands a held message out again.
@@ -61,8 +61,8 @@ fn handling() -> impl Strategy<Value = Handling> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let batch = || prop_oneof![Just("DeleteMessageBatch"), Just("ChangeMessageVisibilityBatch")];
-    let action = prop_oneof![3 => batch(), 1 => Just("ReceiveMessage")];
+    let batch = || prop_oneof![Just(Action::DeleteMessageBatch), Just(Action::ChangeMessageVisibilityBatch)];
+    let action = prop_oneof![3 => batch(), 1 => Just(Action::ReceiveMessage)];
     prop_oneof![
         3 => (action, 0_u8..11, any::<bool>()).prop_map(|(action, way, after_effect)| Event::Call { action, way, after_effect }),
         2 => (batch(), any::<bool>()).prop_map(|(action, permanent)| Event::Entry { action, permanent }),
@@ -115,33 +115,38 @@ fn handler(plan: &Plan, done: &Done) -> impl lifeline_consumer::Handler + use<> 
     }
 }
 
-async fn happen(aws: &Endpoint, queue: &lifeline_scripted::Queue, event: &Event, visibility: u64) {
+async fn happen(aws: &Emulator, queue: &lifeline_emulator::Queue, event: &Event, visibility: u64) {
     match event {
         Event::Call { action, way, after_effect } => {
-            let rule = aws.on(action).nth(1);
+            let rule = Fault::on(*action).nth(1);
             let rule = if *after_effect { rule.after_effect() } else { rule };
-            match way {
+            aws.inject(match way {
                 0 => rule.hang(),
                 1 => rule.reset(),
-                2 => rule.status(500, "InternalError"),
+                2 => rule.error(500, "InternalError"),
                 3 => rule.throttle(),
-                4 => rule.fault(Fault::StallBody),
+                4 => rule.stall(),
                 5 => rule.page(200),
                 6 => rule.page(404),
                 7 => rule.page(413),
-                8 => rule.status(403, "InvalidSignatureException"),
-                9 => rule.slow(500),
+                8 => rule.error(403, "InvalidSignatureException"),
+                9 => rule.bandwidth(500),
                 _ => rule.delay(Duration::from_millis(visibility * 500)),
-            };
+            });
         }
         Event::Entry { action, permanent } => {
             let code = if *permanent { "ReceiptHandleIsInvalid" } else { "InternalError" };
-            aws.on(action).nth(1).for_entries(|entry| entry.body.len() == 1).fail_entry(code, *permanent);
+            aws.inject(
+                Fault::on(*action)
+                    .nth(1)
+                    .for_entries(|entry| entry.body.len() == 1)
+                    .fail_entries(code, *permanent),
+            );
         }
         Event::LeftOut { action, after_effect } => {
-            let rule = aws.on(action).nth(1).for_entries(|entry| entry.body.len() == 1);
+            let rule = Fault::on(*action).nth(1).for_entries(|entry| entry.body.len() == 1);
             let rule = if *after_effect { rule.after_effect() } else { rule };
-            rule.leave_out();
+            aws.inject(rule.leave_out_entries());
         }
         Event::Steal { message } => {
             let body = message.to_string();
@@ -159,10 +164,10 @@ async fn happen(aws: &Endpoint, queue: &lifeline_scripted::Queue, event: &Event,
 
 async fn run(plan: Plan) -> Result<(), TestCaseError> {
     fastrand::seed(plan.seed);
-    let aws = Endpoint::start().await;
-    aws.seed(plan.seed);
-    let queue = aws.queue("events").visibility(Duration::from_secs(plan.visibility)).create();
-    queue.put_all((0..plan.messages.len()).map(|n| n.to_string()));
+    let aws = emulator().await;
+    aws.seed_faults(plan.seed);
+    let queue = aws.queue("events").visibility_timeout(plan.visibility);
+    queue.send_all((0..plan.messages.len()).map(|n| n.to_string()));
     let done = Done::default();
     let set = |b: lifeline_consumer::Builder| {
         b.shutdown_grace(Duration::from_secs(plan.grace)).max_in_flight(plan.room).handler_timeout(MINUTE)
@@ -199,7 +204,7 @@ async fn run(plan: Plan) -> Result<(), TestCaseError> {
     prop_assert!(gone <= account.deleted + account.lost_lease, "{account}: {gone} are gone");
     // SQS confirms a delete by a receipt that another consumer's receive has made stale, and deletes nothing
     prop_assert!(account.deleted <= gone + stale, "{account}: {gone} are gone, {stale} deletes were stale");
-    prop_assert_eq!(queue.histories().len() as u64 - gone, queue.counts().total() as u64, "nothing is lost");
+    prop_assert_eq!(queue.histories().len() as u64 - gone, queue.len() as u64, "nothing is lost");
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use lifeline_scripted::Endpoint;
+use lifeline_emulator::{Action, Fault};
 
 use crate::support::*;
 
@@ -56,14 +56,14 @@ async fn any_part_that_panics_is_started_again_and_loses_nothing() {
     if cannot_aim() {
         return;
     }
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").visibility(5 * SECOND).create();
+    let aws = emulator().await;
+    let queue = aws.queue("events").visibility_timeout((5 * SECOND).as_secs());
     let bomb = Bomb::default();
     let consumer =
         Consumer::start_on(clients(&aws).await, bomb.pulses(), existing("events"), |b| b, takes(SECOND));
     let mut sent = 0;
     for _ in 0..12 {
-        queue.put_all((0..5).map(|n| (sent + n).to_string()));
+        queue.send_all((0..5).map(|n| (sent + n).to_string()));
         sent += 5;
         bomb.armed.fetch_add(3, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_secs(3)).await;
@@ -83,18 +83,18 @@ async fn a_part_that_restarts_do_not_help_is_named_and_recovers_if_they_do() {
     if cannot_aim() {
         return;
     }
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let queue = aws.queue("events");
     let bomb = Bomb::default();
     let consumer = Consumer::start_on(clients(&aws).await, bomb.pulses(), existing("events"), |b| b, succeed);
-    aws.wait_for(|aws| aws.open("ReceiveMessage") == 1, SOON).await;
+    aws.wait_for(|aws| aws.open_calls(Action::ReceiveMessage) == 1, SOON).await;
     bomb.place.store(true, Ordering::SeqCst);
     stays_up(&consumer, 40 * SECOND).await;
     aws.wait_for(|_| consumer.pulses.stale() == ["poller-1 (restarting)"], MINUTE).await;
     let restarts = consumer.metric("consumer_poller_restarts_total");
     assert!((5.0..40.0).contains(&restarts), "{restarts} restarts in about a minute");
     bomb.place.store(false, Ordering::SeqCst);
-    queue.put("one");
+    queue.send("one");
     aws.wait_for(|_| queue.is_empty(), SOON).await;
     aws.wait_for(|_| consumer.pulses.stale().is_empty(), MINUTE).await;
     assert_eq!(consumer.drain().await.account, account(1, 1, 0, 0, 0));
@@ -105,8 +105,8 @@ async fn a_drain_does_not_wait_for_a_restart() {
     if cannot_aim() {
         return;
     }
-    let aws = Endpoint::start().await;
-    let _queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let _queue = aws.queue("events");
     let bomb = Bomb::default();
     let consumer = Consumer::start_on(clients(&aws).await, bomb.pulses(), existing("events"), |b| b, succeed);
     bomb.place.store(true, Ordering::SeqCst);
@@ -137,14 +137,14 @@ impl tracing::Subscriber for Panics {
 
 #[tokio::test(start_paused = true)]
 async fn a_log_that_panics_costs_no_message_and_no_permit() {
-    let aws = Endpoint::start().await;
-    let dead = aws.queue("dead").create();
-    let queue = aws.queue("events").visibility(5 * SECOND).dead_letters("dead", 5).create();
-    queue.put_all((0..30).map(|n| n.to_string()));
+    let aws = emulator().await;
+    let dead = aws.queue("dead");
+    let queue = aws.queue("events").visibility_timeout((5 * SECOND).as_secs()).dead_letters_to("dead", 5);
+    queue.send_all((0..30).map(|n| n.to_string()));
     // every kind of line: failures of calls, of messages, outages that end
-    aws.on("ReceiveMessage").every(3).status(500, "InternalError");
-    aws.on("DeleteMessageBatch").nth(2).throttle();
-    aws.on("ChangeMessageVisibilityBatch").nth(1).page(404);
+    aws.inject(Fault::on(Action::ReceiveMessage).every(3).error(500, "InternalError"));
+    aws.inject(Fault::on(Action::DeleteMessageBatch).nth(2).throttle());
+    aws.inject(Fault::on(Action::ChangeMessageVisibilityBatch).nth(1).page(404));
     let set = |b: lifeline_consumer::Builder| b.max_in_flight(10);
     let client = clients(&aws).await;
     let pulses = lifeline_health::Pulses::with_clock(|| tokio::time::Instant::now().into_std());

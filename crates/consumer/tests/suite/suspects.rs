@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeline_scripted::Endpoint;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -80,16 +79,16 @@ async fn serve(
 
 #[tokio::test]
 async fn a_body_that_kills_its_service_is_dead_lettered_and_no_other() {
-    let aws = Endpoint::start().await;
-    let dead = aws.queue("dead").create();
-    let queue = aws.queue("events").dead_letters("dead", 2).create();
-    queue.put_all((0..100).map(|n| if n == 7 { "poison".to_owned() } else { n.to_string() }));
+    let aws = emulator().await;
+    let dead = aws.queue("dead");
+    let queue = aws.queue("events").dead_letters_to("dead", 2);
+    queue.send_all((0..100).map(|n| if n == 7 { "poison".to_owned() } else { n.to_string() }));
     let mortal = Mortal::start("poison").await;
     let settings = [("HANDLER", "http"), ("HANDLER_URL", mortal.url.as_str()), ("WAIT_TIME", "1s")];
     let service = Service::start(&aws, &settings);
     // on a queue that is otherwise empty, nothing would tell whose fault it is
     for late in 100.. {
-        queue.put(late.to_string());
+        queue.send(late.to_string());
         tokio::time::sleep(Duration::from_millis(500)).await;
         if !dead.bodies().is_empty() {
             break;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lifeline_scripted::Endpoint;
+use lifeline_emulator::Emulator;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
@@ -23,7 +23,7 @@ struct Front {
 }
 
 impl Front {
-    async fn of(aws: &Endpoint, speaks: &'static SupportedProtocolVersion) -> Self {
+    async fn of(aws: &Emulator, speaks: &'static SupportedProtocolVersion) -> Self {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
@@ -59,16 +59,16 @@ fn file(text: &str) -> PathBuf {
     path
 }
 
-fn start(aws: &Endpoint, url: &str, trust: &str) -> Process {
+fn start(aws: &Emulator, url: &str, trust: &str) -> Process {
     Process::start(aws, &[("AWS_ENDPOINT_URL", url), ("SSL_CERT_FILE", trust), ("CALL_TIMEOUT", "10s")])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_flow_over_both_versions_of_tls() {
     for speaks in [&version::TLS12, &version::TLS13] {
-        let aws = Endpoint::start().await;
-        let queue = aws.queue("events").create();
-        queue.put_all((0..25).map(|n| format!("message {n}")));
+        let aws = emulator().await;
+        let queue = aws.queue("events");
+        queue.send_all((0..25).map(|n| format!("message {n}")));
         let front = Front::of(&aws, speaks).await;
         let process = start(&aws, &front.url, front.trust.to_str().unwrap());
         aws.wait_for(|_| queue.is_empty(), SOON).await;
@@ -78,9 +78,9 @@ async fn messages_flow_over_both_versions_of_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_nobody_vouches_for_is_refused_and_told() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put("one");
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send("one");
     let (front, other) = (Front::of(&aws, &version::TLS13).await, Front::of(&aws, &version::TLS13).await);
     for (trust, says) in [(other.trust.to_str().unwrap(), "certificate"), ("/nowhere", "set SSL_CERT_FILE")] {
         let process = start(&aws, &front.url, trust);
@@ -88,14 +88,14 @@ async fn a_certificate_that_nobody_vouches_for_is_refused_and_told() {
         assert!(process.ask("/health").is_some_and(|answer| answer.is_ok()), "another certificate may come");
         assert!(process.ask("/ready").is_some_and(|answer| !answer.is_ok()));
     }
-    assert_eq!(aws.count("*"), 0, "nothing is told to a stranger");
+    assert_eq!(aws.calls(None), 0, "nothing is told to a stranger");
     assert_eq!(queue.counts().visible, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_falls_silent_costs_one_bounded_call() {
-    let aws = Endpoint::start().await;
-    let _queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let _queue = aws.queue("events");
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://localhost:{}", silent.local_addr().unwrap().port());
     let trust = Front::of(&aws, &version::TLS13).await.trust;

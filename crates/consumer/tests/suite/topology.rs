@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aws_sdk_sns::types::MessageAttributeValue;
-use lifeline_scripted::Endpoint;
+use lifeline_emulator::Action;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -12,17 +12,17 @@ use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_deleted_and_made_again_is_picked_up_again() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put("before");
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send("before");
     let consumer = Consumer::start(&aws, "events", succeed).await;
     aws.wait_for(|_| queue.is_empty(), SOON).await;
-    aws.delete_queue("events");
+    aws.existing_queue("events").delete();
     stays_up(&consumer, 5 * MINUTE).await;
     assert!(!consumer.readiness.reasons().is_empty());
     // SQS takes a minute before the name is free, and another timeout is a new lease
-    let queue = aws.queue("events").visibility(3 * SECOND).create();
-    queue.put("after");
+    let queue = aws.queue("events").visibility_timeout((3 * SECOND).as_secs());
+    queue.send("after");
     let begun = Instant::now();
     aws.wait_for(|_| queue.is_empty(), MINUTE).await;
     assert!(begun.elapsed() <= Duration::from_secs(21), "{:?}", begun.elapsed());
@@ -32,30 +32,29 @@ async fn a_queue_deleted_and_made_again_is_picked_up_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_held_when_its_queue_vanishes_is_accounted_for() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
-    queue.put_all(["a", "b"]);
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send_all(["a", "b"]);
     let consumer = Consumer::start(&aws, "events", takes(5 * SECOND)).await;
     aws.wait_for(|_| consumer.received() == 2, SOON).await;
-    aws.delete_queue("events");
+    aws.existing_queue("events").delete();
     aws.wait_for(|_| consumer.metric("consumer_messages_lost_lease_total") == 2.0, MINUTE).await;
     assert_eq!(consumer.drain().await.account, account(2, 0, 0, 0, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_forgot_everything_is_provisioned_again() {
-    let aws = Endpoint::start().await;
-    aws.enforce_policies();
+    let aws = emulator().await;
     let consumer = Consumer::start_with(&aws, provisioned("orders"), |b| b, succeed).await;
     for round in 0..2 {
         let topic_arn = "arn:aws:sns:us-east-1:000000000000:events";
-        aws.wait_for(|aws| aws.calls("Subscribe").len() > round, 2 * MINUTE).await;
+        aws.wait_for(|aws| aws.log(Action::Subscribe).len() > round, 2 * MINUTE).await;
         let sns = clients(&aws).await.sns;
         sns.publish().topic_arn(topic_arn).message(format!("round {round}")).send().await.unwrap();
-        let queue = aws.queue("orders").get();
+        let queue = aws.existing_queue("orders");
         aws.wait_for(|_| !queue.deleted().is_empty(), MINUTE).await;
         assert!(queue.is_empty());
-        let redrive: Value = serde_json::from_str(&queue.attribute("RedrivePolicy").unwrap()).unwrap();
+        let redrive: Value = serde_json::from_str(&queue.get_attribute("RedrivePolicy").unwrap()).unwrap();
         assert!(redrive["deadLetterTargetArn"].as_str().unwrap().ends_with(":orders-dlq"));
         assert!(consumer.readiness.reasons().is_empty());
         aws.wipe();
@@ -67,21 +66,21 @@ async fn an_endpoint_that_forgot_everything_is_provisioned_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_subscription_that_vanished_alone_is_made_again_within_a_minute() {
-    let aws = Endpoint::start().await;
+    let aws = emulator().await;
     let consumer = Consumer::start_with(&aws, provisioned("orders"), |b| b, succeed).await;
-    aws.wait_for(|aws| aws.count("Subscribe") == 1, SOON).await;
+    aws.wait_for(|aws| aws.calls(Action::Subscribe) == 1, SOON).await;
     let sns = clients(&aws).await.sns;
     let subscriptions = sns.list_subscriptions().send().await.unwrap();
     let arn = subscriptions.subscriptions()[0].subscription_arn().unwrap();
     sns.unsubscribe().subscription_arn(arn).send().await.unwrap();
-    aws.wait_for(|aws| aws.count("Subscribe") == 2, MINUTE + 5 * SECOND).await;
+    aws.wait_for(|aws| aws.calls(Action::Subscribe) == 2, MINUTE + 5 * SECOND).await;
     consumer.drain().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn wrapped_and_raw_reach_the_same_handler_alike() {
-    let aws = Endpoint::start().await;
-    let queue = aws.queue("events").create();
+    let aws = emulator().await;
+    let queue = aws.queue("events");
     let seen = Seen::default();
     let handler = {
         let seen = seen.clone();
@@ -100,7 +99,7 @@ async fn wrapped_and_raw_reach_the_same_handler_alike() {
     };
     for (topic, raw) in [("wrapped", false), ("raw", true)] {
         let topic = aws.topic(topic);
-        topic.deliver_to(&queue, raw);
+        topic.subscribe(&queue, raw);
         sns.publish()
             .topic_arn(topic.arn())
             .message("the same")

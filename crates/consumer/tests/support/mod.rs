@@ -1,4 +1,4 @@
-//! What the suites share: a consumer on the scripted endpoint that is started in a line, looked into while it runs, and
+//! What the suites share: a consumer on the emulator that is started in a line, looked into while it runs, and
 //! whose account must balance when it ends.
 #![allow(
     dead_code,
@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use lifeline_consumer::{Account, Builder, Context, Drained, Failure, Handler, Message, Worker};
+use lifeline_emulator::Emulator;
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
-use lifeline_scripted::Endpoint;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -44,7 +44,22 @@ pub fn provisioned(queue: &str) -> QueueSpec {
     QueueSpec { provision: true, ..existing(queue) }
 }
 
-pub async fn clients(aws: &Endpoint) -> Clients {
+/// An emulator at its harshest: a receive whose client is gone takes messages all the same.
+pub async fn emulator() -> Emulator {
+    Emulator::builder().abandoned_calls(true).start().await.unwrap()
+}
+
+/// The same for many messages: it keeps nothing of what is deleted.
+pub async fn quiet_emulator() -> Emulator {
+    Emulator::builder().abandoned_calls(true).journal(false).start().await.unwrap()
+}
+
+/// The same as [`emulator`] for tests without a runtime.
+pub fn emulator_on_own_thread() -> Emulator {
+    Emulator::builder().abandoned_calls(true).start_on_own_thread().unwrap()
+}
+
+pub async fn clients(aws: &Emulator) -> Clients {
     listen();
     Clients::connect(&Access::local(aws.url())).await.unwrap()
 }
@@ -95,13 +110,13 @@ pub struct Consumer {
 
 impl Consumer {
     /// On a queue of that name, with the defaults.
-    pub async fn start(aws: &Endpoint, queue: &str, handler: impl Handler) -> Self {
+    pub async fn start(aws: &Emulator, queue: &str, handler: impl Handler) -> Self {
         Self::start_with(aws, existing(queue), |builder| builder, handler).await
     }
 
     /// On any queue, with any settings.
     pub async fn start_with(
-        aws: &Endpoint,
+        aws: &Emulator,
         queue: QueueSpec,
         set: impl FnOnce(Builder) -> Builder,
         handler: impl Handler,
