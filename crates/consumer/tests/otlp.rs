@@ -64,7 +64,7 @@ fn traced(body: &str, flags: &str) -> Message {
 
 #[tokio::test]
 async fn a_handled_message_is_a_child_of_its_traceparent() {
-    let (aws, collector) = (emulator_on_own_thread(), Collector::start(Mood::Takes));
+    let (aws, collector) = (Emulator::start_on_own_thread().unwrap(), Collector::start(Mood::Takes));
     let queue = aws.queue("q");
     queue.send(traced("one", "01").received_before(2));
     let consumer = consumer(&aws, &collector, &[]);
@@ -93,7 +93,7 @@ async fn a_handled_message_is_a_child_of_its_traceparent() {
 
 #[tokio::test]
 async fn a_failure_is_a_failed_span_that_says_why() {
-    let (aws, collector) = (emulator_on_own_thread(), Collector::start(Mood::Takes));
+    let (aws, collector) = (Emulator::start_on_own_thread().unwrap(), Collector::start(Mood::Takes));
     let queue = aws.queue("q");
     queue.send(traced("one", "01"));
     // a service that is gone would be unavailable: the message is kept, and its span goes on
@@ -118,7 +118,7 @@ async fn a_failure_is_a_failed_span_that_says_why() {
 
 #[tokio::test]
 async fn what_is_not_sampled_is_not_exported_and_what_has_no_trace_begins_one() {
-    let (aws, collector) = (emulator_on_own_thread(), Collector::start(Mood::Takes));
+    let (aws, collector) = (Emulator::start_on_own_thread().unwrap(), Collector::start(Mood::Takes));
     let queue = aws.queue("q");
     queue.send(traced("unsampled", "00"));
     queue.send("without");
@@ -137,7 +137,7 @@ async fn what_is_not_sampled_is_not_exported_and_what_has_no_trace_begins_one() 
 
 #[tokio::test]
 async fn a_collector_that_hangs_holds_up_neither_messages_nor_the_drain() {
-    let (aws, collector) = (emulator_on_own_thread(), Collector::start(Mood::Hangs));
+    let (aws, collector) = (Emulator::start_on_own_thread().unwrap(), Collector::start(Mood::Hangs));
     let queue = aws.queue("q");
     queue.send_all((0..6000).map(|n| traced(&n.to_string(), "01")));
     let consumer =
