@@ -7,6 +7,7 @@
 
 mod demo;
 mod ended;
+mod left;
 mod queues;
 mod report;
 mod stdout;
@@ -30,7 +31,8 @@ use crate::screen::Screen;
 use crate::screen::messages::Messages;
 use crate::screen::status::Status;
 use demo::Demo;
-use ended::{Ended, Left, log_lost};
+use ended::Ended;
+use left::{Left, log_lost};
 use queues::Queues;
 use stdout::ToStdout;
 
@@ -154,7 +156,7 @@ async fn run(
     let (config, health) = (settings.producer.clone(), producer.health.clone());
     let service = lifeline_producer::Service::new(config, clients, health, producer.grace)?;
     let status = Status::new(service.progress(), &producer.health, &seen);
-    let showing = guard(tokio::spawn(screen.clone().show(status)));
+    let showing = guard(tokio::spawn(status.show(screen.clone())));
     producer.started();
     let playing = connection.map(|connection| {
         let consumer = demo::second_consumer(&settings, &endpoint);

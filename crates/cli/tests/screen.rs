@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -14,6 +14,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 /// A program on a terminal.
 struct Terminal {
     child: Child,
+    keyboard: File,
     output: Receiver<Vec<u8>>,
     parser: vt100::Parser,
     raw: Vec<u8>,
@@ -41,6 +42,7 @@ impl Terminal {
             .stderr(std::process::Stdio::null());
         let (sender, output) = channel();
         let mut ours = File::from(ours);
+        let keyboard = ours.try_clone().unwrap();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             // an error is the end: nobody has the other side open any more
@@ -50,7 +52,7 @@ impl Terminal {
                 }
             }
         });
-        Self { child, output, parser: vt100::Parser::new(ROWS, columns, 0), raw: Vec::new() }
+        Self { child, keyboard, output, parser: vt100::Parser::new(ROWS, columns, 0), raw: Vec::new() }
     }
 
     /// What is on the screen when `seen` is true for the first time.
@@ -82,7 +84,9 @@ impl Terminal {
         (self.parser.screen().contents(), code, self.raw)
     }
 
-    fn interrupt(&self) {
+    /// Ctrl-C: the terminal shows it, and would send the signal to the processes that it controls.
+    fn interrupt(&mut self) {
+        self.keyboard.write_all(b"\x03").unwrap();
         Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
     }
 }
@@ -120,7 +124,8 @@ fn a_message_is_one_line_at_any_width_and_the_status_line_leaves_nothing_behind(
         // a line that was too long would have been continued on the next one
         let messages = lines.split_once("✓ handled").unwrap().1;
         for line in messages.lines().skip(1).filter(|line| !line.is_empty()) {
-            let known = ["✓ handled", "… ", "shutting down", "signal"].iter().any(|part| line.contains(part));
+            let known =
+                ["✓ handled", "… ", "shutting down", "signal", "^C"].iter().any(|part| line.contains(part));
             assert!(known || columns == 45, "{columns} columns: {line:?} in\n{screen}");
         }
     }

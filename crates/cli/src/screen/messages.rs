@@ -15,7 +15,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::Screen;
+use super::terminal::Screen;
 
 /// How many lines about messages are shown each second, of each kind: more could not be read.
 const LINES_PER_SECOND: u32 = 10;

@@ -1,9 +1,13 @@
 //! The status line: what the services' own counters and conditions say, in as many columns as there are.
 
+use std::time::Duration;
+
 use console::{Style, measure_text_width, truncate_str};
 use lifeline_health::{Gauge, Health, IntCounter, IntGauge};
 
-use super::Screen;
+use super::terminal::Screen;
+
+const REDRAW: Duration = Duration::from_millis(250);
 
 /// What the line shows.
 #[derive(Debug)]
@@ -33,12 +37,20 @@ impl Status {
         }
     }
 
-    pub(crate) fn handled(&self) -> u64 {
-        self.handled.get()
+    /// Keeps the line up to date until it is dropped.
+    pub(crate) async fn show(self, screen: Screen) {
+        if !screen.is_terminal() {
+            return;
+        }
+        let mut tick = tokio::time::interval(REDRAW);
+        loop {
+            tick.tick().await;
+            screen.draw(self.handled.get(), |rate| self.line(&screen, rate));
+        }
     }
 
     /// The most important first; what does not fit is left out.
-    pub(crate) fn line(&self, screen: &Screen, rate: f64) -> String {
+    fn line(&self, screen: &Screen, rate: f64) -> String {
         let condition = self.health.iter().find_map(|health| {
             let (name, reason) = health.readiness.reasons().into_iter().next()?;
             Some(format!("not ready: {name}: {reason}"))

@@ -9,7 +9,7 @@ use lifeline_producer::Summary as Published;
 use lifeline_producer::service::Ended;
 use lifeline_producer::service::Input;
 
-use super::ended::{Count, Left};
+use super::left::{Count, Left};
 use crate::args::Up;
 use crate::output::Output;
 use crate::screen::Screen;
