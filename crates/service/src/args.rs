@@ -108,7 +108,9 @@ impl ProcessArgs {
 impl LogArgs {
     /// Notes bad values in `problems`.
     pub fn check(self, problems: &mut Problems) -> Log {
-        Log { format: problems.value(self.log_format), filter: problems.value(self.rust_log) }
+        let filter = problems.value(self.rust_log);
+        filter.warning().into_iter().for_each(|warning| problems.warn(warning));
+        Log { format: problems.value(self.log_format), filter }
     }
 }
 
@@ -160,7 +162,6 @@ mod tests {
             "--shutdown-grace=1d",
             "--access-log=x",
             "--log-format=xml",
-            "--rust-log=a=b=c",
         ];
         let lines = check(&bad).unwrap_err().to_string();
         assert_eq!(lines.lines().count(), bad.len(), "{lines}");

@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 use tracing::Level;
 
 use crate::args::{Common, CommonArgs, Process};
+use crate::log::{dropped_lines, flush_log};
 use crate::otel::Export;
 use crate::runtime::Threads;
 use crate::settings::{self, Problems, address};
@@ -37,6 +38,9 @@ const RUNTIME_BEAT: Duration = Duration::from_secs(5);
 
 /// How long blocking calls that are still running may delay the exit.
 const LAST_CALLS: Duration = Duration::from_millis(100);
+
+/// How long the last log lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// A program's settings: clap's struct, and what it comes to.
 pub trait Program: clap::Parser {
@@ -202,6 +206,7 @@ pub fn invalid_settings(problems: &Problems) -> ExitCode {
 pub fn failed(name: &str, error: &anyhow::Error) -> ExitCode {
     if tracing::enabled!(target: "service", Level::ERROR) {
         tracing::error!(target: "service", "{error:#}");
+        flush_log(LAST_LINES);
     } else {
         writeln!(io::stderr(), "{name}: {error:#}").ok();
     }
@@ -276,6 +281,7 @@ impl Shell {
         access_log: impl Write + Send + 'static,
     ) -> anyhow::Result<Host> {
         let health = Health::new(&self.version);
+        dropped_lines().into_iter().for_each(|counter| health.metrics.register(counter));
         // unmet from the start: the server answers before there is a service
         let started = health.readiness.condition("service");
         let server = health.server().access_log(self.access_log).access_log_to(access_log).listen(address)?;
@@ -317,6 +323,7 @@ impl Shell {
         let code = match ended {
             Ok(summary) => {
                 summary.log();
+                flush_log(LAST_LINES);
                 ExitCode::from(summary.exit_code())
             }
             Err(error) => failed(name, &error),

@@ -13,6 +13,8 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::log::flush_log;
+
 /// The exit code after a second signal: 128 + SIGINT, as shells report it.
 pub const SECOND_SIGNAL: i32 = 130;
 
@@ -35,11 +37,12 @@ pub struct Shutdown {
     requested: CancellationToken,
 }
 
-/// Logs from another thread: standard output that nobody reads must not keep signals from being received.
+/// Logs from another thread: whatever shows the log, and however it blocks, signals must be received and the deadline kept.
 async fn briefly(log: impl FnOnce() + Send + 'static) {
     let (done, logged) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {
         log();
+        flush_log(LOGGED_WITHIN);
         drop(done);
     });
     tokio::time::timeout(LOGGED_WITHIN, logged).await.ok();
