@@ -4,7 +4,32 @@
 //! terminal, and invisible or direction-changing characters that make a line read as what it is not
 //! (CVE-2021-42574, "Trojan Source"). All of these are written as escapes; everything else stays readable.
 
+use std::cell::Cell;
 use std::fmt::{self, Display, Write};
+
+thread_local! {
+    static VERBATIM: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `format` with every [`Line`] that this thread displays in it as its text is, cut but not escaped: for a form that
+/// escapes values itself, such as JSON, in which they would be escaped twice.
+///
+/// ```
+/// use lifeline_escape::{Line, verbatim};
+/// assert_eq!(verbatim(|| Line::new("a\nb").to_string()), "a\nb");
+/// assert_eq!(Line::new("a\nb").to_string(), r"a\nb");
+/// ```
+pub fn verbatim<R>(format: impl FnOnce() -> R) -> R {
+    /// Puts it back, after a panic too.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            VERBATIM.set(self.0);
+        }
+    }
+    let _before = Before(VERBATIM.replace(true));
+    format()
+}
 
 /// Displays `text` on one line, with at most `limit` bytes of it.
 ///
@@ -35,8 +60,9 @@ impl<'a> Line<'a> {
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = &self.text[..self.text.floor_char_boundary(self.limit)];
+        let verbatim = VERBATIM.get();
         let mut clean_from = 0;
-        for (at, c) in shown.char_indices().filter(|&(_, c)| must_escape(c)) {
+        for (at, c) in shown.char_indices().filter(|&(_, c)| !verbatim && must_escape(c)) {
             f.write_str(&shown[clean_from..at])?;
             match c {
                 '\n' => f.write_str("\\n")?,

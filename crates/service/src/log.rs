@@ -3,12 +3,16 @@
 mod filter;
 mod queue;
 
+use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use lifeline_health::IntCounter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
@@ -55,7 +59,8 @@ impl Log {
         let layer = match self.format {
             Format::Text => layer.boxed(),
             Format::Json => {
-                layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+                let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
+                layer.map_event_format(Verbatim).boxed()
             }
         };
         if self.try_install_layer(layer) {
@@ -70,6 +75,24 @@ impl Log {
 
     fn try_install_layer(self, layer: impl Layer<Registry> + Send + Sync) -> bool {
         Registry::default().with(layer.with_filter(self.filter)).try_init().is_ok()
+    }
+}
+
+/// JSON, in which a value reads back as what it was: what escapes texts for the log's other form leaves them alone.
+struct Verbatim<F>(F);
+
+impl<S, N, F: FormatEvent<S, N>> FormatEvent<S, N> for Verbatim<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        lifeline_escape::verbatim(|| self.0.format_event(context, writer, event))
     }
 }
 
