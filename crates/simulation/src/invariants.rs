@@ -47,7 +47,7 @@ impl Facts {
         let stranded: Vec<_> =
             self.deliveries.iter().filter(|d| d.pod == *pod && d.is_stranded(now)).collect();
         let stranded: Vec<_> = stranded.iter().map(|d| format!("#{}", d.id)).collect();
-        if !stranded.is_empty() && !self.disturbed_by_others(pod, now.saturating_sub(took), now) {
+        if !stranded.is_empty() && !self.disturbed_by_others(pod, now.saturating_sub(took + BEFORE), now) {
             let what = format!("{pod} has drained and keeps {} hidden", stranded.join(" "));
             self.violated(what);
         }

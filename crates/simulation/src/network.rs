@@ -4,8 +4,11 @@
 //! response travels back. Faults in force throw their own dice for each call.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
@@ -46,9 +49,8 @@ struct Shared {
 struct State {
     dice: Rng,
     faults: Vec<Active>,
-    /// The emulator's faults, and how many calls they had met when last looked at.
+    /// The emulator's faults.
     injected: Vec<(u64, Injected)>,
-    met: u64,
 }
 
 struct Active {
@@ -72,7 +74,7 @@ struct Way {
 
 impl Network {
     pub(crate) fn new(emulator: &Emulator, observer: Observer, latency: Duration, seed: u64) -> Self {
-        let state = State { dice: dice(seed, 3), faults: Vec::new(), injected: Vec::new(), met: 0 };
+        let state = State { dice: dice(seed, 3), faults: Vec::new(), injected: Vec::new() };
         Self(Arc::new(Shared {
             emulator: emulator.http_client(),
             observer,
@@ -116,11 +118,9 @@ impl Network {
             .for_each(|(_, injected)| injected.remove());
     }
 
-    /// Whether a fault of the emulator's met a call since this was last asked.
-    fn met(&self) -> bool {
-        let mut state = self.state();
-        let met = state.injected.iter().map(|(_, injected)| injected.hits()).sum();
-        std::mem::replace(&mut state.met, met) != met
+    /// How many calls the emulator's faults have met.
+    fn met(&self) -> u64 {
+        self.state().injected.iter().map(|(_, injected)| injected.hits()).sum()
     }
 
     /// Throws the dice for a call.
@@ -333,8 +333,21 @@ impl Served {
             sleep(way.back).await;
             return Ok((instead, Vec::new()));
         }
-        let response = emulator.call(request).await?;
-        let (mut answer, made) = self.had_effect(response)?;
+        let before = self.network.met();
+        let mut call = pin!(emulator.call(request));
+        // the emulator decides for a call when it begins with it
+        let begun = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+        let met = self.network.met() != before;
+        if met {
+            let observer = &self.network.0.observer;
+            observer.disturb(None, "emulator");
+            observer.write("aws", format!("{} of {} meets a fault", self.call.action, self.who));
+        }
+        let response = match begun {
+            Poll::Ready(response) => response?,
+            Poll::Pending => call.await?,
+        };
+        let (mut answer, made) = self.had_effect(response, met)?;
         match way.effect {
             Some(Effect::Page(status, true)) => answer = answer::page(status),
             Some(Effect::Misname) if self.call.calls != Calls::Receives => {
@@ -347,16 +360,11 @@ impl Served {
     }
 
     /// The observer learns what the call did, whoever hears of it.
-    fn had_effect(&self, response: HttpResponse) -> Result<(Answer, Vec<usize>), ConnectorError> {
+    fn had_effect(&self, response: HttpResponse, met: bool) -> Result<(Answer, Vec<usize>), ConnectorError> {
         let response =
             response.try_into_http1x().map_err(|error| ConnectorError::other(error.into(), None))?;
         let answer = response.map(|body| Bytes::copy_from_slice(body.bytes().unwrap_or_default()));
-        let met = self.network.met();
         let observer = &self.network.0.observer;
-        if met {
-            observer.disturb(None, "emulator");
-            observer.write("aws", format!("{} of {} met a fault", self.call.action, self.who));
-        }
         let mut made = Vec::new();
         if answer.status().is_success() && self.parameters.is_object() {
             let read: Value = serde_json::from_slice(answer.body()).unwrap_or_default();

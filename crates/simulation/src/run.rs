@@ -411,6 +411,7 @@ impl<'a> Run<'a> {
     }
 
     fn is_settled(&mut self) -> bool {
+        while self.drains.try_join_next().is_some() {}
         self.outbox.is_done() && self.drains.is_empty() && self.queue().is_empty()
     }
 
