@@ -86,7 +86,7 @@ const KINDS: &[(u32, Draw)] = &[
     (250, slow),
     (250, entries),
     (200, emulator),
-    (250, dependency),
+    (400, dependency),
     (200, freeze),
     (80, suspend),
     (250, kill),
