@@ -44,7 +44,7 @@ pub fn provisioned(queue: &str) -> QueueSpec {
     QueueSpec { provision: true, ..existing(queue) }
 }
 
-/// An emulator at its harshest: a receive whose client is gone takes messages all the same.
+/// An emulator at its harshest: a receive whose client is gone takes messages anyway.
 pub async fn emulator() -> Emulator {
     Emulator::builder().abandoned_calls(true).start().await.unwrap()
 }
