@@ -171,11 +171,17 @@ def test_eks_denies_all_traffic_and_then_opens_what_is_needed():
 def test_both_address_families_reach_an_aws_endpoint():
     assert rendering.overlay("minikube").settings("localstack")["GATEWAY_LISTEN"] == "[::]:4566"
     args = rendering.overlay("offline").app("embedded-aws")["args"]
-    assert args == ["aws", "--listen", "[::]:4566"]
+    assert args[:3] == ["aws", "--listen", "[::]:4566"]
     # Where nothing is said the services listen on both by themselves.
     for name in rendering.OVERLAYS:
         for service in SERVICES:
             assert "HEALTH_ADDR" not in rendering.overlay(name).settings(service)
+
+
+def test_the_emulator_throttles_before_its_pod_is_out_of_memory():
+    app = rendering.overlay("offline").app("embedded-aws")
+    most = int(app["args"][app["args"].index("--memory-limit") + 1])
+    assert most * 1.5 <= int(app["resources"]["limits"]["memory"].removesuffix("Mi"))
 
 
 def test_eks_says_what_becomes_of_a_message():
