@@ -44,6 +44,13 @@ impl Facts {
             let what = format!("{pod} counted {} messages of {arrived} to {of_it}", account.received);
             self.violated(what);
         }
+        let deleted = self.deliveries.iter().filter(|d| d.pod == *pod && d.deleted).count() as u64;
+        if account.deleted > deleted {
+            self.violated(format!(
+                "{pod} counted {} messages as deleted, and SQS {deleted}",
+                account.deleted
+            ));
+        }
         let stranded: Vec<_> =
             self.deliveries.iter().filter(|d| d.pod == *pod && d.is_stranded(now)).collect();
         let stranded: Vec<_> = stranded.iter().map(|d| format!("#{}", d.id)).collect();

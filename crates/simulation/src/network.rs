@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
 use fastrand::Rng;
 use hyper::Response;
 use hyper::body::Bytes;
@@ -315,7 +316,7 @@ impl Served {
     async fn answer(
         self,
         emulator: SharedHttpConnector,
-        request: HttpRequest,
+        mut request: HttpRequest,
         way: Way,
     ) -> Result<(Answer, Vec<usize>), ConnectorError> {
         sleep(way.out).await;
@@ -332,6 +333,11 @@ impl Served {
         if let Some(instead) = instead {
             sleep(way.back).await;
             return Ok((instead, Vec::new()));
+        }
+        if way.effect == Some(Effect::Forget)
+            && let Some(shorter) = self.without_an_entry()
+        {
+            *request.body_mut() = SdkBody::from(shorter);
         }
         let before = self.network.met();
         let mut call = pin!(emulator.call(request));
@@ -357,6 +363,14 @@ impl Served {
         }
         sleep(way.back).await;
         Ok((answer, made))
+    }
+
+    /// The body of a batch of several entries without its first.
+    fn without_an_entry(&self) -> Option<String> {
+        let mut parameters = self.parameters.clone();
+        let entries = parameters["Entries"].as_array_mut().filter(|entries| entries.len() > 1)?;
+        entries.remove(0);
+        Some(parameters.to_string())
     }
 
     /// The observer learns what the call did, whoever hears of it.

@@ -164,7 +164,8 @@ fn slow(dice: &mut Rng, setting: &Setting) -> (What, Duration) {
 
 fn entries(dice: &mut Rng, setting: &Setting) -> (What, Duration) {
     let per_mille = one(dice, &[200, 1000]);
-    (network(dice, setting, Effect::Misname, per_mille), seconds(dice, 5..=60))
+    let effect = one(dice, &[Effect::Misname, Effect::Forget]);
+    (network(dice, setting, effect, per_mille), seconds(dice, 5..=60))
 }
 
 fn emulator(dice: &mut Rng, _: &Setting) -> (What, Duration) {

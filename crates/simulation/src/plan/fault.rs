@@ -104,6 +104,8 @@ pub enum Effect {
     Stall,
     /// Half of the response arrives, then the connection ends.
     Truncate,
+    /// One entry of several is forgotten: it has no effect, and the response does not mention it.
+    Forget,
     /// The response names an entry that nobody sent, instead of one that was.
     Misname,
 }
