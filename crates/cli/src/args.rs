@@ -3,6 +3,7 @@
 //! Variables begin with `LIFELINE_`, so that those of other programs in the same shell change nothing.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
 use lifeline_consumer::service::{ConsumerConfig, HandlerArgs, HandlerKind, Newlines, WorkerArgs};
@@ -11,7 +12,9 @@ use lifeline_messaging::args::{CallArgs, DeliveryArgs, queue_name, topic_name};
 use lifeline_messaging::client::Access;
 use lifeline_messaging::topology::{QueueRef, TopicRef};
 use lifeline_producer::service::PublishArgs;
-use lifeline_service::settings::{Accept, Checked, Problems, address, boolean, integer, read_environment};
+use lifeline_service::settings::{
+    Accept, Checked, Problems, address, boolean, integer, read_environment, text,
+};
 use lifeline_service::{Log, LogArgs, Process, ProcessArgs};
 
 use crate::doctor::DoctorArgs;
@@ -164,6 +167,10 @@ pub struct EmbeddedArgs {
     #[arg(long, env = "FAULT", value_name = "FAULT", value_parser = faults())]
     pub fault: Vec<Checked<Vec<Fault>>>,
 
+    /// File that keeps queues, topics and messages across restarts and crashes; without it they end with the process
+    #[arg(long, env = "DATA", value_name = "FILE", value_parser = text())]
+    pub data: Option<Checked<String>>,
+
     /// Most MiB of messages that are held; beyond it sends wait, then are throttled
     #[arg(long, env = "MEMORY_LIMIT", value_name = "MIB", default_value = "1024", value_parser = integer(1..=1_048_576_usize))]
     pub memory_limit: Checked<usize>,
@@ -296,6 +303,7 @@ impl EmbeddedArgs {
                 .into_iter()
                 .flat_map(|faults| problems.optional(Some(faults)).unwrap_or_default())
                 .collect(),
+            data: problems.optional(self.data).map(PathBuf::from),
             memory_limit: problems.value(self.memory_limit) << 20,
         };
         let log = self.log.check(&mut problems);
@@ -321,6 +329,8 @@ pub struct Embedded {
     pub enforce_policies: bool,
     /// `FAULT`.
     pub faults: Vec<Fault>,
+    /// `DATA`.
+    pub data: Option<PathBuf>,
     /// `MEMORY_LIMIT`, in bytes.
     pub memory_limit: usize,
 }

@@ -56,6 +56,10 @@ pub async fn listen(builder: Builder, addr: SocketAddr) -> Result<Emulator, Bind
 pub async fn run(settings: Embedded, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let builder = builder().enforce_policies(settings.enforce_policies).memory_limit(settings.memory_limit);
     let builder = settings.faults.into_iter().fold(builder, Builder::fault);
+    let builder = match settings.data {
+        Some(file) => builder.data(file),
+        None => builder,
+    };
     let emulator = listen(builder, settings.listen).await?;
     let url = emulator.endpoint_url().unwrap_or_default();
     tracing::info!(target: "lifeline", "SNS and SQS at {}; set AWS_ENDPOINT_URL={url}", settings.listen);

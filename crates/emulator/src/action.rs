@@ -81,6 +81,24 @@ impl Action {
         Self::ALL.iter().copied().filter(move |action| action.name() == name || action.text() == name)
     }
 
+    /// Whether it may change something other than messages.
+    pub(crate) fn changes_topology(self) -> bool {
+        let reads = ["Get", "List"].iter().any(|verb| self.name().starts_with(verb));
+        let of_messages = matches!(
+            self,
+            Self::SendMessage
+                | Self::SendMessageBatch
+                | Self::ReceiveMessage
+                | Self::DeleteMessage
+                | Self::DeleteMessageBatch
+                | Self::ChangeMessageVisibility
+                | Self::ChangeMessageVisibilityBatch
+                | Self::Publish
+                | Self::PublishBatch
+        );
+        !reads && !of_messages
+    }
+
     /// Whether SNS has the action though it is not built here.
     pub(crate) fn is_unbuilt(name: &str) -> bool {
         const OTHERS: [&str; 21] = [

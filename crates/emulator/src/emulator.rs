@@ -5,6 +5,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     panic::Location,
+    path::PathBuf,
     sync::{Arc, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -31,6 +32,7 @@ use crate::{
     record::Call,
     request::REGION,
     service::{Mode, Service},
+    store::Store,
 };
 
 /// How often a condition is looked at that no call changes.
@@ -78,6 +80,7 @@ pub struct Builder {
     wall: Option<SystemTime>,
     faults: Vec<Fault>,
     abandoned: bool,
+    data: Option<PathBuf>,
 }
 
 impl Default for Emulator {
@@ -115,7 +118,7 @@ impl Emulator {
     pub fn builder() -> Builder {
         let rules =
             Rules { cooldowns: true, enforce_policies: true, quotas: true, memory: None, journal: true };
-        Builder { rules, seed: None, wall: None, faults: Vec::new(), abandoned: false }
+        Builder { rules, seed: None, wall: None, faults: Vec::new(), abandoned: false, data: None }
     }
 
     /// `http://127.0.0.1:PORT`, for other processes and languages of this machine; `None` without a socket.
@@ -348,6 +351,13 @@ impl Builder {
         self
     }
 
+    /// Keeps queues, topics and messages in this file, which is created if it does not exist; they survive a restart and
+    /// a crash. A call is answered once the file has what it changed.
+    pub fn data(mut self, file: impl Into<PathBuf>) -> Self {
+        self.data = Some(file.into());
+        self
+    }
+
     /// A fault that is in force from the start.
     pub fn fault(mut self, fault: Fault) -> Self {
         self.faults.push(fault);
@@ -355,15 +365,26 @@ impl Builder {
     }
 
     /// An emulator without a socket.
+    ///
+    /// # Panics
+    ///
+    /// When the file of [`Builder::data`] cannot be opened.
     #[must_use]
     pub fn build(self) -> Emulator {
+        self.open().expect("only a file can fail, and who gave one wants to hear of it")
+    }
+
+    fn open(self) -> io::Result<Emulator> {
         let clock = Clock::starting_at(self.wall.unwrap_or_else(SystemTime::now));
         let mut script = Script::new(self.seed);
         for fault in self.faults {
             script.add(fault);
         }
-        let world = World::new(self.rules, self.seed);
-        Emulator { service: Arc::new(Service::new(world, clock, script, self.abandoned)), door: None }
+        let mut world = World::new(self.rules, self.seed);
+        let open = |path: PathBuf| Store::open(&path, &mut world, clock.now());
+        let store = self.data.map(open).transpose()?;
+        let service = Service::new(world, clock, script, store, self.abandoned);
+        Ok(Emulator { service: Arc::new(service), door: None })
     }
 
     /// An emulator that listens on a free port of 127.0.0.1, on the current runtime.
@@ -420,7 +441,7 @@ impl Builder {
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "the emulator listens beyond this machine: everybody who can reach it can read and delete all messages");
         }
-        let mut emulator = self.build();
+        let mut emulator = self.open()?;
         let service = Arc::clone(&emulator.service);
         let unspecified = address.ip().is_unspecified();
         service.set_url(if unspecified {

@@ -33,8 +33,8 @@
 //! # Layers
 //!
 //! [`Emulator`] and its handles; the doors (`gateway`, `client`); `service`, one call with its faults and its wait;
-//! `request` and `protocol`, the two wire protocols; `sqs` and `sns`, the actions; `model`, everything else, without
-//! I/O. Imports point down that list.
+//! `store`, the file of [`Builder::data`]; `request` and `protocol`, the two wire protocols; `sqs`, `sns` and `sts`, the
+//! actions; `model`, everything else, without I/O. Imports point down that list; `docs/architecture.md` has it whole.
 
 mod action;
 mod body;
@@ -58,6 +58,7 @@ mod request;
 mod service;
 mod sns;
 mod sqs;
+mod store;
 mod sts;
 
 pub use crate::{

@@ -24,6 +24,7 @@ use crate::{
     record::{self, Log, Outcome},
     request::{self, Parsed},
     sqs::receive,
+    store::Store,
     sts::Keys,
 };
 
@@ -40,6 +41,7 @@ pub(crate) struct Service {
     pub(crate) script: Arc<Mutex<Script>>,
     log: Mutex<Log>,
     pub(crate) keys: Keys,
+    store: Option<Store>,
     rules: Rules,
     mode: watch::Sender<Mode>,
     /// Changes after every call.
@@ -98,7 +100,13 @@ pub(crate) struct Reply {
 pub(crate) struct Reset;
 
 impl Service {
-    pub(crate) fn new(world: World, clock: Clock, script: Script, abandoned: bool) -> Self {
+    pub(crate) fn new(
+        world: World,
+        clock: Clock,
+        script: Script,
+        store: Option<Store>,
+        abandoned: bool,
+    ) -> Self {
         let rules = Rules { journal: world.rules.journal, abandoned };
         Self {
             world: Mutex::new(world),
@@ -106,6 +114,7 @@ impl Service {
             script: Arc::new(Mutex::new(script)),
             log: Mutex::new(Log::new(rules.journal)),
             keys: Keys::default(),
+            store,
             rules,
             mode: watch::Sender::new(Mode::Up),
             version: watch::Sender::new(0),
@@ -363,7 +372,24 @@ impl Service {
         }
         let mut call = parsed.call;
         call.now = self.clock.now();
-        dispatch(&mut self.world(), &call, parsed.action, parsed.input, parsed.protocol, tree)
+        let (result, saved) = {
+            let mut world = self.world();
+            world.topology_changed |= parsed.action.changes_topology();
+            let result = dispatch(&mut world, &call, parsed.action, parsed.input, parsed.protocol, tree);
+            (result, self.save(&mut world))
+        };
+        saved.await?;
+        result
+    }
+
+    /// Completes when what has changed is in the file, if there is one.
+    fn save(&self, world: &mut World) -> impl Future<Output = Result<()>> + use<> {
+        let saved = self.store.as_ref().map(|store| store.save(world));
+        async move {
+            let Some(saved) = saved else { return Ok(()) };
+            let failed = |error| AwsError::new(500, "InternalFailure", format!("not stored: {error}"));
+            saved.await.map_err(failed)
+        }
     }
 
     /// Receives, and waits for a message as long as the call says.
@@ -382,10 +408,15 @@ impl Service {
             tokio::pin!(arrived);
             arrived.as_mut().enable();
             call.now = self.clock.now();
-            let (received, next) = {
+            let (received, next, saved) = {
                 let mut world = self.world();
-                (receive::take(&mut world, &call, &prepared)?, world.next_event(&prepared.arn))
+                let received = receive::take(&mut world, &call, &prepared)?;
+                let saved = (!received.messages.is_empty()).then(|| self.save(&mut world));
+                (received, world.next_event(&prepared.arn), saved)
             };
+            if let Some(saved) = saved {
+                saved.await?;
+            }
             if !received.messages.is_empty() || call.now >= deadline {
                 return Output::write(parsed.protocol, tree, &received);
             }

@@ -4,6 +4,7 @@ pub(crate) mod admission;
 pub(crate) mod arn;
 pub(crate) mod attempts;
 pub(crate) mod attribute;
+pub(crate) mod changes;
 pub(crate) mod deduplication;
 pub(crate) mod delivery;
 pub(crate) mod filter;

@@ -14,7 +14,7 @@ use super::{
     admission::{self, Admission},
     arn::Scope,
     attempts::Attempts,
-    deduplication::{Deduplication, First},
+    deduplication::{Deduplication, First, WINDOW},
     history::Journal,
     message::{Key, Message, State},
     order::Order,
@@ -47,6 +47,8 @@ pub(crate) struct Queue {
     pub(crate) deduplicates_by_group: bool,
     pub(crate) attempts: Attempts,
     pub(crate) journal: Journal,
+    /// Where a store asks for it: what has changed.
+    pub(crate) changed: Option<Changed>,
     pub(crate) quota: Quota,
     /// Wakes receives that wait: once for each message that became visible.
     pub(crate) arrival: Arc<Notify>,
@@ -62,6 +64,14 @@ pub(crate) struct Queue {
     bytes: usize,
     /// Messages that were dropped because they were older than the retention period.
     pub(crate) expired: u64,
+}
+
+/// Messages that changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    pub(crate) keys: BTreeSet<Key>,
+    /// All messages were removed at once, before `keys` changed.
+    pub(crate) cleared: bool,
 }
 
 /// `ApproximateNumberOfMessages`, `…NotVisible` and `…Delayed`.
@@ -90,6 +100,7 @@ impl Queue {
             deduplication: Deduplication::default(),
             attempts: Attempts::default(),
             journal: Journal::default(),
+            changed: None,
             quota: Quota::default(),
             arrival: Arc::new(Notify::new()),
             messages: HashMap::new(),
@@ -101,6 +112,34 @@ impl Queue {
             bytes: 0,
             expired: 0,
         }
+    }
+
+    /// From now on changes are kept in `changed`.
+    pub(crate) fn track_changes(&mut self) {
+        self.changed = Some(Changed::default());
+    }
+
+    fn change(&mut self, key: Key) {
+        if let Some(changed) = &mut self.changed {
+            changed.keys.insert(key);
+        }
+    }
+
+    /// Lets keys begin beyond those of an earlier run, so that no receipt of then is good for a message of now.
+    pub(crate) fn begin_keys_at(&mut self, now: Time) {
+        self.next_key = now.0.saturating_mul(1000);
+    }
+
+    /// Stores a message of an earlier run where it stood.
+    pub(crate) fn bring_back(&mut self, key: Key, message: Message, now: Time) {
+        if let Some(id) = &message.deduplication {
+            let first = First { message_id: message.id.clone(), sequence: message.sequence.clone() };
+            if self.settings.fifo && message.sent.plus_seconds(WINDOW) > now {
+                self.remember(message.group.clone().as_ref(), &id.clone(), first, message.sent);
+            }
+        }
+        self.journal.put(key, &message, now);
+        self.insert(key, message);
     }
 
     /// Applies what happened by itself until `now`.
@@ -144,6 +183,7 @@ impl Queue {
 
     /// Stores a message under a key of its own, in the state that it says: also how a store brings one back.
     pub(crate) fn insert(&mut self, key: Key, message: Message) {
+        self.change(key);
         self.next_key = self.next_key.max(key + 1);
         self.bytes += message.footprint();
         self.ages.insert((message.enqueued, key));
@@ -177,6 +217,7 @@ impl Queue {
 
     /// Changes where a message stands, with everything that follows from it.
     pub(crate) fn set_state(&mut self, key: Key, state: State) {
+        self.change(key);
         let Some(message) = self.messages.get_mut(&key) else { return };
         let before = std::mem::replace(&mut message.state, state);
         let group = message.group.clone();
@@ -209,6 +250,7 @@ impl Queue {
 
     /// Removes a message permanently.
     pub(crate) fn remove(&mut self, key: Key) -> Option<Message> {
+        self.change(key);
         let message = *self.messages.remove(&key)?;
         self.bytes -= message.footprint();
         self.ages.remove(&(message.enqueued, key));
@@ -245,6 +287,9 @@ impl Queue {
 
     /// Removes every message. Deduplication ids are forgotten too.
     pub(crate) fn clear(&mut self) {
+        if let Some(changed) = &mut self.changed {
+            *changed = Changed { keys: BTreeSet::new(), cleared: true };
+        }
         self.messages.clear();
         self.timers.clear();
         self.ages.clear();

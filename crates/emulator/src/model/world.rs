@@ -47,6 +47,10 @@ pub(crate) struct World {
     pub(crate) deleted: HashMap<String, Time>,
     pub(crate) random: Random,
     pub(crate) rules: Rules,
+    /// Whether a store asks what has changed.
+    pub(crate) tracks_changes: bool,
+    /// Something other than messages has changed since a store asked.
+    pub(crate) topology_changed: bool,
     sequence: u64,
 }
 
@@ -60,8 +64,15 @@ impl World {
             deleted: HashMap::new(),
             random: Random::new(seed),
             rules,
+            tracks_changes: false,
+            topology_changed: false,
             sequence: 0,
         }
+    }
+
+    /// Lets sequence numbers begin beyond those of an earlier run.
+    pub(crate) fn begin_sequence_at(&mut self, now: Time) {
+        self.sequence = now.0.saturating_mul(1000);
     }
 
     /// The next sequence number: 20 digits that grow, as AWS's.
@@ -86,6 +97,10 @@ impl World {
     /// Adds a new queue.
     pub(crate) fn add_queue(&mut self, mut queue: Queue) {
         queue.journal = Journal::new(self.rules.journal);
+        if self.tracks_changes {
+            queue.track_changes();
+        }
+        self.topology_changed = true;
         self.queues.insert(queue.arn.clone(), queue);
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a helper is a failed test")]
 
 mod cases;
+mod data;
 mod delivery;
 mod faults;
 mod fifo;
