@@ -79,8 +79,11 @@ impl Failure {
         Self { retry_after: Some(delay), ..self }
     }
 
-    /// The dependency went away while it was at work on this message, and perhaps because of it.
-    pub(crate) fn interrupted(self) -> Self {
+    /// The dependency went away while it was at work on this message, and perhaps because of it: a connection that ended without
+    /// a response. Once the dependency is back, the message is tried with no other beside it; if it goes away again, the message
+    /// has failed. For [`Failure::unavailable`] only.
+    #[must_use]
+    pub fn interrupted(self) -> Self {
         Self { interrupted: true, ..self }
     }
 

@@ -61,6 +61,7 @@ mod poller;
 mod poller_scale;
 mod queue_watch;
 mod run;
+#[cfg(feature = "service")]
 pub mod service;
 mod summary;
 mod supervisor;

@@ -4,6 +4,7 @@
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::readiness::Readiness;
+#[cfg(feature = "server")]
 use crate::server::{self, Server};
 
 /// A service's pulses, readiness and metrics. Cheap to clone; clones share everything.
@@ -25,7 +26,8 @@ impl Health {
         Health { pulses, readiness: Readiness::new(), metrics }
     }
 
-    /// A server that tells them.
+    /// A server that tells them: the feature `server`.
+    #[cfg(feature = "server")]
     pub fn server(&self) -> server::Builder {
         Server::builder(self.pulses.clone(), self.readiness.clone(), self.metrics.clone())
     }

@@ -41,6 +41,7 @@ mod health;
 mod metrics;
 mod pulse;
 mod readiness;
+#[cfg(feature = "server")]
 mod server;
 
 pub use health::Health;
@@ -52,11 +53,12 @@ pub use metrics::{
 pub use pulse::BEAT;
 pub use pulse::{Pulse, PulseGuard, Pulses};
 pub use readiness::{Condition, Readiness};
+#[cfg(feature = "server")]
 pub use server::{
     AccessFormat, AccessLog, Answer, AskError, Builder, Limits, ListenError, Server, ask, self_check,
 };
 
 /// Tests the example of the README.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "server"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -19,6 +19,7 @@ pub use prometheus::{
 };
 
 use crate::pulse::Pulses;
+#[cfg(feature = "server")]
 use crate::readiness::Readiness;
 
 /// What a program counts, over a registry of its own. Cheap to clone; clones share everything.
@@ -170,6 +171,7 @@ impl Metrics {
     }
 
     /// Shows `readiness_condition{condition}`: 1 for each that is met, 0 for the rest.
+    #[cfg(feature = "server")]
     pub(crate) fn show_readiness(&self, readiness: &Readiness) {
         let readiness = readiness.clone();
         self.show_per_name(

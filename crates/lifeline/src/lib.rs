@@ -21,11 +21,13 @@
 //! ```
 //!
 //! `QUEUE_NAME`, `MAX_IN_FLIGHT`, `SHUTDOWN_GRACE` and the other settings are environment variables and flags; `--help`
-//! lists them. To embed a worker or a publisher in your own application, use [`Worker`] and [`Publisher`].
+//! lists them. To embed a worker or a publisher in your own application, use [`Worker`] and [`Publisher`]; with
+//! `default-features = false, features = ["consumer"]` nothing of a service is built: no settings, allocator or server.
 
-use std::process::ExitCode;
+#[cfg(feature = "service")]
+mod service;
 
-use lifeline_consumer::service::{ConsumerArgs, ConsumerConfig, run_handler};
+#[cfg(feature = "consumer")]
 pub use lifeline_consumer::{
     Attribute, Cancelled, Context, Drained, Failure, FailureKind, FromMessage, Handler, IntoHandler,
     IntoOutcome, Json, Message, OrFailure, Worker, into_handler,
@@ -33,40 +35,7 @@ pub use lifeline_consumer::{
 pub use lifeline_health::Health;
 pub use lifeline_messaging::client::{Access, Clients};
 pub use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
+#[cfg(feature = "producer")]
 pub use lifeline_producer::{NewMessage, PublishError, Publisher, Receipt};
-use lifeline_service::settings::Problems;
-use lifeline_service::{CommonArgs, Program};
-
-/// The settings of a service with its own handler.
-#[derive(clap::Parser, Debug, Clone)]
-#[command(name = "service", version)]
-struct Args {
-    #[command(flatten)]
-    consumer: ConsumerArgs,
-}
-
-impl Program for Args {
-    type Config = ConsumerConfig;
-
-    fn common(&self) -> &CommonArgs {
-        &self.consumer.common
-    }
-
-    fn check(self, problems: &mut Problems) -> ConsumerConfig {
-        self.consumer.check(problems)
-    }
-}
-
-/// Runs a whole service around a handler, an `async fn(M)` or `async fn(M, Context)`, and returns the process's exit code.
-///
-/// It builds the runtime itself, so `main` is not async.
-pub fn run<H, Form>(handler: H) -> ExitCode
-where
-    H: IntoHandler<Form>,
-    H::Input: FromMessage,
-    H::Output: IntoOutcome,
-    H::Future: Send + 'static,
-    Form: 'static,
-{
-    lifeline_service::main::<Args, _, _>(move |config, host| run_handler(config, into_handler(handler), host))
-}
+#[cfg(feature = "service")]
+pub use service::run;

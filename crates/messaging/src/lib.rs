@@ -8,6 +8,7 @@
 pub mod args;
 pub mod call;
 pub mod client;
+#[cfg(feature = "fast-codecs")]
 mod codec;
 pub mod envelope;
 pub mod message;

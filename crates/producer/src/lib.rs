@@ -27,7 +27,7 @@
 //! - *At least once*: a call that timed out may have taken effect and is sent again. On a FIFO topic it has the same
 //!   deduplication id, so that nothing is delivered twice within SNS's five minutes.
 //!
-//! As a service: [`Service`] publishes an input at its rate and counts what became of every line.
+//! As a service: `Service` (feature `service`) publishes an input at its rate and counts what became of every line.
 
 mod batcher;
 mod deduplication;
@@ -41,6 +41,7 @@ mod publish_batch;
 mod publisher;
 mod rate_limit;
 mod send_queue;
+#[cfg(feature = "service")]
 pub mod service;
 mod sink;
 mod submit;
@@ -53,5 +54,6 @@ pub use invalid_message::InvalidMessage;
 pub use limits::MAX_ATTRIBUTES;
 pub use message::NewMessage;
 pub use publisher::{ConfigError, Pending, Permit, Publisher, PublisherBuilder};
+#[cfg(feature = "service")]
 pub use service::{Generator, Input, LONGEST_LINE, Progress, Service, Summary};
 pub use sink::{Reservation, Sink};

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
+#[cfg(feature = "service")]
+use tokio::time::sleep_until;
 
 use crate::limits::MAX_ENTRIES;
 
@@ -14,6 +16,7 @@ use crate::limits::MAX_ENTRIES;
 const SLACK: Duration = Duration::from_millis(10);
 
 /// Messages taken together if the rate does not say.
+#[cfg(feature = "service")]
 const MOST: f64 = 64.0;
 
 /// The longest time between two messages: a rate that is lower counts as this one.
@@ -47,6 +50,7 @@ impl RateLimit {
     ///
     /// # Cancel safety
     /// Dropped, the turn is not taken.
+    #[cfg(feature = "service")]
     pub(crate) async fn turn(&mut self) {
         if self.interval.is_none() {
             return;
@@ -80,6 +84,7 @@ impl RateLimit {
 
     /// How many messages to read together: what is due within the slack, so that few wait for their turn when the end
     /// comes.
+    #[cfg(feature = "service")]
     pub(crate) fn most(&self) -> usize {
         let due = self.interval.map_or(MOST, |interval| SLACK.as_secs_f64() / interval.as_secs_f64());
         // between 1 and 64: exact

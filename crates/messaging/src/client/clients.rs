@@ -18,6 +18,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedHttpClient};
 
 use super::connector;
+#[cfg(feature = "fast-codecs")]
 use crate::codec::{ReadInOnePass, WriteInOnePass};
 
 /// The domains of AWS's own endpoints, VPC endpoints included, in all its partitions.
@@ -141,19 +142,16 @@ impl Clients {
         let config = loader.load().await;
         let region = config.region().ok_or(NoRegion)?.to_string();
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(access.call_timeout).build();
+        let sns = aws_sdk_sns::config::Builder::from(&config).timeout_config(timeouts.clone());
+        // the attempt's timeout is set per receive, for it depends on the wait
+        let polls = sqs(&config, polled, TimeoutConfig::disabled());
+        #[cfg(feature = "fast-codecs")]
+        let (sns, polls) = (sns.interceptor(WriteInOnePass), polls.interceptor(ReadInOnePass));
         Ok(Self {
-            sns: aws_sdk_sns::Client::from_conf(
-                aws_sdk_sns::config::Builder::from(&config)
-                    .timeout_config(timeouts.clone())
-                    .interceptor(WriteInOnePass)
-                    .build(),
-            ),
+            sns: aws_sdk_sns::Client::from_conf(sns.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs(&config, http, timeouts.clone()).build()),
             leases: aws_sdk_sqs::Client::from_conf(sqs(&config, leased, timeouts).build()),
-            polls: aws_sdk_sqs::Client::from_conf(
-                // the attempt's timeout is set per receive, for it depends on the wait
-                sqs(&config, polled, TimeoutConfig::disabled()).interceptor(ReadInOnePass).build(),
-            ),
+            polls: aws_sdk_sqs::Client::from_conf(polls.build()),
             call_timeout: access.call_timeout,
             region,
             config,
