@@ -51,7 +51,8 @@ impl Lines {
 
     pub(crate) async fn append(&self, body: String) -> Result<(), Failure> {
         let body = match self.newlines {
-            _ if !body.contains(['\n', '\r']) => body,
+            // a CR before the line end is part of that, and of the line that was published
+            _ if !body.strip_suffix('\r').unwrap_or(&body).contains(['\n', '\r']) => body,
             Newlines::Escape => one_line(&body),
             Newlines::Reject => {
                 return Err(Failure::rejected(
@@ -65,7 +66,7 @@ impl Lines {
     }
 }
 
-/// A body without its line ends. In JSON they stand between values only, where a space means the same.
+/// A body as one line, without its line ends. In JSON they stand between values only, where a space means the same.
 fn one_line(body: &str) -> String {
     let body = body.trim_end_matches(['\n', '\r']);
     if serde_json::from_str::<serde::de::IgnoredAny>(body).is_ok() {
