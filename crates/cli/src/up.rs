@@ -57,10 +57,13 @@ pub fn main(mut settings: Up, warnings: &[String], screen: &Screen) -> ExitCode 
         demo::prepare(&mut settings);
     }
     let log = settings.process.log.clone();
-    let view = (screen.is_terminal() && !settings.log_lines).then(|| {
+    let mut view = None;
+    if screen.is_terminal() && !settings.log_lines {
         settings.consumer.consumer.worker.log_body = Some(BODY);
-        Messages::new(screen.clone(), settings.consumer.consumer.queue.max_receives)
-    });
+        // without a thread for it there is the log
+        view = Messages::start(screen.clone(), settings.consumer.consumer.queue.max_receives).ok();
+    }
+    let last = view.clone();
     match view.clone() {
         Some(view) => log.install_layer(view),
         None => log.install_to(screen.clone()),
@@ -79,6 +82,9 @@ pub fn main(mut settings: Up, warnings: &[String], screen: &Screen) -> ExitCode 
         Err(error) => failed("lifeline", &error),
     };
     screen.clear();
+    if let Some(view) = last {
+        view.finish();
+    }
     code
 }
 
@@ -156,7 +162,7 @@ async fn run(
     let (config, health) = (settings.producer.clone(), producer.health.clone());
     let service = lifeline_producer::Service::new(config, clients, health, producer.grace)?;
     let status = Status::new(service.progress(), &producer.health, &seen);
-    let showing = guard(tokio::spawn(status.show(screen.clone())));
+    let showing = status.show(screen.clone())?;
     producer.started();
     let playing = connection.map(|connection| {
         let consumer = demo::second_consumer(&settings, &endpoint);
@@ -194,6 +200,7 @@ async fn run(
     }
     drop((playing, emulator));
     let planned = if settings.demo { demo::DEAD_LETTERS } else { 0 };
+    let view = view.map(|view| (view, screen.clone()));
     Ok(Ended { produced, consumed, left, planned, view })
 }
 

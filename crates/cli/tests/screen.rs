@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -23,25 +23,25 @@ struct Terminal {
 /// Rows that are kept, those that were scrolled away too.
 const ROWS: u16 = 300;
 
+/// Starts a program on a new terminal: our side of that, and the program.
+fn on_terminal(columns: u16, program: &mut Command) -> (File, Child) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let size = Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&ours, size).unwrap();
+    let path = PathBuf::from(String::from_utf8(ptsname(&ours, Vec::new()).unwrap().into_bytes()).unwrap());
+    let theirs = || File::options().read(true).write(true).open(&path).unwrap();
+    let child = program.stdin(theirs()).stdout(theirs()).stderr(theirs()).spawn().unwrap();
+    // the descriptors that the command keeps would hold the terminal open
+    program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    (File::from(ours), child)
+}
+
 impl Terminal {
     fn start(columns: u16, program: &mut Command) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let size = Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&ours, size).unwrap();
-        let path =
-            PathBuf::from(String::from_utf8(ptsname(&ours, Vec::new()).unwrap().into_bytes()).unwrap());
-        let theirs = || File::options().read(true).write(true).open(&path).unwrap();
-        program.stdin(theirs()).stdout(theirs()).stderr(theirs());
-        let child = program.spawn().unwrap();
-        // the descriptors that the command keeps would hold the terminal open
-        program
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null());
+        let (mut ours, child) = on_terminal(columns, program);
         let (sender, output) = channel();
-        let mut ours = File::from(ours);
         let keyboard = ours.try_clone().unwrap();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -181,6 +181,27 @@ fn messages_on_standard_output_leave_the_view_on_standard_error() {
     assert!(screen.lines().any(|line| line == "one"), "{screen}");
     assert!(terminal.child.wait().unwrap().success());
     std::fs::remove_file(from).unwrap();
+}
+
+/// As one that was stopped with Ctrl-S: nobody reads what it is sent.
+#[test]
+fn a_terminal_that_takes_nothing_stops_no_work() {
+    let to = input("unread", &[]);
+    let arguments = ["--publish-rate", "500", "--output", to.to_str().unwrap()];
+    let (_unread, mut child) = on_terminal(80, &mut up(&arguments));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // each makes a line: several times what a terminal buffers
+    while std::fs::read_to_string(&to).unwrap().lines().count() < 2000 {
+        assert!(
+            Instant::now() < deadline,
+            "{} handled",
+            std::fs::read_to_string(&to).unwrap().lines().count()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::remove_file(to).unwrap();
 }
 
 #[test]

@@ -1,17 +1,19 @@
 //! The compact view: the events of the services as one short line per message, when it is known what became of it.
 //!
-//! Warnings and errors are shown whole. When many messages pass, some are shown each second and the others counted.
+//! When many messages pass, some are shown each second and the others counted. Events wait in a bounded queue for a thread
+//! that shows them, so that a terminal that is stopped (Ctrl-S) stops no work; what does not fit is left out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use console::{Style, measure_text_width, truncate_str};
 use lifeline_escape::Line;
 use lifeline_service::SUMMARY;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
@@ -23,13 +25,30 @@ const LINES_PER_SECOND: u32 = 10;
 /// A terminal with fewer columns has no place for the time of day, nor for a body beside a reason.
 const NARROW: usize = 70;
 
+/// Events that may wait to be shown.
+const WAITING: usize = 10_000;
+
+/// How long a terminal that is stopped may delay the end.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// A layer that shows events on the screen. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Messages {
+    events: SyncSender<Waiting>,
+}
+
+enum Waiting {
+    Event(&'static Metadata<'static>, Fields),
+    /// Somebody waits for what came before.
+    End(SyncSender<()>),
+}
+
+/// The thread's side.
+struct View {
     screen: Screen,
     /// After as many failures a message is a dead letter.
     max_receives: u32,
-    state: Arc<Mutex<State>>,
+    state: State,
 }
 
 #[derive(Default)]
@@ -69,16 +88,42 @@ impl Limit {
 }
 
 impl Messages {
-    pub(crate) fn new(screen: Screen, max_receives: u32) -> Self {
-        Self { screen, max_receives, state: Arc::default() }
+    /// # Errors
+    /// The system has no thread to give.
+    pub(crate) fn start(screen: Screen, max_receives: u32) -> io::Result<Self> {
+        let (events, waiting) = sync_channel(WAITING);
+        let mut view = View { screen, max_receives, state: State::default() };
+        std::thread::Builder::new().name("screen".to_owned()).spawn(move || {
+            for event in waiting {
+                match event {
+                    Waiting::Event(metadata, fields) => view.show(metadata, &fields),
+                    Waiting::End(shown) => {
+                        view.finish();
+                        shown.send(()).ok();
+                    }
+                }
+            }
+        })?;
+        Ok(Self { events })
     }
 
-    fn show(&self, level: Level, target: &str, name: &str, fields: &Fields) {
+    /// Waits until everything is shown, and how many lines were left out.
+    pub(crate) fn finish(&self) {
+        let (shown, all) = sync_channel(1);
+        if self.events.try_send(Waiting::End(shown)).is_ok() {
+            all.recv_timeout(LAST_LINES).ok();
+        }
+    }
+}
+
+impl View {
+    fn show(&mut self, metadata: &Metadata<'_>, fields: &Fields) {
+        let (level, target, name) = (*metadata.level(), metadata.target(), metadata.name());
         let text = fields.get("message");
         match text {
             "received" => {
-                let received = Received { at: Instant::now(), body: fields.get("body").to_owned() };
-                self.state().in_flight.insert(fields.get("message_id").to_owned(), received);
+                let received = Received { at: fields.at, body: fields.get("body").to_owned() };
+                self.state.in_flight.insert(fields.get("message_id").to_owned(), received);
             }
             "deleted" => self.handled(fields),
             _ if fields.has("retry_in") => self.failed(fields),
@@ -105,14 +150,14 @@ impl Messages {
         }
     }
 
-    fn handled(&self, fields: &Fields) {
+    fn handled(&mut self, fields: &Fields) {
         let (received, hidden) = self.ended(fields, |state| &mut state.handled);
         let Some(hidden) = hidden else { return };
         self.more(hidden, "more were handled");
-        self.line(&Style::new().green(), "✓ handled", &short(received.at.elapsed()), &received.body, "");
+        self.line(&Style::new().green(), "✓ handled", &short(fields.at - received.at), &received.body, "");
     }
 
-    fn failed(&self, fields: &Fields) {
+    fn failed(&mut self, fields: &Fields) {
         let (received, hidden) = self.ended(fields, |state| &mut state.failed);
         let Some(hidden) = hidden else { return };
         self.more(hidden, "more failed");
@@ -129,24 +174,23 @@ impl Messages {
         self.line(&Style::new().yellow(), "↻ retry in", &delay, &received.body, &reason);
     }
 
-    /// Shows how many lines were left out at last.
-    pub(crate) fn finish(&self) -> &Screen {
-        let (handled, failed) = {
-            let mut state = self.state();
-            (std::mem::take(&mut state.handled.hidden), std::mem::take(&mut state.failed.hidden))
-        };
+    fn finish(&mut self) {
+        let handled = std::mem::take(&mut self.state.handled.hidden);
+        let failed = std::mem::take(&mut self.state.failed.hidden);
         self.more(handled, "more were handled");
         self.more(failed, "more failed");
-        &self.screen
     }
 
     /// What was received, and whether a line may be shown about it.
-    fn ended(&self, fields: &Fields, limit: impl Fn(&mut State) -> &mut Limit) -> (Received, Option<u64>) {
+    fn ended(
+        &mut self,
+        fields: &Fields,
+        limit: impl Fn(&mut State) -> &mut Limit,
+    ) -> (Received, Option<u64>) {
         let id = fields.get("message_id");
-        let mut state = self.state();
-        let received = state.in_flight.remove(id);
-        let received = received.unwrap_or_else(|| Received { at: Instant::now(), body: id.to_owned() });
-        (received, limit(&mut state).admit(Instant::now()))
+        let received = self.state.in_flight.remove(id);
+        let received = received.unwrap_or_else(|| Received { at: fields.at, body: id.to_owned() });
+        (received, limit(&mut self.state).admit(fields.at))
     }
 
     fn more(&self, hidden: u64, what: &str) {
@@ -175,42 +219,39 @@ impl Messages {
         };
         screen.print(&truncate_str(&line, width, "…"));
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<S: Subscriber> Layer<S> for Messages {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = Fields { at: Instant::now(), values: BTreeMap::new() };
         event.record(&mut fields);
-        let metadata = event.metadata();
-        self.show(*metadata.level(), metadata.target(), metadata.name(), &fields);
+        self.events.try_send(Waiting::Event(event.metadata(), fields)).ok();
     }
 }
 
 /// The fields of an event, as text.
-#[derive(Default)]
-struct Fields(BTreeMap<&'static str, String>);
+struct Fields {
+    at: Instant,
+    values: BTreeMap<&'static str, String>,
+}
 
 impl Fields {
     fn get(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
+        self.values.get(name).map_or("", String::as_str)
     }
 
     fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.values.contains_key(name)
     }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name(), format!("{value:?}"));
+        self.values.insert(field.name(), format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name(), value.to_owned());
+        self.values.insert(field.name(), value.to_owned());
     }
 }
 
@@ -221,7 +262,7 @@ const OMITTED: [&str; 3] = ["message", "failures", "since"];
 impl fmt::Display for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Line::new(self.get("message")).fmt(f)?;
-        for (name, value) in self.0.iter().filter(|(name, _)| !OMITTED.contains(name)) {
+        for (name, value) in self.values.iter().filter(|(name, _)| !OMITTED.contains(name)) {
             write!(f, " {name}={}", Line::new(value))?;
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! The status line: what the services' own counters and conditions say, in as many columns as there are.
 
+use std::io;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use console::{Style, measure_text_width, truncate_str};
@@ -19,6 +21,9 @@ pub(crate) struct Status {
     oldest_age: Gauge,
 }
 
+/// The line is shown as long as it lives.
+pub(crate) struct Showing(#[expect(dead_code, reason = "its end is what counts")] SyncSender<()>);
+
 impl Status {
     pub(crate) fn new(progress: lifeline_producer::Progress, producer: &Health, consumer: &Health) -> Self {
         // a metric that exists is handed out again: these are the consumer's own
@@ -37,16 +42,21 @@ impl Status {
         }
     }
 
-    /// Keeps the line up to date until it is dropped.
-    pub(crate) async fn show(self, screen: Screen) {
-        if !screen.is_terminal() {
-            return;
+    /// Keeps the line up to date until what it returns is dropped: on a thread of its own, for a terminal that is stopped
+    /// (Ctrl-S) takes nothing.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub(crate) fn show(self, screen: Screen) -> io::Result<Showing> {
+        let (showing, dropped) = sync_channel::<()>(0);
+        if screen.is_terminal() {
+            std::thread::Builder::new().name("status".to_owned()).spawn(move || {
+                while dropped.recv_timeout(REDRAW) == Err(RecvTimeoutError::Timeout) {
+                    screen.draw(self.handled.get(), |rate| self.line(&screen, rate));
+                }
+            })?;
         }
-        let mut tick = tokio::time::interval(REDRAW);
-        loop {
-            tick.tick().await;
-            screen.draw(self.handled.get(), |rate| self.line(&screen, rate));
-        }
+        Ok(Showing(showing))
     }
 
     /// The most important first; what does not fit is left out.

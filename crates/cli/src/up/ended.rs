@@ -6,6 +6,7 @@ use lifeline_service::Summary;
 
 use super::left::{Left, log_lost};
 use super::report;
+use crate::screen::Screen;
 use crate::screen::messages::Messages;
 
 /// How the pipeline ended.
@@ -16,14 +17,15 @@ pub(super) struct Ended {
     /// Dead letters that are no reason to exit with 1: the demo's.
     pub(super) planned: u64,
     /// The compact view, where the summary is a table.
-    pub(super) view: Option<Messages>,
+    pub(super) view: Option<(Messages, Screen)>,
 }
 
 impl Summary for Ended {
     fn log(&self) {
         let Self { produced, consumed, left, view, .. } = self;
-        if let Some(view) = view {
-            return report::table(view.finish(), produced, consumed, left, self.exit_code());
+        if let Some((view, screen)) = view {
+            view.finish();
+            return report::table(screen, produced, consumed, left, self.exit_code());
         }
         match &left.dead_letters {
             Ok(0) => {}
