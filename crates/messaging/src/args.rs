@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use lifeline_service::settings::{Accept, Checked, Problems, boolean, duration, integer, text, url};
+use lifeline_service::settings::{Accept, Checked, Problems, boolean, duration, integer, url};
 
-use crate::client::Access;
+use crate::client::{Access, defect};
 use crate::topology::{QueueRef, QueueSpec, TopicRef};
 
 /// How AWS is reached. What is not set here, the SDK looks for in its usual places: profiles, credentials, the instance.
@@ -15,8 +15,16 @@ pub struct AwsArgs {
     #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL", value_parser = url())]
     pub aws_endpoint_url: Option<Checked<String>>,
 
+    /// Endpoint of SNS, before AWS_ENDPOINT_URL
+    #[arg(long, env = "AWS_ENDPOINT_URL_SNS", value_name = "URL", value_parser = url())]
+    pub aws_endpoint_url_sns: Option<Checked<String>>,
+
+    /// Endpoint of SQS, before AWS_ENDPOINT_URL
+    #[arg(long, env = "AWS_ENDPOINT_URL_SQS", value_name = "URL", value_parser = url())]
+    pub aws_endpoint_url_sqs: Option<Checked<String>>,
+
     /// AWS region [default: the SDK's own; us-east-1 with an endpoint]
-    #[arg(long, env = "AWS_REGION", value_name = "REGION", value_parser = text())]
+    #[arg(long, env = "AWS_REGION", value_name = "REGION", value_parser = region())]
     pub aws_region: Option<Checked<String>>,
 
     /// Bounds of AWS calls.
@@ -81,11 +89,36 @@ pub struct DeliveryArgs {
     pub raw_delivery: Checked<bool>,
 }
 
+/// AWS's variable that makes endpoints of variables and profiles count for nothing.
+const IGNORE_ENDPOINTS: &str = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS";
+
+/// The variables that the SDK reads secrets from and puts into headers.
+const SECRETS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+
 impl AwsArgs {
     /// Notes bad values in `problems`.
     pub fn check(self, problems: &mut Problems) -> Access {
+        for name in SECRETS {
+            let value = std::env::var_os(name).unwrap_or_default();
+            if let Some(why) = defect(&value.to_string_lossy()) {
+                problems.secret(name, why);
+            }
+        }
+        let is_flag = |endpoint: &Option<Checked<String>>| endpoint.as_ref().is_some_and(Checked::is_flag);
+        // it must also reach the SDK, which reads the environment alone
+        let ignore = std::env::var(IGNORE_ENDPOINTS).is_ok_and(|value| value.eq_ignore_ascii_case("true"));
+        // a flag comes before all variables
+        let general = is_flag(&self.aws_endpoint_url);
+        let mut endpoint = |endpoint: Option<Checked<String>>, of_all: bool| {
+            let heeded = is_flag(&endpoint) || !(ignore || (general && !of_all));
+            problems.optional(endpoint).filter(|_| heeded)
+        };
+        let (sns_endpoint, sqs_endpoint) =
+            (endpoint(self.aws_endpoint_url_sns, false), endpoint(self.aws_endpoint_url_sqs, false));
         Access {
-            endpoint: problems.optional(self.aws_endpoint_url),
+            endpoint: endpoint(self.aws_endpoint_url, true),
+            sns_endpoint,
+            sqs_endpoint,
             region: problems.optional(self.aws_region),
             call_timeout: problems.value(self.call.call_timeout),
             credentials: None,
@@ -164,6 +197,14 @@ fn resource_name(longest: usize) -> Accept<String> {
         let stem = text.strip_suffix(".fifo").unwrap_or(text);
         let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         (!stem.is_empty() && text.len() <= longest && stem.bytes().all(valid)).then(|| text.to_owned())
+    })
+}
+
+/// A region's name, which becomes a part of host names.
+fn region() -> Accept<String> {
+    Accept::new("a region, such as eu-west-1", |text| {
+        let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        (!text.is_empty() && text.bytes().all(valid)).then(|| text.to_owned())
     })
 }
 

@@ -8,72 +8,25 @@
 
 use std::time::Duration;
 
-use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::identity::IdentityCache;
+use aws_config::imds::region::ImdsRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sqs::config::{Credentials, SharedHttpClient};
+use aws_sdk_sqs::config::{SharedCredentialsProvider, SharedHttpClient};
 
+use super::access::Access;
 use super::connector;
+use super::credentials::Renewed;
 #[cfg(feature = "fast-codecs")]
 use crate::codec::{ReadInOnePass, WriteInOnePass};
 
-/// The domains of AWS's own endpoints, VPC endpoints included, in all its partitions.
-const AWS_DOMAINS: [&str; 7] = [
-    "amazonaws.com",
-    "amazonaws.com.cn",
-    "amazonaws.eu",
-    "api.aws",
-    "c2s.ic.gov",
-    "sc2s.sgov.gov",
-    "csp.hci.ic.gov",
-];
-
-/// How AWS is reached.
-#[derive(Debug, Clone)]
-pub struct Access {
-    /// `AWS_ENDPOINT_URL`, where it was given to us; the SDK also knows profiles and per-service variables.
-    pub endpoint: Option<String>,
-    /// `AWS_REGION`.
-    pub region: Option<String>,
-    /// `CALL_TIMEOUT`.
-    pub call_timeout: Duration,
-    /// Fixed credentials instead of the SDK's chain: for the embedded endpoint, which does not check them.
-    pub credentials: Option<Credentials>,
-}
-
-impl Access {
-    /// Whether this may be AWS itself: there is no endpoint, or it is one of AWS's own.
-    pub fn is_aws(&self) -> bool {
-        let Some(endpoint) = &self.endpoint else { return true };
-        let host =
-            endpoint.parse::<hyper::Uri>().ok().and_then(|uri| uri.host().map(str::to_ascii_lowercase));
-        host.is_none_or(|host| {
-            let within = |domain| {
-                host.strip_suffix(domain).is_some_and(|sub: &str| sub.is_empty() || sub.ends_with('.'))
-            };
-            AWS_DOMAINS.into_iter().any(within)
-        })
-    }
-
-    /// What the SDK finds in its usual environment variables and files; 5 s for each call.
-    pub fn from_environment() -> Self {
-        Self { endpoint: None, region: None, call_timeout: Duration::from_secs(5), credentials: None }
-    }
-
-    /// The embedded endpoint, or any other that takes every credential.
-    pub fn local(endpoint: impl Into<String>) -> Self {
-        Self {
-            endpoint: Some(endpoint.into()),
-            region: Some("us-east-1".to_owned()),
-            call_timeout: Duration::from_secs(5),
-            credentials: Some(Credentials::new("test", "test", None, None, "lifeline")),
-        }
-    }
-}
+/// How long the clients wait for their first credentials: a slow source costs the start this time, and no call.
+const FIRST_CREDENTIALS: Duration = Duration::from_secs(20);
 
 /// Nothing says which region to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -131,26 +84,41 @@ impl Clients {
         if let Some(credentials) = &access.credentials {
             loader = loader.credentials_provider(credentials.clone());
         }
-        if let Some(region) = &access.region {
-            loader = loader.region(Region::new(region.clone()));
-        } else if access.endpoint.is_some() {
-            // not the SDK's whole chain: that ends with a question to an instance that is not there
-            let named = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-                .or_else(ProfileFileRegionProvider::new());
-            loader = loader.region(named.or_else(Region::from_static("us-east-1")));
+        if is_blank("AWS_PROFILE") {
+            loader = loader.profile_name("default");
         }
-        let config = loader.load().await;
+        let mut config = loader.region(region(access, http.clone())).load().await;
         let region = config.region().ok_or(NoRegion)?.to_string();
+        let renewed = match config.credentials_provider() {
+            Some(source) if access.credentials.is_none() => {
+                let renewed = Renewed::of(source);
+                let provider = SharedCredentialsProvider::new(renewed.clone());
+                let builder = config.into_builder().credentials_provider(provider);
+                config = builder.identity_cache(IdentityCache::no_cache()).build();
+                renewed.first(FIRST_CREDENTIALS).await;
+                Some(renewed)
+            }
+            _ => None,
+        };
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(access.call_timeout).build();
-        let sns = aws_sdk_sns::config::Builder::from(&config).timeout_config(timeouts.clone());
+        let mut sns = aws_sdk_sns::config::Builder::from(&config).timeout_config(timeouts.clone());
+        if let Some(endpoint) =
+            endpoint(access, access.sns_endpoint.as_ref(), "AWS_ENDPOINT_URL_SNS", &config)
+        {
+            sns.set_endpoint_url(endpoint);
+        }
+        if let Some(renewed) = renewed.clone() {
+            sns = sns.interceptor(renewed);
+        }
+        let sqs = |http, timeouts| sqs(&config, access, renewed.clone(), http, timeouts);
         // the attempt's timeout is set per receive, for it depends on the wait
-        let polls = sqs(&config, polled, TimeoutConfig::disabled());
+        let polls = sqs(polled, TimeoutConfig::disabled());
         #[cfg(feature = "fast-codecs")]
         let (sns, polls) = (sns.interceptor(WriteInOnePass), polls.interceptor(ReadInOnePass));
         Ok(Self {
             sns: aws_sdk_sns::Client::from_conf(sns.build()),
-            sqs: aws_sdk_sqs::Client::from_conf(sqs(&config, http, timeouts.clone()).build()),
-            leases: aws_sdk_sqs::Client::from_conf(sqs(&config, leased, timeouts).build()),
+            sqs: aws_sdk_sqs::Client::from_conf(sqs(http, timeouts.clone()).build()),
+            leases: aws_sdk_sqs::Client::from_conf(sqs(leased, timeouts).build()),
             polls: aws_sdk_sqs::Client::from_conf(polls.build()),
             call_timeout: access.call_timeout,
             region,
@@ -158,9 +126,63 @@ impl Clients {
         })
     }
 }
+fn sqs(
+    config: &SdkConfig,
+    access: &Access,
+    renewed: Option<Renewed>,
+    http: SharedHttpClient,
+    timeouts: TimeoutConfig,
+) -> aws_sdk_sqs::config::Builder {
+    let mut sqs = aws_sdk_sqs::config::Builder::from(config).http_client(http).timeout_config(timeouts);
+    if let Some(endpoint) = endpoint(access, access.sqs_endpoint.as_ref(), "AWS_ENDPOINT_URL_SQS", config) {
+        sqs.set_endpoint_url(endpoint);
+    }
+    match renewed {
+        Some(renewed) => sqs.interceptor(renewed),
+        None => sqs,
+    }
+}
 
-fn sqs(config: &SdkConfig, http: SharedHttpClient, timeouts: TimeoutConfig) -> aws_sdk_sqs::config::Builder {
-    aws_sdk_sqs::config::Builder::from(config).http_client(http).timeout_config(timeouts)
+/// The endpoint of a service, where it is not the one that the SDK finds: `own`, which was given to us, or none instead of
+/// an empty variable.
+fn endpoint(
+    access: &Access,
+    own: Option<&String>,
+    variable_name: &str,
+    config: &SdkConfig,
+) -> Option<Option<String>> {
+    if own.is_some() {
+        return Some(own.cloned());
+    }
+    let general_is_blank = access.endpoint.is_none() && is_blank("AWS_ENDPOINT_URL");
+    let wrong = is_blank(variable_name) || (general_is_blank && variable(variable_name).is_none());
+    wrong.then(|| config.endpoint_url().filter(|url| !url.is_empty()).map(str::to_owned))
+}
+
+/// The region: what is set, else what a profile or the instance says; with an endpoint `us-east-1` instead of a question
+/// to an instance that is not there.
+fn region(access: &Access, http: SharedHttpClient) -> RegionProviderChain {
+    let set = access.region.clone().or_else(|| variable("AWS_REGION"));
+    let set = set.or_else(|| variable("AWS_DEFAULT_REGION")).map(Region::new);
+    let mut profile = ProfileFileRegionProvider::builder();
+    if is_blank("AWS_PROFILE") {
+        profile = profile.profile_name("default");
+    }
+    let named = RegionProviderChain::first_try(set).or_else(profile.build());
+    if access.sns().is_some() && access.sqs().is_some() {
+        return named.or_else(Region::from_static("us-east-1"));
+    }
+    let instance = ProviderConfig::without_region().with_http_client(http);
+    named.or_else(ImdsRegionProvider::builder().configure(&instance).build())
+}
+
+/// A variable of the environment; an empty one counts as unset, which the SDK does not know.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn is_blank(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| value.is_empty())
 }
 
 /// A SYN that is lost is sent again after 1 s and 3 s: 3.1 s leaves room for two.

@@ -1,6 +1,11 @@
 //! Clients of SNS and SQS that cannot hang and do not retry by themselves.
 
+mod access;
 mod clients;
 mod connector;
+mod credentials;
 
-pub use clients::{Access, Clients, NoRegion};
+pub use access::Access;
+pub use clients::{Clients, NoRegion};
+#[cfg(feature = "service")]
+pub(crate) use credentials::defect;

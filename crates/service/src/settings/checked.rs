@@ -125,6 +125,12 @@ impl<T> Checked<T> {
     pub fn is_given(&self) -> bool {
         self.given
     }
+
+    /// Whether it was set on the command line.
+    #[must_use]
+    pub fn is_flag(&self) -> bool {
+        self.given && self.setting.starts_with("--")
+    }
 }
 
 /// Everything that is wrong with the settings, one line each, and what is worth a warning. A program that ends for it
@@ -179,6 +185,11 @@ impl Problems {
     /// Notes a bad value that did not come through an argument.
     pub fn invalid(&mut self, variable: &str, value: &str, expected: &str) {
         self.problems.push(format!("{variable}={}: invalid value; expected {expected}", shown(value)));
+    }
+
+    /// Notes what is wrong with a variable whose value is secret.
+    pub fn secret(&mut self, variable: &str, why: impl fmt::Display) {
+        self.problems.push(format!("{variable}: {why}"));
     }
 
     /// Takes the value of a setting by its former name, unless it is set by its present one, and warns.
