@@ -92,6 +92,13 @@ impl KnownQueue {
     }
 }
 
+/// How provisioning stands: topic, policy and subscription.
+#[derive(Debug)]
+pub(crate) struct Provisioning {
+    pub(crate) condition: Condition,
+    pub(crate) outage: Outage,
+}
+
 /// Watches the queue.
 #[derive(Debug)]
 pub(crate) struct QueueWatch {
@@ -100,6 +107,8 @@ pub(crate) struct QueueWatch {
     pub(crate) topology: Condition,
     pub(crate) aws: Condition,
     pub(crate) outage: Outage,
+    /// With `PROVISION`.
+    pub(crate) provisioning: Option<Provisioning>,
     /// A call found the queue missing.
     pub(crate) missing: Arc<Notify>,
     pub(crate) metrics: QueueMetrics,
@@ -157,32 +166,57 @@ impl QueueWatch {
         }
     }
 
-    /// Finds the queue and measures it: whether it is known to be empty.
+    /// Finds the queue and measures it: whether it is known to be empty. A queue that exists is received from, whatever
+    /// else provisioning cannot finish.
     async fn look(&self) -> Result<bool, TopologyError> {
-        let found = timeout(LOOK, topology::queue(&self.clients, &self.spec)).await;
-        let found = found.unwrap_or_else(|_| {
+        let queue = match self.in_time(topology::find_queue(&self.clients, &self.spec)).await {
+            Ok(queue) => queue,
+            Err(error) => {
+                self.topology.unmet(error.to_string());
+                guarded::log(|| self.outage.failed(&as_call_error("looking for the queue", &error)));
+                return Err(error);
+            }
+        };
+        guarded::log(|| self.outage.succeeded());
+        if self.queue.borrow().is_none() {
+            // AWS answers; the first receive of an idle queue would say so a whole wait later
+            self.aws.met();
+        }
+        self.adopt(queue.clone());
+        let provisioned = match &self.provisioning {
+            Some(provisioning) => self.provision(provisioning, &queue).await,
+            None => Ok(()),
+        };
+        self.topology.met();
+        provisioned?;
+        Ok(self.measure(&queue).await)
+    }
+
+    async fn provision(&self, provisioning: &Provisioning, queue: &Queue) -> Result<(), TopologyError> {
+        let connected = self.in_time(topology::connect(&self.clients, &self.spec, queue)).await;
+        match &connected {
+            Ok(()) => {
+                guarded::log(|| provisioning.outage.succeeded());
+                provisioning.condition.met();
+            }
+            Err(error) => {
+                provisioning.condition.unmet(error.to_string());
+                guarded::log(|| provisioning.outage.failed(&as_call_error("provisioning", error)));
+            }
+        }
+        connected
+    }
+
+    async fn in_time<T>(
+        &self,
+        look: impl Future<Output = Result<T, TopologyError>>,
+    ) -> Result<T, TopologyError> {
+        timeout(LOOK, look).await.unwrap_or_else(|_| {
             Err(TopologyError::Nonsense {
                 subject: format!("queue {}", self.spec.queue.name()),
                 detail: format!("looking for it did not end within {LOOK:?}"),
             })
-        });
-        match found {
-            Ok(queue) => {
-                guarded::log(|| self.outage.succeeded());
-                self.topology.met();
-                if self.queue.borrow().is_none() {
-                    // AWS answers; the first receive of an idle queue would say so a whole wait later
-                    self.aws.met();
-                }
-                self.adopt(queue.clone());
-                Ok(self.measure(&queue).await)
-            }
-            Err(error) => {
-                self.topology.unmet(error.to_string());
-                guarded::log(|| self.outage.failed(&as_call_error(&error)));
-                Err(error)
-            }
-        }
+        })
     }
 
     /// Publishes the queue, to those also who wait for it to be [seen again](KnownQueue::seen_again). A queue without visibility timeout gets 30 s, SQS's own default: a lease
@@ -244,6 +278,6 @@ impl QueueWatch {
     }
 }
 
-fn as_call_error(error: &TopologyError) -> CallError {
-    CallError::local("looking for the queue", error.fault(), error.to_string())
+fn as_call_error(action: &'static str, error: &TopologyError) -> CallError {
+    CallError::local(action, error.fault(), error.to_string())
 }

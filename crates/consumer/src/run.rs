@@ -33,7 +33,7 @@ use crate::metrics::WorkerMetrics;
 use crate::options::Options;
 use crate::poller::{self, Polling};
 use crate::poller_scale::PollerScale;
-use crate::queue_watch::QueueWatch;
+use crate::queue_watch::{Provisioning, QueueWatch};
 use crate::summary::{Drained, Tally};
 use crate::supervisor::Supervisor;
 
@@ -87,7 +87,12 @@ impl Running {
         let monitor = |what, calls: &lifeline_health::IntCounterVec| {
             CallMonitor::new(what, aws.clone(), Arc::clone(&missing), calls.clone())
         };
+        let provisioning = spec.provision.then(|| Provisioning {
+            condition: readiness.condition("provisioning"),
+            outage: Outage::new("provisioning"),
+        });
         let watch = QueueWatch {
+            provisioning,
             clients: clients.clone(),
             spec,
             topology: readiness.condition("topology"),

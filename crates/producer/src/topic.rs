@@ -91,7 +91,10 @@ impl TopicLookup {
     async fn try_find(&self) -> Result<Topic, TopologyError> {
         let arn = match &self.topic {
             // an ARN needs no lookup: a policy may allow sns:Publish and nothing else
-            TopicRef::Arn(arn) if !self.provision => arn.clone(),
+            topic @ TopicRef::Arn(arn) if !self.provision => {
+                topology::check_topic_region(&self.clients, topic)?;
+                arn.clone()
+            }
             topic => topology::topic(&self.clients, topic, self.provision).await?.arn,
         };
         let maximum = self.maximum(&arn).await?;

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use lifeline_policy::{Decision, Malformed};
 
+use super::place::Place;
 use crate::call::{CallError, Fault};
 
 /// Why the topology is not as it must be.
@@ -22,6 +23,19 @@ pub enum TopologyError {
     Missing {
         /// What is missing.
         subject: String,
+    },
+    /// It is named as something of another place, which is neither used nor created here.
+    #[error(
+        "{subject} is in {there}, but this service works in {here}; name one that is here, or set AWS_REGION and the credentials \
+         for there"
+    )]
+    Elsewhere {
+        /// What it is about, as it was named.
+        subject: String,
+        /// Where it is.
+        there: Place,
+        /// Where the clients are.
+        here: Place,
     },
     /// The queue's policy denies the topic, whatever else it allows.
     #[error(
@@ -59,6 +73,7 @@ impl TopologyError {
         match self {
             Self::Call { error, .. } => error.fault,
             Self::Missing { .. } => Fault::Missing,
+            Self::Elsewhere { .. } => Fault::Refused,
             Self::TopicDenied { .. } | Self::Policy { .. } => Fault::Denied,
             Self::Nonsense { .. } => Fault::Server,
         }

@@ -109,18 +109,19 @@ impl Pages {
         let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(false) };
         let nonsense = |detail: String| Err(TopologyError::Nonsense { subject: subject(), detail });
         if !self.seen.insert(token.clone()) {
-            return nonsense(format!(
-                "{action} returned the same NextToken twice; set TOPIC_ARN to avoid the search"
-            ));
+            return nonsense(format!("{action} returned the same NextToken twice{}", advice(action)));
         }
         if self.seen.len() >= MAX_PAGES {
-            return nonsense(format!(
-                "{action} returned {MAX_PAGES} pages and did not end; set TOPIC_ARN to avoid the search"
-            ));
+            let advice = advice(action);
+            return nonsense(format!("{action} returned {MAX_PAGES} pages and did not end{advice}"));
         }
         self.token = Some(token);
         Ok(true)
     }
+}
+
+fn advice(action: &str) -> &'static str {
+    if action == "ListTopics" { "; set TOPIC_ARN to avoid the search" } else { "" }
 }
 
 /// The attributes of a topic, by name.
@@ -222,22 +223,24 @@ fn redrive(policy: &str) -> Option<Redrive> {
 /// The subscription of a queue to a topic, by its ARN.
 ///
 /// # Errors
-/// The call's.
+/// The call's, or that the listing does not end.
 pub async fn subscription(
     clients: &Clients,
     topic_arn: &str,
     queue_arn: &str,
-) -> Result<Option<String>, CallError> {
-    let mut next = None;
+) -> Result<Option<String>, TopologyError> {
+    let subject = || format!("subscription of {queue_arn} to {topic_arn}");
+    let mut pages = Pages::default();
     loop {
-        let page = clients.sns.list_subscriptions_by_topic().topic_arn(topic_arn).set_next_token(next).send();
-        let page = bounded("ListSubscriptionsByTopic", clients.call_timeout, page).await?;
+        let call =
+            clients.sns.list_subscriptions_by_topic().topic_arn(topic_arn).set_next_token(pages.token());
+        let page = bounded("ListSubscriptionsByTopic", clients.call_timeout, call.send()).await;
+        let page = page.map_err(about(subject()))?;
         let found = page.subscriptions().iter().find(|s| s.endpoint() == Some(queue_arn));
         if let Some(subscription) = found {
             return Ok(Some(subscription.subscription_arn().unwrap_or_default().to_owned()));
         }
-        next = page.next_token;
-        if next.as_deref().is_none_or(str::is_empty) {
+        if !pages.next(page.next_token, "ListSubscriptionsByTopic", subject)? {
             return Ok(None);
         }
     }

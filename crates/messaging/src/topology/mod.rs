@@ -8,6 +8,7 @@
 mod error;
 mod inspect;
 mod names;
+mod place;
 mod policy;
 mod provision;
 
@@ -16,5 +17,6 @@ pub use inspect::{
     Queue, Redrive, describe, has_subscription, queue_attributes, subscription, topic_attributes,
 };
 pub use names::{QueueRef, QueueSpec, TopicRef, dead_letter_name};
+pub use place::Place;
 pub use policy::topic_may_send;
-pub use provision::{FoundTopic, queue, topic};
+pub use provision::{FoundTopic, check_topic_region, connect, find_queue, queue, topic};

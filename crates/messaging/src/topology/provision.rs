@@ -11,6 +11,7 @@ use super::inspect::{
     Queue, describe, find_topic, queue_attributes, queue_url, subscription, topic_attributes,
 };
 use super::names::{QueueRef, QueueSpec, TopicRef, dead_letter_name};
+use super::place::Place;
 use super::policy::topic_may_send;
 use crate::call::{Fault, bounded};
 use crate::client::Clients;
@@ -33,11 +34,23 @@ pub async fn topic(
 ) -> Result<FoundTopic, TopologyError> {
     let subject = format!("topic {}", topic.name());
     match topic {
-        TopicRef::Arn(arn) => match topic_attributes(clients, arn).await {
-            Ok(_) => Ok(FoundTopic { arn: arn.clone() }),
-            Err(error) if error.fault == Fault::Missing && provision => create_topic(clients, topic).await,
-            Err(error) => Err(about(subject)(error)),
-        },
+        TopicRef::Arn(arn) => {
+            let subject = format!("topic {arn}");
+            let place = Place::of_topic(topic);
+            if let Some(place) = &place {
+                check_region(clients, place, &subject)?;
+            }
+            match topic_attributes(clients, arn).await {
+                Ok(_) => Ok(FoundTopic { arn: arn.clone() }),
+                Err(error) if error.fault == Fault::Missing && provision => {
+                    if let Some(place) = &place {
+                        check_account(clients, place, &subject).await?;
+                    }
+                    create_topic(clients, topic).await
+                }
+                Err(error) => Err(about(subject)(error)),
+            }
+        }
         TopicRef::Name(name) => {
             if provision {
                 // CreateTopic returns the ARN of a topic that exists: no search through all topics of the account
@@ -64,6 +77,52 @@ pub async fn topic(
     }
 }
 
+/// That a topic is not named as one of another region, for callers that do not look it up.
+///
+/// # Errors
+/// [`TopologyError::Elsewhere`].
+pub fn check_topic_region(clients: &Clients, topic: &TopicRef) -> Result<(), TopologyError> {
+    match (Place::of_topic(topic), topic) {
+        (Some(place), TopicRef::Arn(arn)) => check_region(clients, &place, &format!("topic {arn}")),
+        _ => Ok(()),
+    }
+}
+
+fn check_region(clients: &Clients, there: &Place, subject: &str) -> Result<(), TopologyError> {
+    match &there.region {
+        Some(region) if *region != clients.region => Err(TopologyError::Elsewhere {
+            subject: subject.to_owned(),
+            there: there.clone(),
+            here: Place { region: Some(clients.region.clone()), account: None },
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// That something may be created here: it is of the account whose credentials these are.
+async fn check_account(clients: &Clients, there: &Place, subject: &str) -> Result<(), TopologyError> {
+    let Some(account) = &there.account else { return Ok(()) };
+    let here = own_account(clients, subject).await?;
+    if here == *account {
+        return Ok(());
+    }
+    Err(TopologyError::Elsewhere {
+        subject: subject.to_owned(),
+        there: there.clone(),
+        here: Place { region: Some(clients.region.clone()), account: Some(here) },
+    })
+}
+
+/// The account of the credentials; it needs no permission to ask for.
+async fn own_account(clients: &Clients, subject: &str) -> Result<String, TopologyError> {
+    let call = aws_sdk_sts::Client::new(&clients.config).get_caller_identity().send();
+    let identity = bounded("GetCallerIdentity", clients.call_timeout, call).await.map_err(about(subject))?;
+    identity.account.ok_or_else(|| TopologyError::Nonsense {
+        subject: subject.to_owned(),
+        detail: "GetCallerIdentity answered without an account".to_owned(),
+    })
+}
+
 async fn create_topic(clients: &Clients, topic: &TopicRef) -> Result<FoundTopic, TopologyError> {
     let mut call = clients.sns.create_topic().name(topic.name());
     if topic.is_fifo() {
@@ -84,22 +143,38 @@ async fn create_topic(clients: &Clients, topic: &TopicRef) -> Result<FoundTopic,
 /// # Errors
 /// [`TopologyError`]; the caller backs off by its [`fault`](TopologyError::fault) and tries again.
 pub async fn queue(clients: &Clients, spec: &QueueSpec) -> Result<Queue, TopologyError> {
+    let queue = find_queue(clients, spec).await?;
+    if spec.provision {
+        connect(clients, spec, &queue).await?;
+    }
+    Ok(queue)
+}
+
+/// The first half of [`queue`]: finds the queue, and with `provision` creates it and its dead-letter queue. It can be
+/// received from then, whatever [`connect`] finds.
+///
+/// # Errors
+/// As of [`queue`].
+pub async fn find_queue(clients: &Clients, spec: &QueueSpec) -> Result<Queue, TopologyError> {
+    let place = Place::of_queue(&spec.queue);
+    if let (Some(place), QueueRef::Url(url)) = (&place, &spec.queue) {
+        check_region(clients, place, &format!("queue {url}"))?;
+    }
     let url = match queue_url(clients, &spec.queue).await {
         Ok(url) => url,
         Err(TopologyError::Missing { .. }) if spec.provision => create_queues(clients, spec).await?,
         Err(error) => return Err(error),
     };
-    let queue = match describe(clients, &url).await {
+    match describe(clients, &url).await {
         // QueueRef::Url is not looked up, so this is where its absence shows
         Err(TopologyError::Missing { .. }) if spec.provision => {
-            describe(clients, &create_queues(clients, spec).await?).await?
+            if let Some(place) = &place {
+                check_account(clients, place, &format!("queue {url}")).await?;
+            }
+            describe(clients, &create_queues(clients, spec).await?).await
         }
-        described => described?,
-    };
-    if spec.provision {
-        connect(clients, spec, &queue).await?;
+        described => described,
     }
-    Ok(queue)
 }
 
 async fn create_queues(clients: &Clients, spec: &QueueSpec) -> Result<String, TopologyError> {
@@ -136,8 +211,12 @@ async fn create_queue(
         .ok_or(TopologyError::Nonsense { subject, detail: "CreateQueue answered without a URL".to_owned() })
 }
 
-/// Policy first, then the subscription: SNS discards what it may not deliver.
-async fn connect(clients: &Clients, spec: &QueueSpec, queue: &Queue) -> Result<(), TopologyError> {
+/// The second half of [`queue`]: topic, policy and subscription. The policy comes first: SNS discards what it may not
+/// deliver.
+///
+/// # Errors
+/// As of [`queue`].
+pub async fn connect(clients: &Clients, spec: &QueueSpec, queue: &Queue) -> Result<(), TopologyError> {
     let topic_arn = topic(clients, &spec.topic, true).await?.arn;
     allow(clients, queue, &topic_arn).await?;
     subscribe(clients, spec, queue, &topic_arn).await
@@ -169,9 +248,13 @@ async fn allow(clients: &Clients, queue: &Queue, topic_arn: &str) -> Result<(), 
         .queue_url(&queue.url)
         .attributes(QueueAttributeName::Policy, merged)
         .send();
-    bounded("SetQueueAttributes", clients.call_timeout, call)
-        .await
-        .map_err(about(format_args!("queue {}", queue.arn)))?;
+    bounded("SetQueueAttributes", clients.call_timeout, call).await.map_err(|mut error| {
+        // 20 statements, or 8 KiB: it takes a person, and no waiting
+        if error.code.as_deref().is_some_and(|code| code.ends_with("OverLimit")) {
+            error.fault = Fault::Refused;
+        }
+        about(format_args!("queue {}", queue.arn))(error)
+    })?;
     let written = policy(clients, queue).await?;
     let decision = may_send(&written);
     let listed = topics(&written, &queue.arn).map_err(malformed)?.iter().any(|topic| topic == topic_arn);
@@ -209,7 +292,7 @@ async fn subscribe(
     topic_arn: &str,
 ) -> Result<(), TopologyError> {
     let subject = || format!("subscription of {} to {topic_arn}", queue.arn);
-    if subscription(clients, topic_arn, &queue.arn).await.map_err(about(subject()))?.is_some() {
+    if subscription(clients, topic_arn, &queue.arn).await?.is_some() {
         return Ok(());
     }
     let mut call = clients.sns.subscribe().topic_arn(topic_arn).protocol("sqs").endpoint(&queue.arn);

@@ -1,0 +1,69 @@
+//! A queue that exists is received from, whatever provisioning cannot finish: `/ready` says what.
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lifeline_emulator::{Action, Emulator, Fault, On};
+
+const SOON: Duration = Duration::from_secs(30);
+
+struct Consumer(Child, SocketAddr);
+
+impl Consumer {
+    fn start(aws: &Emulator) -> Self {
+        let health = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_consumer"));
+        command.env_clear().env("HEALTH_ADDR", health.to_string()).env("AWS_ENDPOINT_URL", aws.url());
+        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+        command.env("QUEUE_NAME", "events").env("WAIT_TIME", "1s");
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap(), health)
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        let answer = lifeline_health::ask(self.1, path, Duration::from_secs(2));
+        answer.map_or((0, String::new()), |answer| (answer.status, answer.body))
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[track_caller]
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + SOON;
+    while !condition() {
+        assert!(Instant::now() < end, "not within {SOON:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_queue_that_exists_is_received_from_although_provisioning_cannot_finish() {
+    let refused = |on: On| on.error(403, "AuthorizationError");
+    let denied = || vec![refused(Fault::on(Action::CreateTopic)), refused(Fault::on(Action::ListTopics))];
+    let full = || vec![Fault::on(Action::SetQueueAttributes).error(403, "OverLimit")];
+    for (faults, reason) in [(denied(), "AuthorizationError"), (full(), "SetQueueAttributes failed (refused")]
+    {
+        let aws = Emulator::start_on_own_thread().unwrap();
+        let queue = aws.queue("events");
+        queue.send_all(["a", "b"]);
+        let faults: Vec<_> = faults.into_iter().map(|fault| aws.inject(fault)).collect();
+        let consumer = Consumer::start(&aws);
+        until("both are handled", || queue.deleted().len() == 2);
+        until("it says what is missing", || {
+            let (status, body) = consumer.get("/ready");
+            status == 503 && body.contains("provisioning") && body.contains(reason)
+        });
+        let (_, body) = consumer.get("/ready");
+        assert!(!body.contains("\"topology\""), "{body}");
+        // what was in the way is removed by a person
+        faults.iter().for_each(lifeline_emulator::Injected::remove);
+        until("it is ready", || consumer.get("/ready").0 == 200);
+    }
+}
