@@ -1,6 +1,6 @@
 //! Dispatch: what a receive brought gets its leases, and starts, or joins its FIFO group.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use lifeline_messaging::envelope::{Received, Unreadable};
 use lifeline_messaging::message::Message;
@@ -36,7 +36,7 @@ impl Dispatch {
         (asked, now): (Instant, Instant),
         queue: &Queue,
     ) {
-        self.metrics.oldest_age.set(oldest_age(&entries));
+        self.metrics.oldest.set(oldest(&entries));
         if entries.is_empty() {
             return;
         }
@@ -94,10 +94,6 @@ fn identity(entry: &Received) -> (Identity, Option<lifeline_messaging::trace::Tr
     (identity, message.ok().and_then(|message| message.trace))
 }
 
-/// In seconds; 0 for an empty receive. Clocks that disagree make no negative age.
-fn oldest_age(entries: &[Received]) -> f64 {
-    let published = entries.iter().filter_map(|entry| entry.message.as_ref().ok()?.published_at);
-    let now = SystemTime::now();
-    let age = |at| now.duration_since(at).unwrap_or(Duration::ZERO).as_secs_f64();
-    published.map(age).fold(0.0, f64::max)
+fn oldest(entries: &[Received]) -> Option<SystemTime> {
+    entries.iter().filter_map(|entry| entry.message.as_ref().ok()?.published_at).min()
 }

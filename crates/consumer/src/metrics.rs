@@ -1,6 +1,10 @@
 //! The consumer's metrics, by the contract's names. No label has more than a handful of values.
 
-use lifeline_health::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, LATENCY_BUCKETS, Metrics};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use lifeline_health::{Histogram, IntCounter, IntCounterVec, IntGauge, LATENCY_BUCKETS, Metrics};
+use lifeline_messaging::call::Fault;
 
 /// The metrics of one worker, a struct for each part that counts.
 #[derive(Debug, Clone)]
@@ -49,7 +53,7 @@ pub(crate) struct HandlerMetrics {
 pub(crate) struct PollerMetrics {
     pub(crate) calls: IntCounterVec,
     pub(crate) at_work: IntGauge,
-    pub(crate) oldest_age: Gauge,
+    pub(crate) oldest: OldestMessage,
 }
 
 /// What is known of the queue.
@@ -63,6 +67,18 @@ pub(crate) struct QueueMetrics {
 
 impl WorkerMetrics {
     pub(crate) fn new(m: &Metrics) -> Self {
+        let oldest = OldestMessage::default();
+        let metrics = Self::registered(m, oldest.clone());
+        let (in_flight, visible) = (metrics.outcomes.in_flight.clone(), metrics.queue.visible.clone());
+        m.gauge_at_scrape(
+            "consumer_queue_oldest_message_age_seconds",
+            "Age of the oldest message in the last receive that brought any, while messages wait or are in flight; else 0.",
+            move || if in_flight.get() > 0 || visible.get() > 0 { oldest.age() } else { 0.0 },
+        );
+        metrics
+    }
+
+    fn registered(m: &Metrics, oldest: OldestMessage) -> Self {
         Self {
             outcomes: OutcomeMetrics {
                 received: m
@@ -115,16 +131,9 @@ impl WorkerMetrics {
                 ),
             },
             pollers: PollerMetrics {
-                calls: m.counter_vec(
-                    "consumer_receive_calls_total",
-                    "ReceiveMessage calls by outcome.",
-                    OUTCOME,
-                ),
+                calls: outcomes(m, "consumer_receive_calls_total", "ReceiveMessage calls by outcome.", &["messages", "empty"]),
                 at_work: m.int_gauge("consumer_pollers", "Pollers at work now."),
-                oldest_age: m.gauge(
-                    "consumer_queue_oldest_message_age_seconds",
-                    "Age of the oldest message in the last receive; 0 when it was empty.",
-                ),
+                oldest,
             },
             queue: QueueMetrics {
                 without_redrive: m.int_gauge(
@@ -144,16 +153,8 @@ impl WorkerMetrics {
                     "Messages in the dead-letter queue, approximately.",
                 ),
             },
-            delete_calls: m.counter_vec(
-                "consumer_delete_calls_total",
-                "DeleteMessageBatch calls by outcome.",
-                OUTCOME,
-            ),
-            visibility_calls: m.counter_vec(
-                "consumer_visibility_calls_total",
-                "ChangeMessageVisibilityBatch calls by outcome.",
-                OUTCOME,
-            ),
+            delete_calls: outcomes(m, "consumer_delete_calls_total", "DeleteMessageBatch calls by outcome.", &["ok", "entry_failed"]),
+            visibility_calls: outcomes(m, "consumer_visibility_calls_total", "ChangeMessageVisibilityBatch calls by outcome.", &["ok", "entry_failed"]),
             restarts: m.counter(
                 "consumer_poller_restarts_total",
                 "Tasks of the worker that exited unexpectedly and were started again.",
@@ -162,4 +163,33 @@ impl WorkerMetrics {
     }
 }
 
-const OUTCOME: &[&str] = &["outcome"];
+/// Calls by outcome: each of `ok` and each fault begins at 0, so that `increase()` sees the first of them.
+fn outcomes(m: &Metrics, name: &str, help: &str, ok: &[&str]) -> IntCounterVec {
+    let calls = m.counter_vec(name, help, &["outcome"]);
+    for outcome in ok.iter().copied().chain(Fault::ALL.map(Fault::label)) {
+        calls.with_label_values(&[outcome]);
+    }
+    calls
+}
+
+/// When the oldest message of the last receive was published. A worker that is full receives nothing, and its messages
+/// grow old nevertheless: so the time is kept, and the age is computed when it is asked for. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OldestMessage(Arc<Mutex<Option<SystemTime>>>);
+
+impl OldestMessage {
+    /// `None` for an empty receive.
+    pub(crate) fn set(&self, published_at: Option<SystemTime>) {
+        *self.published_at() = published_at;
+    }
+
+    /// In seconds. Clocks that disagree make no negative age.
+    fn age(&self) -> f64 {
+        let published_at = *self.published_at();
+        published_at.and_then(|at| at.elapsed().ok()).map_or(0.0, |age| age.as_secs_f64())
+    }
+
+    fn published_at(&self) -> MutexGuard<'_, Option<SystemTime>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

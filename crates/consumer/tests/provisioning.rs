@@ -1,4 +1,5 @@
-//! A queue that exists is received from, whatever provisioning cannot finish: `/ready` says what.
+//! What `/ready` and `/metrics` of the binary say of a queue: a queue that exists is received from, whatever provisioning
+//! cannot finish, and its oldest message grows old while the worker is full.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::net::{SocketAddr, TcpListener};
@@ -12,12 +13,13 @@ const SOON: Duration = Duration::from_secs(30);
 struct Consumer(Child, SocketAddr);
 
 impl Consumer {
-    fn start(aws: &Emulator) -> Self {
+    fn start(aws: &Emulator, settings: &[(&str, &str)]) -> Self {
         let health = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_consumer"));
         command.env_clear().env("HEALTH_ADDR", health.to_string()).env("AWS_ENDPOINT_URL", aws.url());
         command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
         command.env("QUEUE_NAME", "events").env("WAIT_TIME", "1s");
+        command.envs(settings.iter().copied());
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap(), health)
     }
 
@@ -54,7 +56,7 @@ fn a_queue_that_exists_is_received_from_although_provisioning_cannot_finish() {
         let queue = aws.queue("events");
         queue.send_all(["a", "b"]);
         let faults: Vec<_> = faults.into_iter().map(|fault| aws.inject(fault)).collect();
-        let consumer = Consumer::start(&aws);
+        let consumer = Consumer::start(&aws, &[]);
         until("both are handled", || queue.deleted().len() == 2);
         until("it says what is missing", || {
             let (status, body) = consumer.get("/ready");
@@ -65,5 +67,36 @@ fn a_queue_that_exists_is_received_from_although_provisioning_cannot_finish() {
         // what was in the way is removed by a person
         faults.iter().for_each(lifeline_emulator::Injected::remove);
         until("it is ready", || consumer.get("/ready").0 == 200);
+    }
+}
+
+#[test]
+fn the_oldest_message_grows_old_while_the_worker_is_full() {
+    let aws = Emulator::start_on_own_thread().unwrap();
+    let queue = aws.queue("events");
+    queue.send_all(["a", "b", "c"]);
+    // connected to, and never answered
+    let handler = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", handler.local_addr().unwrap());
+    let settings =
+        [("MAX_IN_FLIGHT", "1"), ("HANDLER", "http"), ("HANDLER_URL", &url), ("SHUTDOWN_GRACE", "1s")];
+    let consumer = Consumer::start(&aws, &settings);
+    let metric = |name: &str| {
+        let text = consumer.get("/metrics").1;
+        let value =
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
+        value.unwrap_or(-1.0)
+    };
+    let age = || metric("consumer_queue_oldest_message_age_seconds");
+    until("one is in flight", || metric("consumer_in_flight_messages") == 1.0);
+    let first = age();
+    until("it grows by more than a second", || age() > first + 1.0);
+    // every outcome of a call is there before the first of them
+    for outcome in ["ok", "entry_failed", "throttled", "denied", "timeout", "refused"] {
+        assert_eq!(
+            metric(&format!("consumer_delete_calls_total{{outcome=\"{outcome}\"}}")),
+            0.0,
+            "{outcome}"
+        );
     }
 }

@@ -127,6 +127,14 @@ impl Metrics {
         .unwrap_or_else(|| valid(Gauge::new("unnamed", help)))
     }
 
+    /// A gauge of what `read` returns, computed anew at each scrape, on the server's thread; it must not block. One that is
+    /// already shown stays.
+    pub fn gauge_at_scrape(&self, name: &str, help: &str, read: impl Fn() -> f64 + Send + Sync + 'static) {
+        if let Ok(gauge) = Gauge::new(name, help) {
+            self.register(AtScrape { gauge, read });
+        }
+    }
+
     /// A histogram with these upper bounds, ascending and in base units (seconds, bytes); for latencies there is
     /// [`LATENCY_BUCKETS`]. `observe` is a search among the bounds and two atomic additions, about 20 ns.
     pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
@@ -232,6 +240,23 @@ impl Made {
             Made::Histogram(it) => Box::new(it.clone()),
             Made::HistogramVec(it, _) => Box::new(it.clone()),
         }
+    }
+}
+
+/// A gauge that is computed when it is asked for.
+struct AtScrape<F> {
+    gauge: Gauge,
+    read: F,
+}
+
+impl<F: Fn() -> f64 + Send + Sync> Collector for AtScrape<F> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set((self.read)());
+        self.gauge.collect()
     }
 }
 

@@ -327,7 +327,8 @@ fn raw(attributes: HashMap<String, MessageAttributeValue>) -> BTreeMap<String, A
     attributes.into_iter().map(open).collect()
 }
 
-/// Our own attribute first; X-Ray's header where SNS added that (`Root=1-<8 hex>-<24 hex>;Parent=<16 hex>;Sampled=1`).
+/// Our own attribute first; X-Ray's header where SNS added that (`Root=1-<8 hex>-<24 hex>;Parent=<16 hex>;Sampled=1`), of
+/// which the root alone is enough.
 fn trace_of(attributes: &BTreeMap<String, Attribute>, xray: Option<&String>) -> Option<TraceContext> {
     if let Some(trace) = attributes.get(TRACEPARENT).and_then(Attribute::as_str).and_then(|t| t.parse().ok())
     {
@@ -337,8 +338,10 @@ fn trace_of(attributes: &BTreeMap<String, Attribute>, xray: Option<&String>) -> 
         xray?.split(';').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
     };
     let root = field("Root")?.strip_prefix("1-")?.replace('-', "");
-    let parent = field("Parent")?;
-    let sampled = field("Sampled").is_some_and(|s| s == "1");
+    // a load balancer and API Gateway name the trace alone: a span of it begins here
+    let parent = field("Parent").unwrap_or_else(|| format!("{:016x}", fastrand::u64(1..)));
+    // `?`, or nothing, is undecided: what nobody has switched off is kept
+    let sampled = field("Sampled").is_none_or(|sampled| sampled != "0");
     format!("00-{root}-{parent}-{:02x}", u8::from(sampled)).parse().ok()
 }
 
@@ -525,6 +528,30 @@ mod tests {
             message.trace.unwrap().to_string(),
             "00-67891233abcdef012345678912345678-463ac35c9f6413ad-01"
         );
+    }
+
+    #[test]
+    fn a_root_of_xray_is_a_trace_whatever_else_is_missing() {
+        let root = "Root=1-67891233-abcdef012345678912345678";
+        for (xray, parent, sampled) in [
+            (root.to_owned(), None, "01"),
+            (format!("{root};Sampled=1"), None, "01"),
+            (format!("Self=1-67891234-12456789abcdef012345678;{root}"), None, "01"),
+            (format!("{root};Sampled=0"), None, "00"),
+            (format!("{root};Parent=463ac35c9f6413ad"), Some("463ac35c9f6413ad"), "01"),
+            (
+                format!("{root}; Parent=463ac35c9f6413ad;Sampled=?;Lineage=a:b"),
+                Some("463ac35c9f6413ad"),
+                "01",
+            ),
+            (format!("{root};Parent=463ac35c9f6413ad;Sampled=0"), Some("463ac35c9f6413ad"), "00"),
+        ] {
+            let message = entry("x").attributes(MessageSystemAttributeName::AwsTraceHeader, xray.clone());
+            let trace = open(message.build()).trace.unwrap_or_else(|| panic!("{xray}")).to_string();
+            let parts: Vec<_> = trace.split('-').collect();
+            assert_eq!((parts[1], parts[3]), ("67891233abcdef012345678912345678", sampled), "{xray}");
+            assert!(parent.is_none_or(|parent| parts[2] == parent), "{xray}: {trace}");
+        }
     }
 
     proptest! {

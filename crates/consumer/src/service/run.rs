@@ -35,7 +35,8 @@ pub async fn run_handler(
 ) -> anyhow::Result<Drained> {
     let ConsumerConfig { access, queue, worker } = config;
     let clients = Clients::connect(&access).await?;
-    tracing::info!(target: "consumer", queue = queue.queue.name(), region = clients.region, provision = queue.provision, "starting");
+    tracing::info!(target: "consumer", account = clients.account, region = clients.region, endpoint = clients.endpoint,
+        queue = queue.queue.name(), provision = queue.provision, reason = access.provisions_because(queue.provision), "starting");
     // unmet until the worker reports otherwise
     host.health.readiness.condition("topology");
     host.started();

@@ -22,6 +22,17 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Each of them.
+    pub const ALL: [Self; 7] = [
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::Throttled,
+        Self::Missing,
+        Self::Denied,
+        Self::Server,
+        Self::Refused,
+    ];
+
     /// Whether the same request may succeed later without anybody changing it.
     pub fn is_transient(self) -> bool {
         self != Self::Refused

@@ -50,6 +50,10 @@ pub struct Clients {
     pub call_timeout: Duration,
     /// The region in force.
     pub region: String,
+    /// The account of the credentials, where they name it: those of a role or a portal do.
+    pub account: Option<String>,
+    /// The endpoint in force, for the log: `AWS` where none is set.
+    pub endpoint: String,
     /// What the clients share: for clients of further services.
     pub config: SdkConfig,
 }
@@ -89,13 +93,17 @@ impl Clients {
         }
         let mut config = loader.region(region(access, http.clone())).load().await;
         let region = config.region().ok_or(NoRegion)?.to_string();
+        let mut account = None;
         let renewed = match config.credentials_provider() {
             Some(source) if access.credentials.is_none() => {
                 let renewed = Renewed::of(source);
                 let provider = SharedCredentialsProvider::new(renewed.clone());
                 let builder = config.into_builder().credentials_provider(provider);
                 config = builder.identity_cache(IdentityCache::no_cache()).build();
-                renewed.first(FIRST_CREDENTIALS).await;
+                account = renewed
+                    .first(FIRST_CREDENTIALS)
+                    .await
+                    .and_then(|first| Some(first.account_id()?.as_str().to_owned()));
                 Some(renewed)
             }
             _ => None,
@@ -122,6 +130,14 @@ impl Clients {
             polls: aws_sdk_sqs::Client::from_conf(polls.build()),
             call_timeout: access.call_timeout,
             region,
+            account,
+            endpoint: match (access.sns(), access.sqs()) {
+                (Some(sns), Some(sqs)) if sns != sqs => format!("{sns} and {sqs}"),
+                (Some(endpoint), _) | (_, Some(endpoint)) => endpoint.to_owned(),
+                (None, None) => {
+                    config.endpoint_url().filter(|url| !url.is_empty()).unwrap_or("AWS").to_owned()
+                }
+            },
             config,
         })
     }

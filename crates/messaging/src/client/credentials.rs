@@ -66,8 +66,8 @@ impl Renewed {
     }
 
     /// Waits for the first credentials, but no longer than `limit`; a source that has none is reported by the calls.
-    pub(super) async fn first(&self, limit: Duration) {
-        timeout(limit, self.get()).await.ok();
+    pub(super) async fn first(&self, limit: Duration) -> Option<Credentials> {
+        timeout(limit, self.get()).await.ok()?.ok()
     }
 
     async fn get(&self) -> Result<Credentials, CredentialsError> {

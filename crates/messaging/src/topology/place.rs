@@ -52,7 +52,7 @@ fn is_region(label: &str) -> bool {
     let letters = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
     (3..=4).contains(&parts.len())
         && parts[0].len() == 2
-        && parts[..parts.len() - 1].iter().all(|part| letters(&part))
+        && parts[..parts.len() - 1].iter().all(letters)
         && parts[parts.len() - 1].bytes().all(|b| b.is_ascii_digit())
 }
 

@@ -27,6 +27,9 @@ const LOGGED_EVERY: Duration = Duration::from_secs(2);
 /// No region is known, or `STATE_FILE` cannot be read: nothing has been read then.
 pub async fn run(config: Config, host: Host) -> anyhow::Result<Summary> {
     let clients = Clients::connect(&config.access).await?;
+    tracing::info!(target: "producer", account = clients.account, region = clients.region, endpoint = clients.endpoint,
+        topic = config.topic.name(), provision = config.provision, reason = config.access.provisions_because(config.provision),
+        "starting");
     // unmet until the publisher reports otherwise
     host.health.readiness.condition("topology");
     host.started();
