@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -23,6 +23,7 @@ use crate::lease::handle::Ticket;
 use crate::lease::view::{Cancelled, View};
 use crate::metrics::HandlerMetrics;
 use crate::options::Handling;
+use crate::rejection::DeadLetters;
 
 /// Failures are redelivered after 1 s, 2 s, 4 s, … at most 15 minutes, each jittered between half of that and all.
 const RETRY_BASE: Duration = Duration::from_secs(1);
@@ -64,6 +65,9 @@ struct Parts {
     metrics: HandlerMetrics,
     breaker: Breaker,
     tasks: TaskTracker,
+    dead_letters: DeadLetters,
+    /// When handlers are cancelled, once a shutdown has begun.
+    cutoff: Arc<OnceLock<Instant>>,
 }
 
 /// How often an unavailable message is tried again although others succeed between its tries; then it counts as failed:
@@ -87,8 +91,15 @@ impl Runner {
         metrics: HandlerMetrics,
         breaker: Breaker,
         tasks: TaskTracker,
+        dead_letters: DeadLetters,
     ) -> Self {
-        Self(Arc::new(Parts { handler, handling, metrics, breaker, tasks }))
+        let cutoff = Arc::default();
+        Self(Arc::new(Parts { handler, handling, metrics, breaker, tasks, dead_letters, cutoff }))
+    }
+
+    /// A shutdown has begun, which cancels handlers at `end`.
+    pub(crate) fn ends_at(&self, end: Instant) {
+        self.0.cutoff.set(end).ok();
     }
 
     /// Runs the handler with a message.
@@ -103,19 +114,24 @@ impl Parts {
     async fn run(&self, attempt: Attempt) {
         let Attempt { ticket, message } = attempt;
         let identity = Arc::clone(ticket.identity());
-        let ended = match message {
+        let ended = match &message {
             // it waited for its group or for its confirmation, and was lost: another may have begun with it
             _ if !ticket.view().confirmed().await => Ended::LostLease,
-            Ok(message) => self.try_until_it_ends(&message, &ticket).await,
+            Ok(message) => self.try_until_it_ends(message, &ticket).await,
             Err(unreadable) => {
                 // no handler can have it: that is its own fault
                 ticket.view().begin();
-                Ended::Failed(Failure::from(unreadable))
+                Ended::Failed(Failure::new(unreadable.to_string()))
             }
         };
         match ended {
             Ended::Handled => ticket.handled(),
-            Ended::Failed(failure) => fail(ticket, &failure),
+            Ended::Failed(failure) => match message {
+                Ok(message) if failure.kind() == Some(FailureKind::Rejected) => {
+                    self.reject(ticket, &message, &failure).await;
+                }
+                _ => fail(ticket, &failure),
+            },
             Ended::LostLease => {
                 drop(ticket);
                 guarded::log(|| {
@@ -130,6 +146,27 @@ impl Parts {
                     tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
                         "shutdown deadline reached: handler cancelled, message released");
                 });
+            }
+        }
+    }
+
+    /// Deletes the message once a copy of it is in the dead-letter queue.
+    async fn reject(&self, ticket: Ticket, message: &Message, failure: &Failure) {
+        let reason = failure.to_string();
+        match self.dead_letters.copy(message, &reason).await {
+            Ok(()) => {
+                guarded::log(|| {
+                    tracing::warn!(target: "consumer", message_id = %message.id, receive_count = message.receive_count,
+                        reason = %Line::new(&reason).limit(1024), "handler rejected the message; a copy is in the dead-letter queue");
+                });
+                ticket.handled();
+            }
+            Err(error) => {
+                guarded::log(|| {
+                    tracing::warn!(target: "consumer", message_id = %message.id, receive_count = message.receive_count,
+                        %error, "handler rejected the message, but there is no copy in a dead-letter queue; it counts as failed");
+                });
+                fail(ticket, failure);
             }
         }
     }
@@ -191,7 +228,7 @@ impl Parts {
 
     async fn handle(&self, message: Message, view: &Arc<View>) -> Ended {
         let limit = self.handling.timeout;
-        let context = Context::new(Arc::clone(view));
+        let context = Context::new(Arc::clone(view), Instant::now() + limit, Arc::clone(&self.cutoff));
         // a panic may come before the first await too, where the future is made
         let handling = AssertUnwindSafe(async { self.handler.handle(message, context).await }).catch_unwind();
         let handling = timeout(limit, handling);

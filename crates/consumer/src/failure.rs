@@ -17,30 +17,55 @@ pub enum FailureKind {
     /// A dependency is down: the message stays leased and is tried again in place, and nothing new is received until an
     /// attempt succeeds. No receive is used up.
     Unavailable,
-    /// This message will never work.
+    /// This message will never work: a copy with the reason goes to the dead-letter queue, then the message is deleted.
+    /// Without such a queue it has failed.
     Rejected,
 }
 
-/// Why a message was not handled, and when to try again. Any error turns into one with `?`: an [`io::Error`] about the
-/// environment (refused, reset, unreachable, timed out, broken pipe, disk full, out of descriptors) in its chain means
-/// *unavailable*, every other error *failed*. [`OrFailure`] states it at the call.
+/// Why a message was not handled, and when to try again.
+///
+/// `?` makes one of boxed errors, of `anyhow`'s (feature `anyhow`) and of the standard library's; [`OrFailure`] makes one of any error
+/// and states what it means; and for your own error type you write `From`, which says which of its errors mean what. It is an
+/// error itself, so that it may travel inside of others: the outermost in the chain that states a kind is heard. Where
+/// none does, an [`io::Error`] about the environment (refused, reset, unreachable, timed out, broken pipe, disk full, out of
+/// descriptors) means *unavailable*, every other error *failed*.
 ///
 /// ```
-/// use lifeline_consumer::{Failure, OrFailure};
+/// use lifeline_consumer::{BoxError, Failure, FailureKind, OrFailure};
 ///
-/// async fn store(order: &str) -> Result<(), Failure> {
+/// fn price(order: &str) -> Result<u64, Failure> {
 ///     let number: u64 = order.parse().or_rejected()?; // this message will never work
 ///     if number == 0 {
 ///         return Err(Failure::failed("not priced yet"));
 ///     }
-///     std::fs::write("/orders/last", order).or_unavailable()?; // neither would any other message
+///     std::fs::read_to_string("/no/such/prices").or_unavailable()?; // neither would any other message
+///     Ok(number)
+/// }
+///
+/// fn handle(order: &str) -> Result<(), BoxError> {
+///     price(order)?; // boxed, and still what it was
+///     let _receipt: u64 = "x".parse()?; // not stated: failed
 ///     Ok(())
 /// }
+///
+/// assert_eq!(Failure::from(handle("seven").unwrap_err()).kind(), Some(FailureKind::Rejected));
+/// assert_eq!(Failure::from(handle("0").unwrap_err()).kind(), Some(FailureKind::Failed));
+/// assert_eq!(Failure::from(handle("7").unwrap_err()).kind(), Some(FailureKind::Unavailable));
 /// ```
 #[derive(Debug)]
-pub struct Failure {
+pub struct Failure(Stated);
+
+/// What was said about an error. As the source of a [`Failure`] it survives what hides the outermost type of an error:
+/// `#[error(transparent)]`, and the conversion of `anyhow::Error` into a box.
+#[derive(Debug)]
+struct Stated {
+    what: What,
+    error: BoxError,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct What {
     kind: Option<FailureKind>,
-    reason: String,
     retry_after: Option<Duration>,
     interrupted: bool,
 }
@@ -48,7 +73,7 @@ pub struct Failure {
 impl Failure {
     /// A failure in words, of this message.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { kind: None, reason: reason.into(), retry_after: None, interrupted: false }
+        Self(Stated { what: What::default(), error: reason.into().into() })
     }
 
     /// This message failed.
@@ -67,53 +92,143 @@ impl Failure {
     }
 
     fn of(kind: FailureKind, error: impl Into<BoxError>) -> Self {
-        let error: BoxError = error.into();
-        Self { kind: Some(kind), reason: chain(&*error), retry_after: None, interrupted: false }
+        Self(Stated { what: What { kind: Some(kind), ..What::default() }, error: error.into() })
+    }
+
+    /// What an error states, or what follows from it.
+    fn found(error: BoxError) -> Self {
+        let what = stated(&*error).unwrap_or_else(|| {
+            let kind = is_environment(&*error).then_some(FailureKind::Unavailable);
+            What { kind, ..What::default() }
+        });
+        Self(Stated { what, error })
     }
 
     /// Sets the delay of a failed message instead of the worker's growing one, or the shortest pause before an unavailable
     /// dependency is tried again. Whole seconds, rounded up, at least one; at most what is left of the 12 hours that SQS
     /// keeps a message invisible.
     #[must_use]
-    pub fn retry_after(self, delay: Duration) -> Self {
-        Self { retry_after: Some(delay), ..self }
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.0.what.retry_after = Some(delay);
+        self
     }
 
     /// The dependency went away while it was at work on this message, and perhaps because of it: a connection that ended without
     /// a response. Once the dependency is back, the message is tried with no other beside it; if it goes away again, the message
     /// has failed. For [`Failure::unavailable`] only.
     #[must_use]
-    pub fn interrupted(self) -> Self {
-        Self { interrupted: true, ..self }
+    pub fn interrupted(mut self) -> Self {
+        self.0.what.interrupted = true;
+        self
     }
 
     pub(crate) fn is_interrupted(&self) -> bool {
-        self.interrupted
+        self.0.what.interrupted
     }
 
     /// What it is about, if it was stated; one that was not is *failed*.
     pub fn kind(&self) -> Option<FailureKind> {
-        self.kind
+        self.0.what.kind
     }
 
     pub(crate) fn delay(&self) -> Option<Duration> {
         // at once would be in the dead-letter queue within milliseconds
-        self.retry_after.map(|delay| delay.max(Duration::from_secs(1)))
+        self.0.what.retry_after.map(|delay| delay.max(Duration::from_secs(1)))
     }
 }
 
+/// The error and what caused it, on one line.
 impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
+        f.write_str(&lifeline_messaging::call::chain(&*self.0.error))
     }
 }
 
-// not an Error itself, or this would overlap with `From<T> for T`
-impl<E: Error + 'static> From<E> for Failure {
-    fn from(error: E) -> Self {
-        let kind = is_environment(&error).then_some(FailureKind::Unavailable);
-        Self { kind, reason: chain(&error), retry_after: None, interrupted: false }
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
     }
+}
+
+impl Display for Stated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for Stated {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.error)
+    }
+}
+
+/// What the outermost failure in an error's chain that states a kind says.
+fn stated(error: &(dyn Error + 'static)) -> Option<What> {
+    causes(error)
+        .filter_map(|error| error.downcast_ref::<Stated>())
+        .map(|stated| stated.what)
+        .find(|what| what.kind.is_some() || what.retry_after.is_some())
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+impl From<BoxError> for Failure {
+    fn from(error: BoxError) -> Self {
+        match error.downcast::<Failure>() {
+            Ok(failure) => *failure,
+            Err(error) => Self::found(error),
+        }
+    }
+}
+
+#[cfg(feature = "anyhow")]
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        // a box without context hides the outermost type, and no chain shows what a context is
+        let what = error.downcast_ref::<Failure>().map(|failure| failure.0.what);
+        let environment = error.chain().any(is_environment);
+        let mut failure = Self::found(error.into());
+        if let Some(what) = what {
+            failure.0.what = what;
+        } else if failure.kind().is_none() && environment {
+            failure.0.what.kind = Some(FailureKind::Unavailable);
+        }
+        failure
+    }
+}
+
+// a `From` for every error would forbid users their own, which says what their errors mean
+macro_rules! from {
+    ($($error:ty),* $(,)?) => {
+        $(
+            impl From<$error> for Failure {
+                fn from(error: $error) -> Self {
+                    Self::found(Box::new(error))
+                }
+            }
+        )*
+    };
+}
+
+from! {
+    io::Error,
+    fmt::Error,
+    std::convert::Infallible,
+    std::env::VarError,
+    std::net::AddrParseError,
+    std::num::ParseFloatError,
+    std::num::ParseIntError,
+    std::num::TryFromIntError,
+    std::str::ParseBoolError,
+    std::str::Utf8Error,
+    std::string::FromUtf8Error,
+    std::time::SystemTimeError,
+    serde_json::Error,
+    tokio::task::JoinError,
+    tokio::time::error::Elapsed,
+    lifeline_messaging::envelope::Unreadable,
 }
 
 /// States what an error is about, where it happens.
@@ -189,10 +304,6 @@ fn is_environment_code(code: i32) -> bool {
     matches!(code, 5 | 23 | 24)
 }
 
-fn chain(error: &dyn Error) -> String {
-    lifeline_messaging::call::chain(error)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,5 +339,66 @@ mod tests {
     #[test]
     fn a_delay_is_never_zero() {
         assert_eq!(Failure::new("busy").retry_after(Duration::ZERO).delay(), Some(Duration::from_secs(1)));
+    }
+
+    #[derive(Debug)]
+    struct Wrapped(Failure);
+
+    impl Display for Wrapped {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.fmt(f)
+        }
+    }
+
+    /// As thiserror's `transparent` does it: the failure itself is not in the chain.
+    impl Error for Wrapped {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.0.source()
+        }
+    }
+
+    #[test]
+    fn a_kind_survives_boxes_and_what_hides_the_outermost_type() {
+        let delay = Duration::from_secs(60);
+        let rejected = || Failure::rejected("negative total").retry_after(delay);
+        let boxed: BoxError = Box::new(rejected());
+        let hidden: BoxError = Box::new(Wrapped(rejected()));
+        let within: BoxError = Box::new(io::Error::other(Wrapped(rejected())));
+        for error in [boxed, hidden, within] {
+            let failure = Failure::from(error);
+            let found = (failure.kind(), failure.delay(), failure.to_string());
+            assert_eq!(found, (Some(FailureKind::Rejected), Some(delay), "negative total".to_owned()));
+        }
+        let refused: BoxError = io::Error::from(io::ErrorKind::ConnectionRefused).into();
+        assert_eq!(Failure::from(refused).kind(), Some(FailureKind::Unavailable));
+        let text: BoxError = "text".into();
+        assert_eq!(Failure::from(text).kind(), None);
+    }
+
+    #[test]
+    fn the_outermost_statement_counts() {
+        let inner: BoxError = Box::new(Failure::unavailable("refused"));
+        let outer: BoxError = Box::new(Failure::failed(inner));
+        assert_eq!(Failure::from(outer).kind(), Some(FailureKind::Failed));
+    }
+
+    #[cfg(feature = "anyhow")]
+    #[test]
+    fn a_kind_survives_anyhow() {
+        use anyhow::Context as _;
+        let plain = || Err::<(), _>(Failure::unavailable("refused"));
+        let bare = anyhow::Error::from(plain().unwrap_err());
+        let context = plain().context("charging").unwrap_err();
+        let through_a_box = anyhow::anyhow!(BoxError::from(plain().context("charging").unwrap_err()));
+        for error in [bare, context, through_a_box] {
+            let failure = Failure::from(error);
+            assert_eq!(failure.kind(), Some(FailureKind::Unavailable), "{failure}");
+            assert!(failure.to_string().ends_with("refused"), "{failure}");
+        }
+        let added = anyhow::anyhow!("x").context(Failure::rejected("a context that states it"));
+        assert_eq!(Failure::from(added).kind(), Some(FailureKind::Rejected));
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(Failure::from(anyhow::Error::from(refused)).kind(), Some(FailureKind::Unavailable));
+        assert_eq!(Failure::from(anyhow::anyhow!("x")).kind(), None);
     }
 }

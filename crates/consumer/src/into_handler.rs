@@ -59,6 +59,30 @@ impl<T: DeserializeOwned + Send + 'static> FromMessage for Json<T> {
     }
 }
 
+/// The body as JSON, beside the attributes and all else that is known about the message.
+///
+/// ```
+/// use lifeline_consumer::{Failure, Json, Message};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Order {
+///     id: u64,
+/// }
+///
+/// async fn handle(message: Message<Json<Order>>) -> Result<(), Failure> {
+///     println!("{:?} {}", message.attribute("kind"), message.body.0.id);
+///     Ok(())
+/// }
+/// # let _handler = lifeline_consumer::into_handler(handle);
+/// ```
+impl<T: DeserializeOwned + Send + 'static> FromMessage for Message<Json<T>> {
+    type Error = serde_json::Error;
+
+    fn from_message(message: &Message) -> Result<Self, Self::Error> {
+        Ok(message.with_body(Json::from_message(message)?))
+    }
+}
+
 /// The handler decides what an unreadable message means.
 impl<M: FromMessage> FromMessage for Result<M, M::Error>
 where

@@ -60,6 +60,7 @@ mod options;
 mod poller;
 mod poller_scale;
 mod queue_watch;
+mod rejection;
 mod run;
 #[cfg(feature = "service")]
 pub mod service;

@@ -86,6 +86,13 @@ impl KnownQueue {
         redrive.is_some_and(|redrive| receive_count >= redrive.max_receives)
     }
 
+    /// The ARN of its dead-letter queue, if it has one, and its own.
+    pub(crate) fn dead_letters(&self) -> Option<(String, String)> {
+        let queue = self.0.borrow();
+        let queue = queue.as_ref()?;
+        Some((queue.redrive.as_ref()?.dead_letter_arn.clone(), queue.arn.clone()))
+    }
+
     /// The visibility timeout, as far as it is known.
     pub(crate) fn visibility(&self) -> Duration {
         self.0.borrow().as_ref().map_or(VISIBILITY, |queue| queue.visibility)

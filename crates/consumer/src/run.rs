@@ -34,6 +34,7 @@ use crate::options::Options;
 use crate::poller::{self, Polling};
 use crate::poller_scale::PollerScale;
 use crate::queue_watch::{Provisioning, QueueWatch};
+use crate::rejection::DeadLetters;
 use crate::summary::{Drained, Tally};
 use crate::supervisor::Supervisor;
 
@@ -65,6 +66,7 @@ pub(crate) struct Running {
     pollers: JoinSet<()>,
     /// Attempts and groups.
     tasks: TaskTracker,
+    runner: Runner,
     leases: Leases,
     capacity: Capacity,
     tally: Tally,
@@ -139,6 +141,7 @@ impl Running {
             metrics.handlers.clone(),
             breaker.clone(),
             tasks.clone(),
+            DeadLetters::new(clients.clone(), queue.clone()),
         );
         let capacity = Capacity::new(options.max_in_flight);
         let polling = Polling {
@@ -159,7 +162,7 @@ impl Running {
                     queue: watch.spec.queue.name().into(),
                 },
                 groups: Groups::new(runner.clone(), queue, draining.clone(), tasks.clone()),
-                runner,
+                runner: runner.clone(),
                 draining: draining.clone(),
                 metrics: metrics.pollers.clone(),
             },
@@ -199,7 +202,7 @@ impl Running {
         for number in 1..=polling.scale.most() {
             pollers.spawn(keep_poller(supervisor.clone(), polling.clone(), number, bound));
         }
-        Self { options, parts, pollers, tasks, leases, capacity, tally, draining, draining_condition }
+        Self { options, parts, pollers, tasks, runner, leases, capacity, tally, draining, draining_condition }
     }
 
     /// Ends the run by `end`: pollers finish their receive, handlers finish, deletes are flushed; what still runs when only
@@ -207,6 +210,7 @@ impl Running {
     pub(crate) async fn drain(&mut self, end: Instant) -> Drained {
         self.draining_condition.unmet("draining");
         self.draining.cancel();
+        self.runner.ends_at(end - self.options.reserve());
         let quiet = async {
             while self.pollers.join_next().await.is_some() {}
             self.capacity.all_free().await;

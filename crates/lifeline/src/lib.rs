@@ -29,8 +29,8 @@ mod service;
 
 #[cfg(feature = "consumer")]
 pub use lifeline_consumer::{
-    Attribute, Cancelled, Context, Drained, Failure, FailureKind, FromMessage, Handler, IntoHandler,
-    IntoOutcome, Json, Message, OrFailure, Worker, into_handler,
+    Attribute, BoxError, Cancelled, Context, Drained, Failure, FailureKind, FromMessage, Handler,
+    IntoHandler, IntoOutcome, Json, Message, OrFailure, Worker, into_handler,
 };
 pub use lifeline_health::Health;
 pub use lifeline_messaging::client::{Access, Clients};
@@ -39,3 +39,7 @@ pub use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
 pub use lifeline_producer::{NewMessage, PublishError, Publisher, Receipt};
 #[cfg(feature = "service")]
 pub use service::run;
+
+/// What a handler may return to use `?` on any error: what the error states counts, and one that states nothing has failed.
+#[cfg(feature = "consumer")]
+pub type Result<T = ()> = std::result::Result<T, BoxError>;

@@ -5,16 +5,16 @@ use std::time::SystemTime;
 
 use crate::trace::TraceContext;
 
-/// A message as a handler sees it, whichever way it came.
+/// A message as a handler sees it, whichever way it came. `B` is its body: text, or what was read from it.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
-pub struct Message {
+pub struct Message<B = String> {
     /// SNS's message id, which the publisher logged, where the envelope tells it; else SQS's.
     pub id: String,
     /// SQS's message id: the same over redeliveries.
     pub sqs_message_id: String,
     /// The body as it was published.
-    pub body: String,
+    pub body: B,
     /// The attributes that were published with it, the trace included.
     pub attributes: BTreeMap<String, Attribute>,
     /// The subject that was published with it, where the envelope tells it: alarms and S3 events have one.
@@ -36,6 +36,39 @@ pub struct Message {
     pub topic_arn: Option<String>,
     /// Its trace, where it has one.
     pub trace: Option<TraceContext>,
+}
+
+impl Message {
+    /// A message with this body and nothing else.
+    pub fn new(body: impl Into<String>) -> Self {
+        Self { body: body.into(), ..Self::default() }
+    }
+}
+
+impl<B> Message<B> {
+    /// The same message with another body.
+    pub fn with_body<C>(&self, body: C) -> Message<C> {
+        Message {
+            id: self.id.clone(),
+            sqs_message_id: self.sqs_message_id.clone(),
+            body,
+            attributes: self.attributes.clone(),
+            subject: self.subject.clone(),
+            receive_count: self.receive_count,
+            first_received_at: self.first_received_at,
+            published_at: self.published_at,
+            group: self.group.clone(),
+            sequence_number: self.sequence_number.clone(),
+            dead_letter_source: self.dead_letter_source.clone(),
+            topic_arn: self.topic_arn.clone(),
+            trace: self.trace,
+        }
+    }
+
+    /// The text of an attribute that has one.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.get(name)?.as_str()
+    }
 }
 
 /// The value of a message attribute.

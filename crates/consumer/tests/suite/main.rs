@@ -19,6 +19,7 @@ mod handlers;
 mod leases;
 mod liveness;
 mod receiving;
+mod rejecting;
 mod state_machine;
 mod supervision;
 mod suspects;

@@ -1,0 +1,139 @@
+//! A rejection: the copy of a message that will never work, in the dead-letter queue, before the original is deleted.
+//!
+//! The original is deleted only after SQS has confirmed the copy. What ends the worker between the two leaves both.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use aws_sdk_sqs::primitives::{Blob, DateTime, DateTimeFormat};
+use aws_sdk_sqs::types::MessageAttributeValue;
+use lifeline_escape::Line;
+use lifeline_messaging::call::{CallError, bounded};
+use lifeline_messaging::client::Clients;
+use lifeline_messaging::message::{Attribute, Message};
+
+use crate::queue_watch::KnownQueue;
+
+/// Attributes of a message that SQS allows: <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html>.
+const MAX_ATTRIBUTES: usize = 10;
+
+/// Where copies go. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadLetters {
+    clients: Clients,
+    queue: KnownQueue,
+    /// ARN and URL of the dead-letter queue that was used last.
+    found: Arc<Mutex<Option<(String, String)>>>,
+}
+
+/// Why there is no copy.
+#[derive(Debug)]
+pub(crate) enum NoCopy {
+    /// The queue has no dead-letter queue.
+    NoQueue,
+    Call(CallError),
+}
+
+impl fmt::Display for NoCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoQueue => f.write_str("the queue has no dead-letter queue"),
+            Self::Call(error) => f.write_str(&lifeline_messaging::call::chain(error)),
+        }
+    }
+}
+
+impl DeadLetters {
+    pub(crate) fn new(clients: Clients, queue: KnownQueue) -> Self {
+        Self { clients, queue, found: Arc::default() }
+    }
+
+    /// Puts a copy there; it is there when this returns `Ok`.
+    ///
+    /// # Cancel safety
+    /// The copy may be there.
+    pub(crate) async fn copy(&self, message: &Message, reason: &str) -> Result<(), NoCopy> {
+        let (dead_letters, source) = self.queue.dead_letters().ok_or(NoCopy::NoQueue)?;
+        let url = self.url(&dead_letters).await.map_err(NoCopy::Call)?;
+        let call = self.clients.sqs.send_message().queue_url(url).message_body(&message.body);
+        let mut call = call.set_message_attributes(Some(attributes(message, reason, &source).collect()));
+        if dead_letters.ends_with(".fifo") {
+            let group = message.group.as_deref().unwrap_or(&message.sqs_message_id);
+            // rejected twice within five minutes, because the delete failed: one copy
+            call = call.message_group_id(group).message_deduplication_id(&message.sqs_message_id);
+        }
+        let copied = bounded("SendMessage", self.clients.call_timeout, call.send()).await;
+        if copied.is_err() {
+            // it may have been made anew
+            *self.found.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        copied.map(drop).map_err(NoCopy::Call)
+    }
+
+    async fn url(&self, arn: &str) -> Result<String, CallError> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, url)) = found.filter(|(of, _)| of == arn) {
+            return Ok(url);
+        }
+        // arn:aws:sqs:REGION:ACCOUNT:NAME
+        let mut parts = arn.splitn(6, ':').skip(4);
+        let (account, name) = (parts.next(), parts.next());
+        let call = self.clients.sqs.get_queue_url().set_queue_name(name.map(str::to_owned));
+        let call = call.set_queue_owner_aws_account_id(account.map(str::to_owned)).send();
+        let url =
+            bounded("GetQueueUrl", self.clients.call_timeout, call).await?.queue_url.unwrap_or_default();
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some((arn.to_owned(), url.clone()));
+        Ok(url)
+    }
+}
+
+/// Its own, and what is to be known about the rejection. Where SQS does not take so many, its own are one, as JSON.
+fn attributes(
+    message: &Message,
+    reason: &str,
+    source: &str,
+) -> impl Iterator<Item = (String, MessageAttributeValue)> {
+    let now = DateTime::from(SystemTime::now()).fmt(DateTimeFormat::DateTime).unwrap_or_default();
+    let reason = if reason.is_empty() { "no reason given" } else { reason };
+    let ours = [
+        ("rejected-reason", "String", Line::new(reason).limit(1024).to_string()),
+        ("rejected-source", "String", source.to_owned()),
+        ("rejected-receive-count", "Number", message.receive_count.to_string()),
+        ("rejected-at", "String", now),
+    ];
+    let own = message.attributes.iter().filter(|(name, _)| ours.iter().all(|(ours, ..)| ours != name));
+    let own: Vec<_> = own.collect();
+    let own = if own.len() + ours.len() <= MAX_ATTRIBUTES {
+        own.into_iter().map(|(name, attribute)| (name.clone(), value(attribute))).collect()
+    } else {
+        let all = own.into_iter().map(|(name, attribute)| {
+            let value = match attribute {
+                Attribute::Text { value, .. } => value.clone(),
+                Attribute::Binary { value, .. } => aws_smithy_types::base64::encode(value),
+            };
+            (name.clone(), serde_json::json!({ "Type": attribute.data_type(), "Value": value }))
+        });
+        let all = serde_json::Value::Object(all.collect()).to_string();
+        vec![("attributes".to_owned(), text("String", all))]
+    };
+    own.into_iter().chain(ours.map(|(name, data_type, value)| (name.to_owned(), text(data_type, value))))
+}
+
+fn value(attribute: &Attribute) -> MessageAttributeValue {
+    match attribute {
+        Attribute::Text { data_type, value } => text(data_type, value.clone()),
+        Attribute::Binary { data_type, value } => {
+            let value = MessageAttributeValue::builder().binary_value(Blob::new(value.clone()));
+            value.data_type(data_type).build().expect("the type is set")
+        }
+    }
+}
+
+fn text(data_type: &str, value: String) -> MessageAttributeValue {
+    MessageAttributeValue::builder()
+        .data_type(data_type)
+        .string_value(value)
+        .build()
+        .expect("the type is set")
+}
