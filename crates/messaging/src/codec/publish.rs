@@ -50,6 +50,8 @@ struct Writer;
 
 impl SerializeRequest for Writer {
     fn serialize_input(&self, input: Input, _: &mut ConfigBag) -> Result<HttpRequest, BoxError> {
+        #[cfg(test)]
+        super::used::note();
         let input = input.downcast::<PublishBatchInput>().map_err(|_| "no PublishBatch")?;
         let form = form(&input);
         let request = Request::post("/")

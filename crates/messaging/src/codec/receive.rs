@@ -60,6 +60,8 @@ impl DeserializeResponse for Reader {
         response: &HttpResponse,
         _: &ConfigBag,
     ) -> Result<Output, OrchestratorError<Error>> {
+        #[cfg(test)]
+        super::used::note();
         let body = response.body().bytes().unwrap_or_default();
         read(body).map(Output::erase).map_err(|error| OrchestratorError::response(error.into()))
     }
