@@ -426,7 +426,6 @@ mod tests {
             "--handler=http",
             "--handler-content-type=json",
             "--queue-name=no spaces",
-            "--rust-log=a=b=c",
             "--aws-endpoint-url=localhost:4566",
             "--log-body=-1",
         ];

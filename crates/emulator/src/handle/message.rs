@@ -159,7 +159,7 @@ pub struct History {
     pub visibility: Vec<(Instant, Duration)>,
     /// When it was deleted.
     pub deleted: Option<Instant>,
-    /// Deletes by a receipt that was taken from its owner: they succeeded and deleted nothing.
+    /// Deletes that succeeded and deleted nothing: by a receipt that was taken from its owner, or of what was gone.
     pub stale_deletes: u32,
     /// When it was moved to the dead-letter queue.
     pub dead_lettered: Option<Instant>,

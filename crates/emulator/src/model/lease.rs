@@ -71,11 +71,11 @@ impl Queue {
     pub(crate) fn delete(&mut self, handle: &str, now: Time) -> Result<Option<Message>> {
         self.advance(now);
         let receipt = self.decode(handle)?;
-        let Some(message) = self.messages.get(&receipt.key) else { return Ok(None) };
-        if receipt.number <= message.lost_receipts {
+        let message = self.messages.get(&receipt.key);
+        let Some(message) = message.filter(|message| receipt.number > message.lost_receipts) else {
             self.journal.stale_delete(receipt.key);
             return Ok(None);
-        }
+        };
         let expired = receipt.number != message.receipts || !matches!(message.state, State::InFlight { .. });
         if self.settings.fifo && expired {
             return Err(sqs::invalid_value(handle, "ReceiptHandle", "The receipt handle has expired."));
