@@ -9,10 +9,13 @@ use lifeline_cli::args::{self, Command, EmbeddedArgs, PREFIX, UpArgs};
 use lifeline_cli::screen::Screen;
 use lifeline_cli::{aws, up};
 use lifeline_service::settings::Problems;
-use lifeline_service::{Log, Shutdown, Threads, failed, invalid_settings};
+use lifeline_service::{Log, Shutdown, Threads, failed, flush_log, invalid_settings};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long the last lines of the log may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = args::parse();
@@ -66,5 +69,7 @@ fn once(log: Log, work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitC
 
 fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode {
     let runtime = Threads::new(2).runtime().map_err(anyhow::Error::from);
-    runtime.and_then(|runtime| runtime.block_on(work)).unwrap_or_else(|error| failed("lifeline", &error))
+    let ended = runtime.and_then(|runtime| runtime.block_on(work));
+    flush_log(LAST_LINES);
+    ended.unwrap_or_else(|error| failed("lifeline", &error))
 }
