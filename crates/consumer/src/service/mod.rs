@@ -1,6 +1,7 @@
 //! The service around the worker: settings, the built-in handlers, and how they run.
 
 mod args;
+mod descriptors;
 mod handlers;
 mod run;
 

@@ -5,6 +5,7 @@ use lifeline_service::{Host, SUMMARY, Summary};
 
 use crate::handler::Handler;
 use crate::service::args::{Config, ConsumerConfig};
+use crate::service::descriptors;
 use crate::service::handlers::{Configured, Drill};
 use crate::summary::Drained;
 use crate::worker::Worker;
@@ -16,7 +17,8 @@ use crate::worker::Worker;
 ///
 /// # Cancel safety
 /// That of [`Worker::run`].
-pub async fn run(config: Config, host: Host) -> anyhow::Result<Drained> {
+pub async fn run(mut config: Config, host: Host) -> anyhow::Result<Drained> {
+    config.consumer.worker.max_in_flight = descriptors::fit(config.consumer.worker.max_in_flight);
     let handler = Configured::open(&config.handler, config.consumer.worker.max_in_flight).await?;
     run_handler(config.consumer, Drill { handler, hang_on: config.fault_hang }, host).await
 }
@@ -42,7 +44,7 @@ pub async fn run_handler(
     host.started();
     let worker = Worker::builder(clients, queue)
         .pollers(worker.pollers)
-        .max_in_flight(worker.max_in_flight)
+        .max_in_flight(descriptors::fit(worker.max_in_flight))
         .wait_time(worker.wait_time)
         .envelope(worker.envelope)
         .handler_timeout(worker.handler_timeout)
