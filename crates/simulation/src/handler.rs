@@ -108,7 +108,8 @@ impl Desk {
         }
         match character {
             Character::Fails(times) if attempt <= times => Err(Failure::failed("as planned")),
-            Character::Poison => Err(Failure::rejected("it will never work")),
+            // not rejected: what a copy in the dead-letter queue makes of a message is not followed here
+            Character::Poison => Err(Failure::failed("it will never work")),
             Character::Panics if attempt == 1 => {
                 attempted.end(End::Failed);
                 std::panic::panic_any(PANIC)
