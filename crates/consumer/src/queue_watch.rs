@@ -86,11 +86,11 @@ impl KnownQueue {
         redrive.is_some_and(|redrive| receive_count >= redrive.max_receives)
     }
 
-    /// The ARN of its dead-letter queue, if it has one, and its own.
+    /// The URL of its dead-letter queue, if it has one, and its own ARN.
     pub(crate) fn dead_letters(&self) -> Option<(String, String)> {
         let queue = self.0.borrow();
         let queue = queue.as_ref()?;
-        Some((queue.redrive.as_ref()?.dead_letter_arn.clone(), queue.arn.clone()))
+        Some((queue.dead_letter_url()?, queue.arn.clone()))
     }
 
     /// The visibility timeout, as far as it is known.
@@ -273,11 +273,7 @@ impl QueueWatch {
             self.metrics.in_flight.set(of(&names[1]));
             empty = of(&names[0]) == 0 && of(&names[1]) == 0;
         }
-        let Some(redrive) = &queue.redrive else { return empty };
-        let name = redrive.dead_letter_arn.rsplit(':').next().unwrap_or_default();
-        // a redrive policy names a queue of the same account and region: its URL differs in the last part alone
-        let base = queue.url.rsplit_once('/').map_or("", |(base, _)| base);
-        let url = format!("{base}/{name}");
+        let Some(url) = queue.dead_letter_url() else { return empty };
         if let Ok(depth) = topology::queue_attributes(&self.clients, &url, &names[..1]).await {
             self.metrics.dead_letters.set(depth.get(&names[0]).and_then(|n| n.parse().ok()).unwrap_or(0));
         }

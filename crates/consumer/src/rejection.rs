@@ -3,7 +3,6 @@
 //! The original is deleted only after SQS has confirmed the copy. What ends the worker between the two leaves both.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use aws_sdk_sqs::primitives::{Blob, DateTime, DateTimeFormat};
@@ -23,8 +22,6 @@ const MAX_ATTRIBUTES: usize = 10;
 pub(crate) struct DeadLetters {
     clients: Clients,
     queue: KnownQueue,
-    /// ARN and URL of the dead-letter queue that was used last.
-    found: Arc<Mutex<Option<(String, String)>>>,
 }
 
 /// Why there is no copy.
@@ -46,7 +43,7 @@ impl fmt::Display for NoCopy {
 
 impl DeadLetters {
     pub(crate) fn new(clients: Clients, queue: KnownQueue) -> Self {
-        Self { clients, queue, found: Arc::default() }
+        Self { clients, queue }
     }
 
     /// Puts a copy there; it is there when this returns `Ok`.
@@ -54,37 +51,17 @@ impl DeadLetters {
     /// # Cancel safety
     /// The copy may be there.
     pub(crate) async fn copy(&self, message: &Message, reason: &str) -> Result<(), NoCopy> {
-        let (dead_letters, source) = self.queue.dead_letters().ok_or(NoCopy::NoQueue)?;
-        let url = self.url(&dead_letters).await.map_err(NoCopy::Call)?;
+        let (url, source) = self.queue.dead_letters().ok_or(NoCopy::NoQueue)?;
+        let fifo = url.ends_with(".fifo");
         let call = self.clients.sqs.send_message().queue_url(url).message_body(&message.body);
         let mut call = call.set_message_attributes(Some(attributes(message, reason, &source).collect()));
-        if dead_letters.ends_with(".fifo") {
+        if fifo {
             let group = message.group.as_deref().unwrap_or(&message.sqs_message_id);
             // rejected twice within five minutes, because the delete failed: one copy
             call = call.message_group_id(group).message_deduplication_id(&message.sqs_message_id);
         }
         let copied = bounded("SendMessage", self.clients.call_timeout, call.send()).await;
-        if copied.is_err() {
-            // it may have been made anew
-            *self.found.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
         copied.map(drop).map_err(NoCopy::Call)
-    }
-
-    async fn url(&self, arn: &str) -> Result<String, CallError> {
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, url)) = found.filter(|(of, _)| of == arn) {
-            return Ok(url);
-        }
-        // arn:aws:sqs:REGION:ACCOUNT:NAME
-        let mut parts = arn.splitn(6, ':').skip(4);
-        let (account, name) = (parts.next(), parts.next());
-        let call = self.clients.sqs.get_queue_url().set_queue_name(name.map(str::to_owned));
-        let call = call.set_queue_owner_aws_account_id(account.map(str::to_owned)).send();
-        let url =
-            bounded("GetQueueUrl", self.clients.call_timeout, call).await?.queue_url.unwrap_or_default();
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some((arn.to_owned(), url.clone()));
-        Ok(url)
     }
 }
 

@@ -32,6 +32,15 @@ impl Queue {
     pub fn is_fifo(&self) -> bool {
         self.arn.ends_with(".fifo")
     }
+
+    /// The URL of its dead-letter queue, if it has one. A redrive policy names a queue of the same account and region, so the
+    /// URL differs in the last part alone:
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html>.
+    pub fn dead_letter_url(&self) -> Option<String> {
+        let name = self.redrive.as_ref()?.dead_letter_arn.rsplit(':').next().unwrap_or_default();
+        let base = self.url.rsplit_once('/').map_or("", |(base, _)| base);
+        Some(format!("{base}/{name}"))
+    }
 }
 
 /// A queue's redrive policy.
