@@ -10,6 +10,7 @@ use aws_sdk_sqs::types::MessageAttributeValue;
 use lifeline_escape::Line;
 use lifeline_messaging::call::{CallError, bounded};
 use lifeline_messaging::client::Clients;
+use lifeline_messaging::envelope::attributes_as_json;
 use lifeline_messaging::message::{Attribute, Message};
 
 use crate::queue_watch::KnownQueue;
@@ -84,15 +85,7 @@ fn attributes(
     let own = if own.len() + ours.len() <= MAX_ATTRIBUTES {
         own.into_iter().map(|(name, attribute)| (name.clone(), value(attribute))).collect()
     } else {
-        let all = own.into_iter().map(|(name, attribute)| {
-            let value = match attribute {
-                Attribute::Text { value, .. } => value.clone(),
-                Attribute::Binary { value, .. } => aws_smithy_types::base64::encode(value),
-            };
-            (name.clone(), serde_json::json!({ "Type": attribute.data_type(), "Value": value }))
-        });
-        let all = serde_json::Value::Object(all.collect()).to_string();
-        vec![("attributes".to_owned(), text("String", all))]
+        vec![("attributes".to_owned(), text("String", attributes_as_json(own)))]
     };
     own.into_iter().chain(ours.map(|(name, data_type, value)| (name.to_owned(), text(data_type, value))))
 }
@@ -113,4 +106,22 @@ fn text(data_type: &str, value: String) -> MessageAttributeValue {
         .string_value(value)
         .build()
         .expect("the type is set")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_copy_has_more_attributes_than_sqs_takes() {
+        for (own, expected) in [(0, 4), (6, 10), (7, 5), (10, 5)] {
+            let mut message = Message::default();
+            message.attributes = (0..own).map(|n| (format!("a{n}"), Attribute::from(vec![n]))).collect();
+            let copied: Vec<_> = attributes(&message, "it will never work", "arn").collect();
+            assert_eq!(copied.len(), expected, "{own}");
+            let all = copied.iter().find(|(name, _)| name == "attributes").map(|(_, all)| all.string_value());
+            let has_last = |all: &str| all.contains(&format!("\"a{}\":{{\"Type\":\"Binary\"", own - 1));
+            assert_eq!(all.flatten().is_some_and(has_last), own > 6, "{own}");
+        }
+    }
 }

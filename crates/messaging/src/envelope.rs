@@ -296,6 +296,14 @@ fn is_topic(arn: &str) -> bool {
         && parts.nth(2).is_some_and(|name| !name.is_empty())
 }
 
+/// Attributes in the form of a notification, as one JSON text: `{"NAME": {"Type": "String", "Value": "…"}}`.
+pub fn attributes_as_json<'a>(attributes: impl IntoIterator<Item = (&'a String, &'a Attribute)>) -> String {
+    let form = |(name, attribute): (&String, &Attribute)| {
+        (name.clone(), serde_json::json!({"Type": attribute.data_type(), "Value": attribute.to_text()}))
+    };
+    serde_json::Value::Object(attributes.into_iter().map(form).collect()).to_string()
+}
+
 fn unwrapped_attributes(
     wrapped: BTreeMap<String, NotificationAttribute<'_>>,
 ) -> Result<BTreeMap<String, Attribute>, Unreadable> {

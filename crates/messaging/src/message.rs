@@ -1,5 +1,6 @@
 //! A message as handlers see it, and its attributes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -108,6 +109,14 @@ impl Attribute {
         match self {
             Self::Text { value, .. } => Some(value),
             Self::Binary { .. } => None,
+        }
+    }
+
+    /// The value as SNS writes it into a notification: its text, or its bytes as base64.
+    pub fn to_text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text { value, .. } => Cow::Borrowed(value),
+            Self::Binary { value, .. } => Cow::Owned(aws_smithy_types::base64::encode(value)),
         }
     }
 

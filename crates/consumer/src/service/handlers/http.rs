@@ -29,6 +29,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode, Uri};
 use lifeline_http as http;
+use lifeline_messaging::envelope::attributes_as_json;
 use lifeline_messaging::message::{Attribute, Message};
 use lifeline_messaging::span::onward;
 use lifeline_messaging::trace::TRACEPARENT;
@@ -125,11 +126,11 @@ impl Post {
             let name = if own_name { name.clone() } else { format!("attribute-{name}") };
             // SNS and SQS allow letters, digits, - _ and . in names, and so do headers
             if let Ok(name) = HeaderName::try_from(name) {
-                request = request.header(name, attribute_header(attribute));
+                request = request.header(name, header(&attribute.to_text()));
             }
         }
         if others(&message.attributes).next().is_some() {
-            request = request.header("attributes", header(&as_json(&message.attributes)));
+            request = request.header("attributes", header(&attributes_as_json(others(&message.attributes))));
         }
         request.body(Full::new(body.clone())).or_failed()
     }
@@ -153,20 +154,6 @@ fn split_user(url: &str) -> (Option<HeaderValue>, String) {
 /// All but the trace, which goes on as a child of its own.
 fn others(attributes: &BTreeMap<String, Attribute>) -> impl Iterator<Item = (&String, &Attribute)> {
     attributes.iter().filter(|(name, _)| *name != TRACEPARENT)
-}
-
-/// The attributes as an SNS notification has them.
-fn as_json(attributes: &BTreeMap<String, Attribute>) -> String {
-    let value = |attribute: &Attribute| {
-        let text = match attribute {
-            Attribute::Text { value, .. } => value.clone(),
-            Attribute::Binary { value, .. } => aws_smithy_types::base64::encode(value),
-        };
-        serde_json::json!({"Type": attribute.data_type(), "Value": text})
-    };
-    let all: serde_json::Map<_, _> =
-        others(attributes).map(|(name, attribute)| (name.clone(), value(attribute))).collect();
-    serde_json::Value::from(all).to_string()
 }
 
 /// The type that the message says it has (attribute `contentType`, as Spring and the SDKs' users write it, or
@@ -229,13 +216,6 @@ fn retry_after(text: &str) -> Option<Duration> {
     }
     let at = SystemTime::try_from(DateTime::from_str(text, Format::HttpDate).ok()?).ok()?;
     Some(at.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-fn attribute_header(attribute: &Attribute) -> HeaderValue {
-    match attribute {
-        Attribute::Text { value, .. } => header(value),
-        Attribute::Binary { value, .. } => header(&aws_smithy_types::base64::encode(value)),
-    }
 }
 
 /// Visible ASCII as it is; everything else, and `%` itself, percent-encoded.
