@@ -20,7 +20,7 @@ use crate::worker::Worker;
 pub async fn run(mut config: Config, host: Host) -> anyhow::Result<Drained> {
     config.consumer.worker.max_in_flight = descriptors::fit(config.consumer.worker.max_in_flight);
     let handler = Configured::open(&config.handler, config.consumer.worker.max_in_flight).await?;
-    run_handler(config.consumer, Drill { handler, hang_on: config.fault_hang }, host).await
+    work(config.consumer, Drill { handler, hang_on: config.fault_hang }, host).await
 }
 
 /// [`run`] with your own handler.
@@ -31,10 +31,15 @@ pub async fn run(mut config: Config, host: Host) -> anyhow::Result<Drained> {
 /// # Cancel safety
 /// That of [`Worker::run`].
 pub async fn run_handler(
-    config: ConsumerConfig,
+    mut config: ConsumerConfig,
     handler: impl Handler,
     host: Host,
 ) -> anyhow::Result<Drained> {
+    config.worker.max_in_flight = descriptors::fit(config.worker.max_in_flight);
+    work(config, handler, host).await
+}
+
+async fn work(config: ConsumerConfig, handler: impl Handler, host: Host) -> anyhow::Result<Drained> {
     let ConsumerConfig { access, queue, worker } = config;
     let clients = Clients::connect(&access).await?;
     tracing::info!(target: "consumer", account = clients.account, region = clients.region, endpoint = clients.endpoint,
@@ -44,7 +49,7 @@ pub async fn run_handler(
     host.started();
     let worker = Worker::builder(clients, queue)
         .pollers(worker.pollers)
-        .max_in_flight(descriptors::fit(worker.max_in_flight))
+        .max_in_flight(worker.max_in_flight)
         .wait_time(worker.wait_time)
         .envelope(worker.envelope)
         .handler_timeout(worker.handler_timeout)
