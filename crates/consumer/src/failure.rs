@@ -268,14 +268,12 @@ impl<T, E: Into<BoxError>> OrFailure<T> for Result<T, E> {
 
 /// Whether an error's chain has an [`io::Error`] that is about the machine or the network: it would meet any message.
 pub(crate) fn is_environment(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |&error| error.source())
-        .filter_map(|error| error.downcast_ref::<io::Error>())
-        .any(|error| {
-            is_environment_kind(error)
+    causes(error).filter_map(|error| error.downcast_ref::<io::Error>()).any(|error| {
+        is_environment_kind(error)
                 || error.raw_os_error().is_some_and(is_environment_code)
                 // what it was made of is not its source
                 || error.get_ref().is_some_and(|inner| is_environment(inner))
-        })
+    })
 }
 
 fn is_environment_kind(error: &io::Error) -> bool {
