@@ -5,6 +5,7 @@ use std::time::Duration;
 use lifeline_service::settings::{Accept, Checked, Problems, boolean, duration, integer, url};
 
 use crate::client::{Access, defect};
+use crate::envelope::is_topic;
 use crate::topology::{QueueRef, QueueSpec, TopicRef};
 
 /// How AWS is reached. What is not set here, the SDK looks for in its usual places: profiles, credentials, the instance.
@@ -210,11 +211,7 @@ fn region() -> Accept<String> {
 
 fn topic_arn() -> Accept<String> {
     let expected = "the ARN of an SNS topic, such as arn:aws:sns:eu-west-1:123456789012:events";
-    Accept::new(expected, |text| {
-        let parts: Vec<_> = text.split(':').collect();
-        let sns = parts.len() == 6 && parts[0] == "arn" && parts[2] == "sns" && !parts[5].is_empty();
-        sns.then(|| text.to_owned())
-    })
+    Accept::new(expected, |text| is_topic(text).then(|| text.to_owned()))
 }
 
 #[cfg(test)]

@@ -289,11 +289,11 @@ fn notification(body: &str) -> Result<Option<Notification<'_>>, Unreadable> {
 }
 
 /// Whether a text is the ARN of an SNS topic, in any partition.
-fn is_topic(arn: &str) -> bool {
+pub(crate) fn is_topic(arn: &str) -> bool {
     let mut parts = arn.splitn(6, ':');
     parts.next() == Some("arn")
         && parts.nth(1) == Some("sns")
-        && parts.nth(2).is_some_and(|name| !name.is_empty())
+        && parts.nth(2).is_some_and(|name| !name.is_empty() && !name.contains(':'))
 }
 
 /// Attributes in the form of a notification, as one JSON text: `{"NAME": {"Type": "String", "Value": "…"}}`.

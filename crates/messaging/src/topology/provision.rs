@@ -35,16 +35,13 @@ pub async fn topic(
     let subject = format!("topic {}", topic.name());
     match topic {
         TopicRef::Arn(arn) => {
+            check_topic_region(clients, topic)?;
             let subject = format!("topic {arn}");
-            let place = Place::of_topic(topic);
-            if let Some(place) = &place {
-                check_region(clients, place, &subject)?;
-            }
             match topic_attributes(clients, arn).await {
                 Ok(_) => Ok(FoundTopic { arn: arn.clone() }),
                 Err(error) if error.fault == Fault::Missing && provision => {
-                    if let Some(place) = &place {
-                        check_account(clients, place, &subject).await?;
+                    if let Some(place) = Place::of_topic(topic) {
+                        check_account(clients, &place, &subject).await?;
                     }
                     create_topic(clients, topic).await
                 }
