@@ -48,7 +48,7 @@ pub async fn listen(builder: Builder, addr: SocketAddr) -> Result<Emulator, Bind
     })
 }
 
-/// `lifeline aws`: the emulator alone, until it is told to stop.
+/// `lifeline aws`: the emulator alone, until it is stopped.
 ///
 /// # Errors
 ///

@@ -22,7 +22,7 @@ use lifeline_emulator::Emulator;
 use lifeline_health::{Health, ListenError};
 use lifeline_messaging::client::Clients;
 use lifeline_service::{Host, Shell, Shutdown, Threads, failed};
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::args::{Address, Up};
 use crate::aws::{self, BindError};
@@ -51,7 +51,7 @@ const BODY: usize = 512;
 /// Threads of the services and the endpoint.
 const THREADS: usize = 4;
 
-/// Runs the pipeline until it is told to stop, or until the input has ended and everything is handled.
+/// Runs the pipeline until it is stopped, or until the input has ended and everything is handled.
 pub fn main(mut settings: Up, warnings: &[String], screen: &Screen) -> ExitCode {
     if settings.demo {
         demo::prepare(&mut settings);
@@ -145,10 +145,15 @@ async fn run(
     let consumer = consumer.with_shutdown(no_more_work.clone());
     open(settings.output.as_ref(), "--output", settings.append)?;
     let dead_letters = open(settings.dead_letters.as_ref(), "--dead-letters", settings.append)?;
-    let mut consumer = guard(tokio::spawn(consume(settings.clone(), consumer, screen.clone(), stop.clone())));
+    let mut consumer = AbortOnDropHandle::new(tokio::spawn(consume(
+        settings.clone(),
+        consumer,
+        screen.clone(),
+        stop.clone(),
+    )));
     tokio::select! {
         () = ready(&seen) => {}
-        ended = &mut consumer.0 => return Err(unexpected_exit(ended)),
+        ended = &mut consumer => return Err(unexpected_exit(ended)),
         () = stop.requested() => bail!("stopped before anything was published"),
     }
 
@@ -157,7 +162,7 @@ async fn run(
     if view.is_some() {
         report::banner(screen, &settings, &endpoint, ready_at);
     } else {
-        tell_where(&settings, &endpoint, ready_at);
+        log_addresses(&settings, &endpoint, ready_at);
     }
     let (config, health) = (settings.producer.clone(), producer.health.clone());
     let service = lifeline_producer::Service::new(config, clients, health, producer.grace)?;
@@ -173,11 +178,11 @@ async fn run(
             consumer,
             health: ready_at[1],
         };
-        guard(tokio::spawn(demo.play(stop.clone())))
+        AbortOnDropHandle::new(tokio::spawn(demo.play(stop.clone())))
     });
     let produced = tokio::select! {
         produced = service.run(stop.requested()) => produced?,
-        ended = &mut consumer.0 => {
+        ended = &mut consumer => {
             log_lost(&Left::count(&queues).await.lost);
             return Err(unexpected_exit(ended));
         }
@@ -185,7 +190,7 @@ async fn run(
 
     everything_handled(&queues, &stop).await;
     no_more_work.request();
-    let consumed = (&mut consumer.0).await.context("the consumer ended by a panic")?;
+    let consumed = (&mut consumer).await.context("the consumer ended by a panic")?;
     let left = Left::count(&queues).await;
     if consumed.is_err() {
         log_lost(&left.lost);
@@ -223,7 +228,7 @@ async fn consume(settings: Up, host: Host, screen: Screen, stop: Shutdown) -> an
     }
 }
 
-fn tell_where(settings: &Up, endpoint: &str, health: [std::net::SocketAddr; 2]) {
+fn log_addresses(settings: &Up, endpoint: &str, health: [std::net::SocketAddr; 2]) {
     let Up { producer, consumer, .. } = settings;
     let queue = consumer.consumer.queue.queue.name();
     tracing::info!(target: "lifeline", %endpoint, topic = producer.topic.name(), queue, "SNS and SQS");
@@ -261,18 +266,5 @@ async fn everything_handled(queues: &Queues, stop: &Shutdown) {
     tokio::select! {
         () = handled => {}
         () = stopped => {}
-    }
-}
-
-/// A task that ends with whoever holds it.
-struct Guard<T>(JoinHandle<T>);
-
-fn guard<T>(task: JoinHandle<T>) -> Guard<T> {
-    Guard(task)
-}
-
-impl<T> Drop for Guard<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
