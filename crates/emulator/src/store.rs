@@ -29,13 +29,15 @@ use crate::{
     },
 };
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Everything but messages, as one text.
 const TOPOLOGY: TableDefinition<'_, &str, &str> = TableDefinition::new("topology");
 /// Messages by the number of their queue and their key.
 const MESSAGES: TableDefinition<'_, (u64, u64), &str> = TableDefinition::new("messages");
 const EVERYTHING: &str = "everything";
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Topology {
     queues: Vec<SavedQueue>,
     topics: Vec<SavedTopic>,
@@ -180,7 +182,7 @@ impl Store {
     ///
     /// When the file cannot be opened, is used by another process, or is none of the emulator's.
     pub(crate) fn open(path: &Path, world: &mut World, now: Time) -> io::Result<Self> {
-        let named = |error: redb::Error| io::Error::other(format!("{}: {error}", path.display()));
+        let named = |error: BoxError| io::Error::other(format!("{}: {error}", path.display()));
         let database = Database::create(path).map_err(|error| named(error.into()))?;
         load(&database, world, now).map_err(named)?;
         world.track_changes(now);
@@ -212,13 +214,16 @@ impl Store {
     }
 }
 
-fn load(database: &Database, world: &mut World, now: Time) -> Result<(), redb::Error> {
+fn load(database: &Database, world: &mut World, now: Time) -> Result<(), BoxError> {
     let transaction = database.begin_write()?;
     {
         let topology = transaction.open_table(TOPOLOGY)?;
-        let saved =
-            topology.get(EVERYTHING)?.and_then(|text| serde_json::from_str::<Topology>(text.value()).ok());
-        saved.unwrap_or_default().restore(world, now);
+        // One that cannot be read is an error, and not an empty one, which would delete all messages below.
+        if let Some(text) = topology.get(EVERYTHING)? {
+            let saved: Topology = serde_json::from_str(text.value())
+                .map_err(|error| format!("what it says of queues and topics cannot be read: {error}"))?;
+            saved.restore(world, now);
+        }
         // Messages of queues that were deleted.
         let known: Vec<u64> = world.queues.values().map(|queue| queue.number).collect();
         transaction.open_table(MESSAGES)?.retain(|(queue, _), _| known.contains(&queue))?;
@@ -273,4 +278,32 @@ fn commit(database: &Database, jobs: &[Job]) -> Result<(), redb::Error> {
     }
     transaction.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::world::Rules;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_refused_and_keeps_its_messages() {
+        let path = std::env::temp_dir().join(format!("lifeline-store-{}.redb", std::process::id()));
+        let database = Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction
+            .open_table(TOPOLOGY)
+            .unwrap()
+            .insert(EVERYTHING, "{\"of\": \"another version\"}")
+            .unwrap();
+        transaction.open_table(MESSAGES).unwrap().insert((1, 1), "a message").unwrap();
+        transaction.commit().unwrap();
+        let rules =
+            Rules { cooldowns: false, enforce_policies: true, quotas: false, memory: None, journal: false };
+        let mut world = World::new(rules, None);
+        let error = load(&database, &mut world, Time::default()).unwrap_err().to_string();
+        assert!(error.contains("queues and topics cannot be read"), "{error}");
+        let messages = database.begin_read().unwrap().open_table(MESSAGES).unwrap();
+        assert_eq!(messages.get((1, 1)).unwrap().unwrap().value(), "a message");
+        std::fs::remove_file(&path).unwrap();
+    }
 }
