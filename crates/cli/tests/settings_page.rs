@@ -38,7 +38,7 @@ impl Setting {
     fn of(arg: &Arg) -> Self {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
         // a default that depends on something is part of the help
-        let (help, told) = match help.split_once(" [default: ") {
+        let (help, stated) = match help.split_once(" [default: ") {
             Some((help, rest)) => {
                 let (default, rest) = rest.split_once(']').unwrap();
                 (format!("{help}{rest}"), Some(default.to_owned()))
@@ -50,7 +50,7 @@ impl Setting {
         Self {
             heading: arg.get_help_heading().unwrap_or("Options").to_owned(),
             name: name_of(arg),
-            default: told.unwrap_or(default).replace('|', "\\|"),
+            default: stated.unwrap_or(default).replace('|', "\\|"),
             help: help.replace('|', "\\|"),
         }
     }

@@ -141,7 +141,7 @@ impl Hung {
 /// What the demo shows, and to whom.
 pub(super) struct Demo {
     pub(super) screen: Screen,
-    /// Whether the screen has the compact view; otherwise it is told in the log.
+    /// Whether the screen has the compact view; otherwise the log tells the story.
     pub(super) compact: bool,
     pub(super) connection: Connection,
     /// Of the second consumer.
