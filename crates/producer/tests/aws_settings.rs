@@ -2,16 +2,17 @@
 //! source is a process or a server on loopback.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+mod process;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use lifeline_emulator::{Action, Emulator, Fault};
 
-const SOON: Duration = Duration::from_secs(30);
+use crate::process::{Process, SOON, until};
 
 /// A home folder with a configuration of AWS's tools.
 struct Home(PathBuf);
@@ -57,9 +58,7 @@ fn emulator() -> Emulator {
     aws
 }
 
-/// A producer without any variable but these; it ends with whoever holds it.
-struct Producer(Child);
-
+/// A producer without any variable but these.
 fn command(home: Option<&Home>, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_producer"));
     command.env_clear().env("HEALTH_ADDR", "127.0.0.1:0").env("AWS_EC2_METADATA_DISABLED", "true");
@@ -72,29 +71,13 @@ fn command(home: Option<&Home>, variables: &[(&str, &str)]) -> Command {
     command
 }
 
-fn start(home: Option<&Home>, variables: &[(&str, &str)]) -> Producer {
-    Producer(command(home, variables).stdout(Stdio::null()).spawn().unwrap())
+fn start(home: Option<&Home>, variables: &[(&str, &str)]) -> Process {
+    Process(command(home, variables).stdout(Stdio::null()).spawn().unwrap())
 }
 
 /// What it says until it ends by itself.
 fn run(variables: &[(&str, &str)]) -> Output {
     command(None, variables).output().unwrap()
-}
-
-impl Drop for Producer {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-#[track_caller]
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + SOON;
-    while !condition() {
-        assert!(Instant::now() < end, "not within {SOON:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// The access keys of the calls that were answered, each once.

@@ -1,17 +1,19 @@
 //! The binary, with a standard output that nobody reads: a log driver that has stopped, a paused terminal.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+mod process;
+
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lifeline_emulator::{Action, Emulator, Fault};
 
-const SOON: Duration = Duration::from_secs(30);
+use crate::process::{Process, until};
 
 /// A producer whose pipe is open and never read.
 struct Unread {
-    child: Child,
+    process: Process,
     health: SocketAddr,
 }
 
@@ -24,8 +26,8 @@ impl Unread {
         command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
         // much to log
         command.env("PUBLISH_RATE", "200").env("RUST_LOG", "trace");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        Self { child, health }
+        let process = Process(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap());
+        Self { process, health }
     }
 
     fn get(&self, path: &str) -> Option<lifeline_health::Answer> {
@@ -39,33 +41,17 @@ impl Unread {
     }
 
     fn signal(&self) {
-        let id = self.child.id().to_string();
+        let id = self.process.0.id().to_string();
         assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
     }
 
     fn exit_code(&mut self) -> Option<i32> {
         let mut status = None;
         until("it has ended", || {
-            status = self.child.try_wait().unwrap();
+            status = self.process.0.try_wait().unwrap();
             status.is_some()
         });
         status.unwrap().code()
-    }
-}
-
-impl Drop for Unread {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-#[track_caller]
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + SOON;
-    while !condition() {
-        assert!(Instant::now() < end, "not within {SOON:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
