@@ -2,9 +2,11 @@
 //!
 //! *Open* while a handler reports that a dependency is unavailable: nothing new is received, and what is in flight is kept
 //! under its lease and tried again in place, one probe at a time with a growing pause. After a success attempts ramp up,
-//! 1, 2, 4, … at a time. A message that a dependency was at work on when it went away is a *suspect*: it runs alone, so that one
-//! that kills its dependency takes no other along. Many different messages that fail in a row with none succeeding are the same sign (a bad
-//! deployment): then intake slows to one message at a time until one succeeds. Nothing is deleted or moved here.
+//! 1, 2, 4, … at a time. A message that a dependency was at work on when it went away is a *suspect*: it runs alone, so that
+//! one that kills its dependency takes no other along.
+//!
+//! Many different messages that fail in a row with none succeeding are the same sign (a bad deployment): then intake slows to
+//! one message at a time until one succeeds. Nothing is deleted or moved here.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

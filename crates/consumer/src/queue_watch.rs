@@ -226,8 +226,8 @@ impl QueueWatch {
         })
     }
 
-    /// Publishes the queue, to those also who wait for it to be [seen again](KnownQueue::seen_again). A queue without visibility timeout gets 30 s, SQS's own default: a lease
-    /// of zero is none.
+    /// Publishes the queue, to those also who wait for it to be [seen again](KnownQueue::seen_again). A queue without
+    /// visibility timeout gets 30 s, SQS's own default: a lease of zero is none.
     fn adopt(&self, mut queue: Queue) {
         let none = queue.visibility < Duration::from_secs(1);
         if none {

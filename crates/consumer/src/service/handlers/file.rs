@@ -3,7 +3,8 @@
 //! One task writes; what is waiting goes out in one write, and each message succeeds when its line has been taken by
 //! the operating system. A message that comes again (SQS delivers at least once) is written again.
 //!
-//! A body is one line: line ends within it are escaped, or it is rejected. A write that fails leaves no part of a line. A file that was renamed or removed, as log rotation does, is opened anew.
+//! A body is one line: line ends within it are escaped, or it is rejected. A write that fails leaves no part of a line. A
+//! file that was renamed or removed, as log rotation does, is opened anew.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
