@@ -52,7 +52,8 @@ impl<H: Handler> DynHandler for H {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) ticket: Ticket,
-    pub(crate) message: Result<Message, Unreadable>,
+    /// Boxed, since it is moved often on its way into a task.
+    pub(crate) message: Result<Box<Message>, Unreadable>,
 }
 
 /// Runs attempts, each in a task of its own. Cheap to clone.
@@ -192,7 +193,7 @@ impl Parts {
                 view.begin();
             }
             let begun = Instant::now();
-            let ended = self.handle(message.clone(), view).await;
+            let ended = self.handle(message, view).await;
             self.metrics.handle_seconds.observe(begun.elapsed().as_secs_f64());
             match ended {
                 Ended::Failed(failure) if failure.kind() == Some(FailureKind::Unavailable) => {
@@ -226,11 +227,12 @@ impl Parts {
         }
     }
 
-    async fn handle(&self, message: Message, view: &Arc<View>) -> Ended {
+    async fn handle(&self, message: &Message, view: &Arc<View>) -> Ended {
         let limit = self.handling.timeout;
         let context = Context::new(Arc::clone(view), Instant::now() + limit, Arc::clone(&self.cutoff));
         // a panic may come before the first await too, where the future is made
-        let handling = AssertUnwindSafe(async { self.handler.handle(message, context).await }).catch_unwind();
+        let handling =
+            AssertUnwindSafe(async { self.handler.handle(message.clone(), context).await }).catch_unwind();
         let handling = timeout(limit, handling);
         tokio::pin!(handling);
         let (cancelled, result) = tokio::select! {

@@ -56,7 +56,7 @@ impl Dispatch {
             let turn = group.map(|group| (group, delivery.outcome()));
             let (lease, ticket) = self.leases.prepare(receipt, delivery, asked, now, queue.visibility);
             new.push(lease);
-            start.push((Attempt { ticket, message }, turn));
+            start.push((Attempt { ticket, message: message.map(Box::new) }, turn));
         }
         // the owner has a message before anything can be reported about it
         self.leases.hold(new);

@@ -12,6 +12,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_sqs::types::{Message as SqsMessage, MessageAttributeValue, MessageSystemAttributeName};
@@ -263,6 +264,9 @@ fn read(
     Ok(message)
 }
 
+/// Prepared once: that costs more than to find it.
+static TOPIC_ARN: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("\"TopicArn\""));
+
 /// The notification in a body, if it is one. Anything else is a raw message, whatever its format.
 ///
 /// # Errors
@@ -271,7 +275,7 @@ fn notification(body: &str) -> Result<Option<Notification<'_>>, Unreadable> {
     // a mark of the byte order that some emulators' clients leave in
     let body = body.strip_prefix('\u{feff}').unwrap_or(body);
     // most raw bodies are told apart without parsing them
-    if !body.trim_ascii_start().starts_with('{') || memmem::find(body.as_bytes(), b"\"TopicArn\"").is_none() {
+    if !body.trim_ascii_start().starts_with('{') || TOPIC_ARN.find(body.as_bytes()).is_none() {
         return Ok(None);
     }
     let Some(found) = serde_json::from_str::<Notification<'_>>(body).ok().filter(|n| is_topic(&n.topic_arn))
