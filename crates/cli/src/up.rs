@@ -152,6 +152,7 @@ async fn run(
         stop.clone(),
     )));
     tokio::select! {
+        biased;
         () = ready(&seen) => {}
         ended = &mut consumer => return Err(unexpected_exit(ended)),
         () = stop.requested() => bail!("stopped before anything was published"),
@@ -181,6 +182,7 @@ async fn run(
         AbortOnDropHandle::new(tokio::spawn(demo.play(stop.clone())))
     });
     let produced = tokio::select! {
+        biased;
         produced = service.run(stop.requested()) => produced?,
         ended = &mut consumer => {
             log_lost(&Left::count(&queues).await.lost);
@@ -264,6 +266,7 @@ async fn everything_handled(queues: &Queues, stop: &Shutdown) {
         tokio::time::sleep(REST).await;
     };
     tokio::select! {
+        biased;
         () = handled => {}
         () = stopped => {}
     }

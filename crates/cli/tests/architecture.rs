@@ -196,3 +196,26 @@ fn crates_depend_in_the_documented_order() {
     }
     assert!(wrong.is_empty(), "against the order in docs/architecture.md:\n{}", wrong.join("\n"));
 }
+
+/// Without `biased`, `select!` draws lots from a generator of tokio's own, and no seed repeats a run.
+#[test]
+fn every_select_is_biased() {
+    let mut files = Vec::new();
+    for krate in fs::read_dir(root().join("crates")).unwrap() {
+        rust_files(&krate.unwrap().path().join("src"), &mut files);
+    }
+    let mut found = 0;
+    for file in &files {
+        let code = code(file);
+        for (at, what) in code.match_indices("select! {") {
+            found += 1;
+            let line = code[..at].lines().count();
+            assert!(
+                code[at + what.len()..].trim_start().starts_with("biased;"),
+                "{}:{line}: this select! does not begin with `biased;`",
+                file.display()
+            );
+        }
+    }
+    assert!(found > 20, "{found}");
+}

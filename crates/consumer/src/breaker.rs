@@ -11,11 +11,11 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
-use lifeline_health::{Condition, IntGauge};
+use lifeline_health::{Clock, Condition, IntGauge};
 use lifeline_messaging::call::backoff::exponential;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -60,6 +60,7 @@ struct Shared {
     waiting: AtomicUsize,
     condition: Condition,
     unavailable: IntGauge,
+    clock: Clock,
 }
 
 #[derive(Debug)]
@@ -110,7 +111,7 @@ impl Drop for Suspect {
 
 impl Breaker {
     /// A closed breaker for at most `most` attempts at once.
-    pub(crate) fn new(most: usize, condition: Condition, unavailable: IntGauge) -> Self {
+    pub(crate) fn new(most: usize, condition: Condition, unavailable: IntGauge, clock: Clock) -> Self {
         condition.met();
         unavailable.set(0);
         Self(Arc::new(Shared {
@@ -130,6 +131,7 @@ impl Breaker {
             waiting: AtomicUsize::new(0),
             condition,
             unavailable,
+            clock,
         }))
     }
 
@@ -244,7 +246,7 @@ impl Breaker {
     fn opened(&self, why: Why, reason: &str) {
         self.0.closed.store(false, Ordering::Release);
         self.0.unavailable.set(1);
-        let since = DateTime::from(SystemTime::now()).fmt(Format::DateTime).unwrap_or_default();
+        let since = DateTime::from(self.0.clock.calendar()).fmt(Format::DateTime).unwrap_or_default();
         match why {
             Why::Unavailable => self.0.condition.unmet(format!("unavailable since {since}")),
             Why::Failing => self.0.condition.unmet(format!("failing since {since}")),
@@ -423,7 +425,8 @@ mod tests {
     fn breaker() -> Breaker {
         let readiness = lifeline_health::Readiness::new();
         let metrics = lifeline_health::Metrics::new("test", &lifeline_health::Pulses::new());
-        Breaker::new(8, readiness.condition("handler"), metrics.int_gauge("unavailable", "For the test."))
+        let unavailable = metrics.int_gauge("unavailable", "For the test.");
+        Breaker::new(8, readiness.condition("handler"), unavailable, Clock::tokio())
     }
 
     fn may_start(breaker: &Breaker) -> Option<Pass> {

@@ -39,6 +39,8 @@
 //! | a task that dies is started again | `supervisor` |
 //! | every message has one outcome, and the summary adds up | `delivery`, `summary` |
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod attempt;
 mod batch;
 mod breaker;

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use aws_sdk_sqs::primitives::{Blob, DateTime, DateTimeFormat};
 use aws_sdk_sqs::types::MessageAttributeValue;
 use lifeline_escape::Line;
+use lifeline_health::Clock;
 use lifeline_messaging::call::{CallError, bounded};
 use lifeline_messaging::client::Clients;
 use lifeline_messaging::envelope::attributes_as_json;
@@ -23,6 +24,7 @@ const MAX_ATTRIBUTES: usize = 10;
 pub(crate) struct DeadLetters {
     clients: Clients,
     queue: KnownQueue,
+    clock: Clock,
 }
 
 /// Why there is no copy.
@@ -43,8 +45,8 @@ impl fmt::Display for NoCopy {
 }
 
 impl DeadLetters {
-    pub(crate) fn new(clients: Clients, queue: KnownQueue) -> Self {
-        Self { clients, queue }
+    pub(crate) fn new(clients: Clients, queue: KnownQueue, clock: Clock) -> Self {
+        Self { clients, queue, clock }
     }
 
     /// Puts a copy there; it is there when this returns `Ok`.
@@ -55,7 +57,9 @@ impl DeadLetters {
         let (url, source) = self.queue.dead_letters().ok_or(NoCopy::NoQueue)?;
         let fifo = url.ends_with(".fifo");
         let call = self.clients.sqs.send_message().queue_url(url).message_body(&message.body);
-        let mut call = call.set_message_attributes(Some(attributes(message, reason, &source).collect()));
+        let mut call = call.set_message_attributes(Some(
+            attributes(message, reason, &source, self.clock.calendar()).collect(),
+        ));
         if fifo {
             let group = message.group.as_deref().unwrap_or(&message.sqs_message_id);
             // rejected twice within five minutes, because the delete failed: one copy
@@ -71,8 +75,9 @@ fn attributes(
     message: &Message,
     reason: &str,
     source: &str,
+    now: SystemTime,
 ) -> impl Iterator<Item = (String, MessageAttributeValue)> {
-    let now = DateTime::from(SystemTime::now()).fmt(DateTimeFormat::DateTime).unwrap_or_default();
+    let now = DateTime::from(now).fmt(DateTimeFormat::DateTime).unwrap_or_default();
     let reason = if reason.is_empty() { "no reason given" } else { reason };
     let ours = [
         ("rejected-reason", "String", Line::new(reason).limit(1024).to_string()),
@@ -117,7 +122,8 @@ mod tests {
         for (own, expected) in [(0, 4), (6, 10), (7, 5), (10, 5)] {
             let mut message = Message::default();
             message.attributes = (0..own).map(|n| (format!("a{n}"), Attribute::from(vec![n]))).collect();
-            let copied: Vec<_> = attributes(&message, "it will never work", "arn").collect();
+            let copied: Vec<_> =
+                attributes(&message, "it will never work", "arn", SystemTime::UNIX_EPOCH).collect();
             assert_eq!(copied.len(), expected, "{own}");
             let all = copied.iter().find(|(name, _)| name == "attributes").map(|(_, all)| all.string_value());
             let has_last = |all: &str| all.contains(&format!("\"a{}\":{{\"Type\":\"Binary\"", own - 1));

@@ -22,7 +22,7 @@ use crate::breaker::Breaker;
 use crate::call_monitor::CallMonitor;
 use crate::capacity::Capacity;
 use crate::caution::Caution;
-use crate::clock::Clock;
+use crate::clock::LeaseClock;
 use crate::delivery::Books;
 use crate::dispatch::Dispatch;
 use crate::fifo::Groups;
@@ -56,7 +56,7 @@ pub(crate) struct Setup {
     pub(crate) pulses: Pulses,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: lifeline_health::Metrics,
-    pub(crate) clock: Clock,
+    pub(crate) clock: lifeline_health::Clock,
 }
 
 /// A worker at work. Dropping it stops the worker without draining it.
@@ -107,7 +107,7 @@ impl Running {
             queue: watch::Sender::new(None),
         };
         let queue = watch.queue();
-        let (leases, commands) = Leases::new(clock);
+        let (leases, commands) = Leases::new(LeaseClock::new(clock.clone()));
         let visibility_monitor = monitor("changing visibility", &metrics.visibility_calls);
         let calls = (
             Delete {
@@ -134,6 +134,7 @@ impl Running {
             options.max_in_flight,
             readiness.condition("handler"),
             metrics.handlers.open.clone(),
+            clock.clone(),
         );
         let runner = Runner::new(
             handler,
@@ -141,7 +142,7 @@ impl Running {
             metrics.handlers.clone(),
             breaker.clone(),
             tasks.clone(),
-            DeadLetters::new(clients.clone(), queue.clone()),
+            DeadLetters::new(clients.clone(), queue.clone(), clock),
         );
         let capacity = Capacity::new(options.max_in_flight);
         let polling = Polling {

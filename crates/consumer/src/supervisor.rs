@@ -46,7 +46,10 @@ impl Supervisor {
         let mut backoff = Backoff::new(Duration::from_millis(500));
         let mut dying: Option<PulseGuard> = None;
         loop {
-            // a supervisor that is dropped takes its task with it
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "a supervisor that is dropped takes its task with it"
+            )]
             let mut task = AbortOnDropHandle::new(tokio::spawn(work(pulse.clone())));
             let ended = match timeout(bound, &mut task).await {
                 Ok(ended) => ended,

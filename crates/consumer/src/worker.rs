@@ -9,7 +9,6 @@ use lifeline_messaging::envelope::Envelope;
 use lifeline_messaging::topology::QueueSpec;
 use tokio::time::Instant;
 
-use crate::clock::Clock;
 use crate::guarded;
 use crate::handler::Handler;
 use crate::options::Options;
@@ -25,7 +24,7 @@ pub struct Builder {
     pulses: lifeline_health::Pulses,
     readiness: lifeline_health::Readiness,
     metrics: Option<lifeline_health::Metrics>,
-    clock: Clock,
+    clock: lifeline_health::Clock,
 }
 
 /// Receives, handles, deletes; see the [crate's documentation](crate).
@@ -44,7 +43,7 @@ impl Worker {
             pulses: lifeline_health::Pulses::new(),
             readiness: lifeline_health::Readiness::new(),
             metrics: None,
-            clock: Clock::system(),
+            clock: lifeline_health::Clock::tokio(),
         }
     }
 
@@ -136,11 +135,11 @@ impl Builder {
         self
     }
 
-    /// For how long the machine was suspended until now, instead of the operating system's count: for simulated time.
-    #[doc(hidden)]
+    /// Where the time comes from by which leases run and dates are written: for simulated time. Its monotonic time must
+    /// be tokio's, by which the worker sleeps. Default: [`lifeline_health::Clock::tokio`].
     #[must_use]
-    pub fn suspended(mut self, suspended: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        self.clock = Clock::new(suspended);
+    pub fn clock(mut self, clock: lifeline_health::Clock) -> Self {
+        self.clock = clock;
         self
     }
 

@@ -375,6 +375,7 @@ impl Builder {
     }
 
     fn open(self) -> io::Result<Emulator> {
+        #[allow(clippy::disallowed_methods, reason = "without a start of the test's own: today")]
         let clock = Clock::starting_at(self.wall.unwrap_or_else(SystemTime::now));
         let mut script = Script::new(self.seed);
         for fault in self.faults {
@@ -449,6 +450,7 @@ impl Builder {
         } else {
             format!("http://{address}")
         });
+        #[allow(clippy::disallowed_methods, reason = "the door aborts it")]
         let task = tokio::spawn(gateway::serve(service, listener, std::future::pending()));
         emulator.door = Some(Arc::new(Door { address, task: task.abort_handle() }));
         Ok((emulator, task))

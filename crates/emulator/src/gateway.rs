@@ -58,6 +58,7 @@ pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener, shutdown
             // Without a listener, connecting is refused.
             listener = None;
             tokio::select! {
+                biased;
                 () = &mut shutdown => return,
                 _ = mode.changed() => continue,
             }
@@ -71,6 +72,7 @@ pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener, shutdown
             (listening.accept().await, permit)
         };
         tokio::select! {
+            biased;
             () = &mut shutdown => return,
             (accepted, permit) = accept => match accepted {
                 Ok((stream, _)) => {
@@ -124,6 +126,7 @@ async fn connection(stream: TcpStream, service: Arc<Service>, loopback: bool, nu
     builder.timer(TokioTimer::new()).header_read_timeout(IDLE);
     let served = builder.serve_connection(TokioIo::new(stream), answer);
     tokio::select! {
+        biased;
         served = served => if let Err(error) = served {
             tracing::debug!(%error, "a connection ended");
         },

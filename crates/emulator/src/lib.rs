@@ -36,6 +36,8 @@
 //! `store`, the file of [`Builder::data`]; `request` and `protocol`, the two wire protocols; `sqs`, `sns` and `sts`, the
 //! actions; `model`, everything else, without I/O. Imports point down that list; `docs/architecture.md` has it whole.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod action;
 mod body;
 mod call;

@@ -264,6 +264,10 @@ impl Service {
             (Some(_), false) => Err(AwsError::new(500, "InternalFailure", "")),
             _ if self.rules.abandoned => {
                 let (service, decision) = (Arc::clone(self), decision.clone());
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "an effect goes on when its caller has gone, as at AWS"
+                )]
                 let act = tokio::spawn(async move {
                     let result = service.act(parsed, &decision).await;
                     service.touch();

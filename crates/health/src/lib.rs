@@ -37,6 +37,7 @@
 //! choice; give it a bound above the longest call. Then an idle service, a peer that is down, and a long job are UP,
 //! and a part that never came back is DOWN. Ask about peers in [`Readiness`] only.
 
+mod clock;
 mod health;
 mod metrics;
 mod pulse;
@@ -44,6 +45,7 @@ mod readiness;
 #[cfg(feature = "server")]
 mod server;
 
+pub use clock::{Clock, TimeSource};
 pub use health::Health;
 pub use metrics::{
     Collector, Gauge, Histogram, HistogramTimer, HistogramVec, IntCounter, IntCounterVec, IntGauge,

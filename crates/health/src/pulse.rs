@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-type Clock = dyn Fn() -> Instant + Send + Sync;
+use crate::clock::{Clock, TimeSource};
 
 /// How long a wait may go on before its pulse must beat: a sixth of the shortest bound.
 #[cfg(feature = "tokio")]
@@ -31,7 +31,7 @@ pub struct Pulses {
 }
 
 struct Shared {
-    clock: Box<Clock>,
+    clock: Clock,
     /// All beats are nanoseconds since this moment, which is what makes one an atomic store.
     epoch: Instant,
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,
@@ -69,14 +69,17 @@ impl Default for Pulses {
 impl Pulses {
     /// No pulses yet, on the monotonic clock.
     pub fn new() -> Self {
-        Self::with_clock(Instant::now)
+        Self::on(Clock::system())
     }
 
-    /// As [`new`](Self::new), reading the time from `clock`: for tests that let an hour pass at once. The clock is
-    /// read on every beat and must not block.
-    pub fn with_clock(clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
-        let epoch = clock();
-        Self { shared: Arc::new(Shared { clock: Box::new(clock), epoch, entries: Mutex::default() }) }
+    /// As [`new`](Self::new), with the time from `source`: for tests that let an hour pass at once.
+    pub fn with_clock(source: impl TimeSource) -> Self {
+        Self::on(Clock::new(source))
+    }
+
+    fn on(clock: Clock) -> Self {
+        let epoch = clock.monotonic();
+        Self { shared: Arc::new(Shared { clock, epoch, entries: Mutex::default() }) }
     }
 
     /// Registers `name`, which from now on must beat at least once every `bound`; starting counts as a beat.
@@ -108,7 +111,7 @@ impl Pulses {
     }
 
     fn nanos(&self) -> u64 {
-        let since = (self.shared.clock)().saturating_duration_since(self.shared.epoch);
+        let since = self.shared.clock.monotonic().saturating_duration_since(self.shared.epoch);
         // 584 years fit.
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }

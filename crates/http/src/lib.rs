@@ -13,6 +13,8 @@
 //!
 //! No HTTP/2: SNS and SQS do not speak it, and it is a twentieth of a binary.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod client;
 mod connect;
 mod dial;

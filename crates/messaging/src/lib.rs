@@ -4,6 +4,8 @@
 //!
 //! *When* a message is published, received or deleted is decided by `lifeline-producer` and `lifeline-consumer`.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 #[cfg(feature = "service")]
 pub mod args;
 pub mod call;

@@ -15,7 +15,10 @@ pub(crate) struct DeduplicationIds {
 
 impl DeduplicationIds {
     pub(crate) fn new() -> Self {
-        // std keys it with 128 bits of the operating system's randomness; fastrand would give 64
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "128 bits of the operating system's randomness; fastrand has 64"
+        )]
         let random = RandomState::new();
         let prefix = u128::from(random.hash_one(0)) << 64 | u128::from(random.hash_one(1));
         Self { prefix, next: AtomicU64::new(0) }

@@ -29,6 +29,8 @@
 //!
 //! As a service: `Service` (feature `service`) publishes an input at its rate and counts what became of every line.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod batcher;
 mod deduplication;
 mod entry;

@@ -298,6 +298,7 @@ impl PublisherBuilder {
             abandoned: abandoned.clone(),
         };
         let finished = done.clone().drop_guard();
+        #[allow(clippy::disallowed_methods, reason = "`close` waits for it, by `done`")]
         tokio::spawn(async move {
             // also when it panics, so that nobody waits forever for its end
             let _finished = finished;

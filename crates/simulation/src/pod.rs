@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lifeline_consumer::{Drained, Worker};
-use lifeline_health::{Metrics, Pulses, Readiness};
+use lifeline_health::{Clock, Metrics, Pulses, Readiness, TimeSource};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
 use tokio::sync::mpsc::UnboundedSender;
@@ -49,6 +49,32 @@ pub(crate) fn access(setting: &Setting) -> Access {
     Access { call_timeout: setting.call_timeout, ..Access::local("http://emulator.localhost") }
 }
 
+/// Simulated time, on machines that are suspended with AWS's time going on.
+struct Simulated(Observer);
+
+impl TimeSource for Simulated {
+    fn monotonic(&self) -> std::time::Instant {
+        Instant::now().into_std()
+    }
+
+    fn suspended(&self) -> Duration {
+        self.0.facts().suspended
+    }
+
+    fn calendar(&self) -> SystemTime {
+        beginning() + self.0.facts().now()
+    }
+}
+
+/// When every simulation begins.
+pub(crate) fn beginning() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+fn clock(observer: &Observer) -> Clock {
+    Clock::new(Simulated(observer.clone()))
+}
+
 /// Pulses on simulated time.
 pub(crate) fn pulses() -> Pulses {
     Pulses::with_clock(|| Instant::now().into_std())
@@ -88,7 +114,6 @@ impl Pod {
                     down: Arc::clone(&image.down),
                     crashes: image.crashes.clone(),
                 };
-                let suspended = image.observer.clone();
                 let worker = Worker::builder(clients, spec)
                     .pollers(setting.pollers)
                     .max_in_flight(setting.in_flight)
@@ -96,7 +121,7 @@ impl Pod {
                     .handler_timeout(setting.handler_timeout)
                     .shutdown_grace(setting.grace)
                     .health(pulses, readiness, metrics)
-                    .suspended(move || suspended.facts().suspended);
+                    .clock(clock(&image.observer));
                 worker.run(desk, stop.cancelled_owned()).await
             })
         };

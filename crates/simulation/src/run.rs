@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use lifeline_emulator::{Emulator, Queue};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -16,7 +16,7 @@ use crate::journal::Journal;
 use crate::network::Network;
 use crate::observer::{Facts, Observer};
 use crate::plan::{Burst, Plan, What};
-use crate::pod::{Image, Pod};
+use crate::pod::{self, Image, Pod};
 use crate::shop::{Outbox, Shop};
 
 /// How often health is looked at.
@@ -120,8 +120,7 @@ impl<'a> Run<'a> {
     fn new(plan: &'a Plan) -> Self {
         let setting = &plan.setting;
         let observer = Observer::new();
-        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let emulator = Emulator::builder().seed(plan.seed).starting_at(wall).build();
+        let emulator = Emulator::builder().seed(plan.seed).starting_at(pod::beginning()).build();
         let network = Network::new(&emulator, observer.clone(), setting.latency, plan.seed);
         let (sender, crashes) = unbounded_channel();
         let ending = if setting.fifo { ".fifo" } else { "" };

@@ -95,6 +95,7 @@ async fn forward(listener: TcpListener, endpoint: SocketAddr, open: watch::Recei
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
+            biased;
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
@@ -154,6 +155,7 @@ impl Demo {
     /// Plays to the end, and then requests `stop`. SNS and SQS can be reached for as long as this is polled.
     pub(super) async fn play(self, stop: Shutdown) {
         let ended = tokio::select! {
+            biased;
             ended = self.scenes() => ended,
             () = stop.requested() => Ok(()),
         };

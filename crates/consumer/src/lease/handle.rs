@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::state::Lease;
 use super::view::View;
-use crate::clock::Clock;
+use crate::clock::LeaseClock;
 use crate::delivery::{Delivery, Identity};
 
 /// Names a lease; never used twice.
@@ -51,20 +51,20 @@ pub(crate) enum Command {
 #[derive(Debug, Clone)]
 pub(crate) struct Leases {
     commands: mpsc::UnboundedSender<Command>,
-    clock: Clock,
+    clock: LeaseClock,
     next: Arc<AtomicU64>,
     running: Arc<AtomicUsize>,
 }
 
 impl Leases {
     /// A handle, and the end of it that the owner reads.
-    pub(crate) fn new(clock: Clock) -> (Self, mpsc::UnboundedReceiver<Command>) {
+    pub(crate) fn new(clock: LeaseClock) -> (Self, mpsc::UnboundedReceiver<Command>) {
         // unbounded, for permits bound the messages and each sends two commands at most
         let (commands, inbox) = mpsc::unbounded_channel();
         (Self { commands, clock, next: Arc::default(), running: Arc::default() }, inbox)
     }
 
-    pub(crate) fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &LeaseClock {
         &self.clock
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::clock::Clock;
+use crate::clock::LeaseClock;
 
 const CONFIRMED: u8 = 1;
 const ASKED_TO_STOP: u8 = 2;
@@ -26,7 +26,7 @@ pub enum Cancelled {
 /// One lease as its handler sees it.
 #[derive(Debug)]
 pub(crate) struct View {
-    clock: Clock,
+    clock: LeaseClock,
     start: Instant,
     /// Until when the message is ours, in milliseconds after `start`.
     ours_until: AtomicU64,
@@ -35,7 +35,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn new(clock: Clock, start: Instant, ours_until: Instant, confirmed: bool) -> Self {
+    pub(crate) fn new(clock: LeaseClock, start: Instant, ours_until: Instant, confirmed: bool) -> Self {
         let facts = if confirmed { CONFIRMED } else { 0 };
         let view = Self {
             clock,
@@ -153,7 +153,7 @@ mod tests {
 
     fn view(confirmed: bool) -> View {
         let now = Instant::now();
-        View::new(Clock::default(), now, now + LEASE, confirmed)
+        View::new(LeaseClock::new(lifeline_health::Clock::tokio()), now, now + LEASE, confirmed)
     }
 
     #[tokio::test(start_paused = true)]
@@ -190,13 +190,23 @@ mod tests {
         assert!(!lost.confirmed().await);
     }
 
+    /// Suspended for so many seconds.
+    struct Lid(std::sync::Arc<AtomicU64>);
+
+    impl lifeline_health::TimeSource for Lid {
+        fn monotonic(&self) -> std::time::Instant {
+            Instant::now().into_std()
+        }
+
+        fn suspended(&self) -> Duration {
+            Duration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_suspended_machine_counts() {
         let suspended = std::sync::Arc::new(AtomicU64::new(0));
-        let clock = Clock::new({
-            let suspended = std::sync::Arc::clone(&suspended);
-            move || Duration::from_secs(suspended.load(Ordering::Relaxed))
-        });
+        let clock = LeaseClock::new(lifeline_health::Clock::new(Lid(std::sync::Arc::clone(&suspended))));
         let now = clock.now();
         let view = View::new(clock, now, now + LEASE, true);
         assert!(!view.is_lost());

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
@@ -13,7 +13,7 @@ use aws_sdk_sqs::config::interceptors::AfterDeserializationInterceptorContextRef
 use aws_sdk_sqs::config::{ConfigBag, Credentials, Intercept, RuntimeComponents};
 use aws_sdk_sqs::error::BoxError;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::call::chain;
 
@@ -102,6 +102,7 @@ impl Renewed {
         state.loading = Some(loading.clone());
         state.began = Some(Instant::now());
         let renewed = self.clone();
+        #[allow(clippy::disallowed_methods, reason = "ends within LOAD_LIMIT, whoever waits for it")]
         tokio::spawn(async move {
             let result = match timeout(LOAD_LIMIT, renewed.0.source.provide_credentials()).await {
                 Ok(result) => result.map_err(|error| chain(&error)),
@@ -131,7 +132,8 @@ impl Renewed {
     }
 }
 
-/// The time until they expire.
+/// The time until they expire, by the calendar of whoever issued them.
+#[allow(clippy::disallowed_methods, reason = "the SDK compares it with the system's calendar too")]
 fn remaining(credentials: &Credentials) -> Duration {
     credentials
         .expiry()

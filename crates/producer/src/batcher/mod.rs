@@ -98,6 +98,7 @@ impl Batcher {
     /// Runs until the publisher is closed and every message has its result, or is abandoned.
     pub(crate) async fn run(self) {
         let now = Instant::now();
+        #[allow(clippy::disallowed_methods, reason = "a lookup has a timeout of its own")]
         let finding = Some(tokio::spawn(self.lookup.clone().find()));
         let run = Run {
             commands: self.commands,
@@ -311,10 +312,12 @@ impl Run {
     fn look(&mut self) {
         if self.finding.is_none() {
             let (lookup, after) = (self.lookup.clone(), self.paused_until);
-            self.finding = Some(tokio::spawn(async move {
+            #[allow(clippy::disallowed_methods, reason = "as the first lookup")]
+            let looking = tokio::spawn(async move {
                 sleep_until(after).await;
                 lookup.find().await
-            }));
+            });
+            self.finding = Some(looking);
         }
     }
 

@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::*;
 use crate::batch::Verdict;
 use crate::capacity::Capacity;
-use crate::clock::Clock;
+use crate::clock::LeaseClock;
 use crate::delivery::{Books, Identity};
 use crate::lease::handle::Ticket;
 use crate::lease::view::Cancelled;
@@ -95,7 +95,7 @@ impl Bench {
         let pulses = lifeline_health::Pulses::new();
         let metrics = WorkerMetrics::new(&lifeline_health::Metrics::new("test", &pulses));
         let tally = Tally::new(metrics.outcomes.clone());
-        let (leases, commands) = Leases::new(Clock::default());
+        let (leases, commands) = Leases::new(LeaseClock::new(lifeline_health::Clock::tokio()));
         let calls = (Deletes(deletes.clone()), Returns(returns.clone()), Extends(extends.clone()));
         let queue = KnownQueue::unknown();
         let mut owner =

@@ -92,6 +92,7 @@ struct Named {
     looked: Instant,
 }
 
+#[allow(clippy::disallowed_methods, reason = "a thread, which no runtime pauses")]
 impl Named {
     fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
@@ -118,6 +119,7 @@ impl Output for Named {
         self.file.set_len(length)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a thread, which no runtime pauses")]
     fn renew(&mut self) -> io::Result<bool> {
         let ours = self.file.metadata()?;
         // what is written to a removed file is lost, so that one is not waited for; a renamed one keeps its lines

@@ -22,6 +22,7 @@ impl<H: Handler> Handler for Drill<H> {
             tracing::error!(target: "consumer", message_id = %message.id, "FAULT_HANG: blocking every thread of the runtime");
             let threads = tokio::runtime::Handle::current().metrics().num_workers();
             for _ in 0..threads * 4 {
+                #[allow(clippy::disallowed_methods, reason = "never to end is their purpose")]
                 tokio::spawn(async { block_for_ever() });
             }
             block_for_ever();

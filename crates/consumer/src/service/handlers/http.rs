@@ -215,7 +215,9 @@ fn retry_after(text: &str) -> Option<Duration> {
         return Some(Duration::from_secs(seconds));
     }
     let at = SystemTime::try_from(DateTime::from_str(text, Format::HttpDate).ok()?).ok()?;
-    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
+    #[allow(clippy::disallowed_methods, reason = "a date of the calendar that the other side has read")]
+    let now = SystemTime::now();
+    Some(at.duration_since(now).unwrap_or_default())
 }
 
 /// Visible ASCII as it is; everything else, and `%` itself, percent-encoded.
