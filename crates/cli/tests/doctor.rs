@@ -94,10 +94,10 @@ fn each_fault_is_found_by_its_code() {
 fn a_role_that_may_not_look_at_the_topic_gets_warnings() {
     let aws = Emulator::start_on_own_thread().unwrap();
     provision(&aws);
-    aws.inject(Fault::on(Action::ListTopics).error(403, "AuthorizationError"));
+    aws.inject(Fault::on(Action::GetTopicAttributes).error(403, "AuthorizationError"));
     let output = doctor(&aws.url(), &[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert!(text(&output).contains("warn not allowed: sns:ListTopics"), "{}", text(&output));
+    assert!(text(&output).contains("warn not allowed: sns:GetTopicAttributes"), "{}", text(&output));
     assert!(text(&output).contains("ok   the queue policy allows the topic to send"), "{}", text(&output));
 }
 

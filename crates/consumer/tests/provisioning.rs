@@ -48,7 +48,7 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 #[test]
 fn a_queue_that_exists_is_received_from_although_provisioning_cannot_finish() {
     let refused = |on: On| on.error(403, "AuthorizationError");
-    let denied = || vec![refused(Fault::on(Action::CreateTopic)), refused(Fault::on(Action::ListTopics))];
+    let denied = || vec![refused(Fault::on(Action::CreateTopic)), refused(Fault::on(Action::Subscribe))];
     let full = || vec![Fault::on(Action::SetQueueAttributes).error(403, "OverLimit")];
     for (faults, reason) in [(denied(), "AuthorizationError"), (full(), "SetQueueAttributes failed (refused")]
     {

@@ -252,6 +252,7 @@ fn topics_page(arn: &str, token: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_listing_that_repeats_itself_is_an_error_and_not_an_endless_search() {
     let aws = Emulator::start().await.unwrap();
+    aws.inject(Fault::on(Action::GetCallerIdentity).error(400, "InvalidAction"));
     let topic = aws.topic("t");
     let endless = aws.inject(
         Fault::on(Action::ListTopics).status(200, &topics_page("arn:aws:sns:us-east-1:0:other", "again")),
@@ -273,6 +274,7 @@ async fn a_listing_that_repeats_itself_is_an_error_and_not_an_endless_search() {
 #[tokio::test(start_paused = true)]
 async fn a_throttled_search_resumes_where_it_was() {
     let aws = Emulator::start().await.unwrap();
+    aws.inject(Fault::on(Action::GetCallerIdentity).error(400, "InvalidAction"));
     let topic = aws.topic("t");
     aws.inject(
         Fault::on(Action::ListTopics)

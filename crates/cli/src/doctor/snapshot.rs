@@ -188,7 +188,7 @@ impl Snapshot {
         }
     }
 
-    /// A role without `sns:ListTopics` may still look at the queue's policy for the topic that it means.
+    /// A role that cannot look up the topic may still look at the queue's policy for the topic that it means.
     fn derived_topic_arn(&self) -> Option<String> {
         match &self.target.topic {
             TopicRef::Arn(arn) => Some(arn.clone()),

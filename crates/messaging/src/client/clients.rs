@@ -17,7 +17,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sqs::config::{SharedCredentialsProvider, SharedHttpClient};
+use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 
 use super::access::Access;
 use super::connector;
@@ -93,17 +93,15 @@ impl Clients {
         }
         let mut config = loader.region(region(access, http.clone())).load().await;
         let region = config.region().ok_or(NoRegion)?.to_string();
-        let mut account = None;
+        let named = |credentials: &Credentials| Some(credentials.account_id()?.as_str().to_owned());
+        let mut account = access.credentials.as_ref().and_then(named);
         let renewed = match config.credentials_provider() {
             Some(source) if access.credentials.is_none() => {
                 let renewed = Renewed::of(source);
                 let provider = SharedCredentialsProvider::new(renewed.clone());
                 let builder = config.into_builder().credentials_provider(provider);
                 config = builder.identity_cache(IdentityCache::no_cache()).build();
-                account = renewed
-                    .first(FIRST_CREDENTIALS)
-                    .await
-                    .and_then(|first| Some(first.account_id()?.as_str().to_owned()));
+                account = renewed.first(FIRST_CREDENTIALS).await.as_ref().and_then(named);
                 Some(renewed)
             }
             _ => None,

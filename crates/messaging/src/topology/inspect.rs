@@ -4,14 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
-use aws_sdk_sns::operation::list_topics::ListTopicsOutput;
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::Value;
 
 use super::error::{TopologyError, about};
 use super::names::QueueRef;
-use crate::call::backoff::Backoff;
-use crate::call::{CallError, Fault, bounded};
+use crate::call::{CallError, bounded};
 use crate::client::Clients;
 
 /// A queue as it is.
@@ -61,55 +59,23 @@ impl fmt::Display for Queue {
 /// Pages of a listing that are read at most: ten times the topics that an account may have.
 const MAX_PAGES: usize = 10_000;
 
-/// How often one page is tried while SNS throttles: `ListTopics` has a quota of 30 calls per second.
-const PAGE_TRIES: u32 = 8;
-
-/// Looks for the topic page by page. A throttled page is tried again, so that the scan resumes where it was.
-///
-/// # Errors
-/// The call's, or that the listing does not end: a token that came before, or too many pages.
-pub(super) async fn find_topic(clients: &Clients, name: &str) -> Result<Option<String>, TopologyError> {
-    let subject = || format!("topic {name}");
-    let mut pages = Pages::default();
-    loop {
-        let page = topics_page(clients, pages.token()).await.map_err(about(subject()))?;
-        let mut arns = page.topics().iter().filter_map(|t| t.topic_arn());
-        if let Some(arn) = arns.find(|arn| arn.rsplit(':').next() == Some(name)) {
-            return Ok(Some(arn.to_owned()));
-        }
-        if !pages.next(page.next_token, "ListTopics", subject)? {
-            return Ok(None);
-        }
-    }
-}
-
-async fn topics_page(clients: &Clients, token: Option<String>) -> Result<ListTopicsOutput, CallError> {
-    let mut backoff = Backoff::new(Duration::from_millis(100));
-    loop {
-        let page = clients.sns.list_topics().set_next_token(token.clone()).send();
-        match bounded("ListTopics", clients.call_timeout, page).await {
-            Err(error) if error.fault == Fault::Throttled && backoff.failures() < PAGE_TRIES => {
-                tokio::time::sleep(backoff.next(Duration::from_secs(5))).await;
-            }
-            page => return page,
-        }
-    }
-}
-
 /// Where a listing is, and where it was.
 #[derive(Default)]
-struct Pages {
+pub(super) struct Pages {
     token: Option<String>,
     seen: HashSet<String>,
 }
 
 impl Pages {
-    fn token(&self) -> Option<String> {
+    pub(super) fn token(&self) -> Option<String> {
         self.token.clone()
     }
 
     /// Whether there is another page.
-    fn next(
+    ///
+    /// # Errors
+    /// The listing does not end: a token that came before, or too many pages.
+    pub(super) fn next(
         &mut self,
         token: Option<String>,
         action: &str,

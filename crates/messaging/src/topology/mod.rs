@@ -6,6 +6,7 @@
 //! that says what to do. Every function here may be called again at any time.
 
 mod error;
+mod find_topic;
 mod inspect;
 mod names;
 mod place;

@@ -7,9 +7,8 @@ use lifeline_policy::{Decision, topics, with_topic};
 use serde_json::json;
 
 use super::error::{TopologyError, about};
-use super::inspect::{
-    Queue, describe, find_topic, queue_attributes, queue_url, subscription, topic_attributes,
-};
+use super::find_topic::{find_topic, own_account};
+use super::inspect::{Queue, describe, queue_attributes, queue_url, subscription, topic_attributes};
 use super::names::{QueueRef, QueueSpec, TopicRef, dead_letter_name};
 use super::place::Place;
 use super::policy::topic_may_send;
@@ -107,16 +106,6 @@ async fn check_account(clients: &Clients, there: &Place, subject: &str) -> Resul
         subject: subject.to_owned(),
         there: there.clone(),
         here: Place { region: Some(clients.region.clone()), account: Some(here) },
-    })
-}
-
-/// The account of the credentials; it needs no permission to ask for.
-async fn own_account(clients: &Clients, subject: &str) -> Result<String, TopologyError> {
-    let call = aws_sdk_sts::Client::new(&clients.config).get_caller_identity().send();
-    let identity = bounded("GetCallerIdentity", clients.call_timeout, call).await.map_err(about(subject))?;
-    identity.account.ok_or_else(|| TopologyError::Nonsense {
-        subject: subject.to_owned(),
-        detail: "GetCallerIdentity answered without an account".to_owned(),
     })
 }
 

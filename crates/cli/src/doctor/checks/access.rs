@@ -73,17 +73,14 @@ fn topic_region(snapshot: &Snapshot) -> Option<Outcome> {
 
 /// Reads that were refused, with the permission that each needs.
 fn permissions(snapshot: &Snapshot) -> Option<Outcome> {
-    let by_name = |given: bool, lookup, read| if given { read } else { lookup };
-    let topic = by_name(
-        matches!(snapshot.target.topic, TopicRef::Arn(_)),
-        "sns:ListTopics and sns:GetTopicAttributes (to look up the topic)",
-        "sns:GetTopicAttributes (the topic's limits and key)",
-    );
-    let queue = by_name(
-        matches!(snapshot.target.queue, QueueRef::Url(_)),
-        "sqs:GetQueueUrl and sqs:GetQueueAttributes (to look up the queue)",
-        "sqs:GetQueueAttributes (policy, key and limits of the queue)",
-    );
+    let topic = match &snapshot.topic {
+        Read::Denied(error) if error.contains("ListTopics") => "sns:ListTopics (to look up the topic)",
+        _ => "sns:GetTopicAttributes (the topic's limits and key)",
+    };
+    let queue = match snapshot.target.queue {
+        QueueRef::Url(_) => "sqs:GetQueueAttributes (policy, key and limits of the queue)",
+        QueueRef::Name(_) => "sqs:GetQueueUrl and sqs:GetQueueAttributes (to look up the queue)",
+    };
     let attributes = match &snapshot.subscription {
         Read::Found(subscription) => matches!(subscription.attributes, Read::Denied(_)),
         _ => false,
