@@ -240,7 +240,11 @@ fn log_addresses(settings: &Up, endpoint: &str, health: [std::net::SocketAddr; 2
 }
 
 async fn ready(health: &Health) {
-    while !health.readiness.states().contains(&("topology", true)) {
+    let done = |health: &Health| {
+        let states = health.readiness.states();
+        states.contains(&("topology", true)) && !states.contains(&("provisioning", false))
+    };
+    while !done(health) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

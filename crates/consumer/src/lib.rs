@@ -61,6 +61,7 @@ mod metrics;
 mod options;
 mod poller;
 mod poller_scale;
+mod provisioning;
 mod queue_watch;
 mod rejection;
 mod run;

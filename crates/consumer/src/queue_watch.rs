@@ -1,6 +1,6 @@
 //! Queue watch: looks the queue up at start, again when a call finds it missing, and every five minutes.
 //!
-//! With `PROVISION` it also creates what is missing. It never gives up. What it knows, [`KnownQueue`] tells the others.
+//! With `PROVISION` it also creates a queue that is missing. It never gives up. What it knows, [`KnownQueue`] tells the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,13 +99,6 @@ impl KnownQueue {
     }
 }
 
-/// How provisioning stands: topic, policy and subscription.
-#[derive(Debug)]
-pub(crate) struct Provisioning {
-    pub(crate) condition: Condition,
-    pub(crate) outage: Outage,
-}
-
 /// Watches the queue.
 #[derive(Debug)]
 pub(crate) struct QueueWatch {
@@ -114,8 +107,6 @@ pub(crate) struct QueueWatch {
     pub(crate) topology: Condition,
     pub(crate) aws: Condition,
     pub(crate) outage: Outage,
-    /// With `PROVISION`.
-    pub(crate) provisioning: Option<Provisioning>,
     /// A call found the queue missing.
     pub(crate) missing: Arc<Notify>,
     pub(crate) metrics: QueueMetrics,
@@ -173,10 +164,9 @@ impl QueueWatch {
         }
     }
 
-    /// Finds the queue and measures it: whether it is known to be empty. A queue that exists is received from, whatever
-    /// else provisioning cannot finish.
+    /// Finds the queue and measures it: whether it is known to be empty.
     async fn look(&self) -> Result<bool, TopologyError> {
-        let queue = match self.in_time(topology::find_queue(&self.clients, &self.spec)).await {
+        let queue = match in_time(&self.spec, topology::find_queue(&self.clients, &self.spec)).await {
             Ok(queue) => queue,
             Err(error) => {
                 self.topology.unmet(error.to_string());
@@ -190,40 +180,8 @@ impl QueueWatch {
             self.aws.met();
         }
         self.adopt(queue.clone());
-        let provisioned = match &self.provisioning {
-            Some(provisioning) => self.provision(provisioning, &queue).await,
-            None => Ok(()),
-        };
         self.topology.met();
-        provisioned?;
         Ok(self.measure(&queue).await)
-    }
-
-    async fn provision(&self, provisioning: &Provisioning, queue: &Queue) -> Result<(), TopologyError> {
-        let connected = self.in_time(topology::connect(&self.clients, &self.spec, queue)).await;
-        match &connected {
-            Ok(()) => {
-                guarded::log(|| provisioning.outage.succeeded());
-                provisioning.condition.met();
-            }
-            Err(error) => {
-                provisioning.condition.unmet(error.to_string());
-                guarded::log(|| provisioning.outage.failed(&as_call_error("provisioning", error)));
-            }
-        }
-        connected
-    }
-
-    async fn in_time<T>(
-        &self,
-        look: impl Future<Output = Result<T, TopologyError>>,
-    ) -> Result<T, TopologyError> {
-        timeout(LOOK, look).await.unwrap_or_else(|_| {
-            Err(TopologyError::Nonsense {
-                subject: format!("queue {}", self.spec.queue.name()),
-                detail: format!("looking for it did not end within {LOOK:?}"),
-            })
-        })
     }
 
     /// Publishes the queue, to those also who wait for it to be [seen again](KnownQueue::seen_again). A queue without
@@ -281,6 +239,19 @@ impl QueueWatch {
     }
 }
 
-fn as_call_error(action: &'static str, error: &TopologyError) -> CallError {
+/// Bounds a look at the topology, however many calls it makes.
+pub(crate) async fn in_time<T>(
+    spec: &QueueSpec,
+    look: impl Future<Output = Result<T, TopologyError>>,
+) -> Result<T, TopologyError> {
+    timeout(LOOK, look).await.unwrap_or_else(|_| {
+        Err(TopologyError::Nonsense {
+            subject: format!("queue {}", spec.queue.name()),
+            detail: format!("looking for it did not end within {LOOK:?}"),
+        })
+    })
+}
+
+pub(crate) fn as_call_error(action: &'static str, error: &TopologyError) -> CallError {
     CallError::local(action, error.fault(), error.to_string())
 }

@@ -33,7 +33,8 @@ use crate::metrics::WorkerMetrics;
 use crate::options::Options;
 use crate::poller::{self, Polling};
 use crate::poller_scale::PollerScale;
-use crate::queue_watch::{Provisioning, QueueWatch};
+use crate::provisioning::Provisioning;
+use crate::queue_watch::QueueWatch;
 use crate::rejection::DeadLetters;
 use crate::summary::{Drained, Tally};
 use crate::supervisor::Supervisor;
@@ -89,12 +90,7 @@ impl Running {
         let monitor = |what, calls: &lifeline_health::IntCounterVec| {
             CallMonitor::new(what, aws.clone(), Arc::clone(&missing), calls.clone())
         };
-        let provisioning = spec.provision.then(|| Provisioning {
-            condition: readiness.condition("provisioning"),
-            outage: Outage::new("provisioning"),
-        });
         let watch = QueueWatch {
-            provisioning,
             clients: clients.clone(),
             spec,
             topology: readiness.condition("topology"),
@@ -107,6 +103,16 @@ impl Running {
             queue: watch::Sender::new(None),
         };
         let queue = watch.queue();
+        let provisioning = watch.spec.provision.then(|| {
+            Arc::new(Provisioning {
+                clients: clients.clone(),
+                spec: watch.spec.clone(),
+                queue: queue.clone(),
+                condition: readiness.condition("provisioning"),
+                outage: Outage::new("provisioning"),
+                drained: drained.clone(),
+            })
+        });
         let (leases, commands) = Leases::new(LeaseClock::new(clock.clone()));
         let visibility_monitor = monitor("changing visibility", &metrics.visibility_calls);
         let calls = (
@@ -176,6 +182,12 @@ impl Running {
             let watch = Arc::clone(&watch);
             async move { watch.run(&pulse).await }
         });
+        if let Some(provisioning) = provisioning {
+            parts.keep("provisioning", move |pulse| {
+                let provisioning = Arc::clone(&provisioning);
+                async move { provisioning.run(&pulse).await }
+            });
+        }
         // its mutex is not contended: a restarted task takes over what the former one had
         let owner = Arc::new(Mutex::new(owner));
         let over = parts.drained.clone();

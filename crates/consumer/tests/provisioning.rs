@@ -58,6 +58,8 @@ fn a_queue_that_exists_is_received_from_although_provisioning_cannot_finish() {
         let faults: Vec<_> = faults.into_iter().map(|fault| aws.inject(fault)).collect();
         let consumer = Consumer::start(&aws, &[]);
         until("both are handled", || queue.deleted().len() == 2);
+        queue.send("c");
+        until("it is received meanwhile", || queue.deleted().len() == 3);
         until("it says what is missing", || {
             let (status, body) = consumer.get("/ready");
             status == 503 && body.contains("provisioning") && body.contains(reason)
@@ -68,6 +70,26 @@ fn a_queue_that_exists_is_received_from_although_provisioning_cannot_finish() {
         faults.iter().for_each(lifeline_emulator::Injected::remove);
         until("it is ready", || consumer.get("/ready").0 == 200);
     }
+}
+
+#[test]
+fn provisioning_that_hangs_holds_up_nothing_else() {
+    let aws = Emulator::start_on_own_thread().unwrap();
+    let (queue, dead) = (aws.queue("events"), aws.queue("events-dlq"));
+    let redrive = format!(r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":5}}"#, dead.arn());
+    queue.set_attribute("RedrivePolicy", &redrive);
+    dead.send("dead");
+    let hung = aws.inject(Fault::on(Action::CreateTopic).hang());
+    let consumer = Consumer::start(&aws, &[("CALL_TIMEOUT", "1m")]);
+    queue.send("a");
+    until("it is handled", || queue.deleted() == ["a"]);
+    until("the dead-letter queue is measured", || {
+        consumer.get("/metrics").1.contains("consumer_dead_letter_messages 1\n")
+    });
+    let (status, body) = consumer.get("/ready");
+    assert!(status == 503 && body.contains(r#""provisioning": "starting""#), "{body}");
+    assert!(!body.contains("\"topology\""), "{body}");
+    assert_eq!(hung.hits(), 1);
 }
 
 #[test]

@@ -128,6 +128,15 @@ impl AwsArgs {
 }
 
 impl TopicArgs {
+    /// Why missing resources are created, or not, for the log.
+    pub fn provision_reason(&self, access: &Access) -> &'static str {
+        match (&self.provision, access.is_aws()) {
+            (Some(_), _) => "PROVISION is set",
+            (None, true) => "the default on AWS",
+            (None, false) => "the default, since the endpoint is not AWS's own",
+        }
+    }
+
     /// The topic, and whether missing resources are created. Notes bad values in `problems`.
     pub fn check(self, access: &Access, problems: &mut Problems) -> (TopicRef, bool) {
         if let Some(arn) = &self.topic_arn
@@ -248,6 +257,21 @@ mod tests {
         for aws in ["https://sqs.eu-west-1.amazonaws.com", "https://vpce-1.sqs.eu-west-1.vpce.amazonaws.com/"]
         {
             assert!(!check(&["--aws-endpoint-url", aws]).unwrap().provision, "{aws}");
+        }
+    }
+
+    #[test]
+    fn the_log_says_why_it_provisions() {
+        let reason = |arguments: &[&str]| {
+            let arguments = std::iter::once("test").chain(arguments.iter().copied());
+            let args = Args::try_parse_from(arguments).unwrap();
+            args.topic.provision_reason(&args.aws.check(&mut Problems::default()))
+        };
+        let local = "--aws-endpoint-url=http://localhost:4566";
+        assert_eq!(reason(&[]), "the default on AWS");
+        assert_eq!(reason(&[local]), "the default, since the endpoint is not AWS's own");
+        for set in ["--provision=true", "--provision=false"] {
+            assert_eq!(reason(&[local, set]), "PROVISION is set");
         }
     }
 

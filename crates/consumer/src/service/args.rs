@@ -186,6 +186,8 @@ pub struct ConsumerConfig {
     pub access: Access,
     /// Queue and topic.
     pub queue: QueueSpec,
+    /// Why `PROVISION` is on or off, for the log.
+    pub provision_reason: &'static str,
     /// The worker.
     pub worker: WorkerConfig,
 }
@@ -221,7 +223,7 @@ impl ConsumerConfig {
     /// Settings that were checked one by one.
     #[must_use]
     pub fn new(access: Access, queue: QueueSpec, worker: WorkerConfig) -> Self {
-        Self { access, queue, worker }
+        Self { access, queue, provision_reason: "set by the program", worker }
     }
 }
 
@@ -243,9 +245,10 @@ impl ConsumerArgs {
     /// Notes bad values in `problems`.
     pub fn check(self, problems: &mut Problems) -> ConsumerConfig {
         let access = self.aws.check(problems);
+        let provision_reason = self.topic.provision_reason(&access);
         let topic = self.topic.check(&access, problems);
         let queue = self.queue.check(topic, problems);
-        ConsumerConfig { access, queue, worker: self.worker.check(problems) }
+        ConsumerConfig { access, queue, provision_reason, worker: self.worker.check(problems) }
     }
 }
 

@@ -40,10 +40,10 @@ pub async fn run_handler(
 }
 
 async fn work(config: ConsumerConfig, handler: impl Handler, host: Host) -> anyhow::Result<Drained> {
-    let ConsumerConfig { access, queue, worker } = config;
+    let ConsumerConfig { access, queue, provision_reason, worker } = config;
     let clients = Clients::connect(&access).await?;
     tracing::info!(target: "consumer", account = clients.account, region = clients.region, endpoint = clients.endpoint,
-        queue = queue.queue.name(), provision = queue.provision, reason = access.provisions_because(queue.provision), "starting");
+        queue = queue.queue.name(), provision = queue.provision, reason = provision_reason, "starting");
     // unmet until the worker reports otherwise
     host.health.readiness.condition("topology");
     host.started();

@@ -65,11 +65,6 @@ impl Access {
         self.sqs_endpoint.as_deref().or(self.endpoint.as_deref())
     }
 
-    /// Why `PROVISION` is on, for the log: where it is so by default, by the endpoint.
-    pub fn provisions_because(&self, provision: bool) -> Option<&'static str> {
-        (provision && !self.is_aws()).then_some("PROVISION defaults to true: the endpoint is not AWS's own")
-    }
-
     /// Whether this may be AWS itself: there is no endpoint for one of the services, or it is one of AWS's own.
     pub fn is_aws(&self) -> bool {
         [self.sns(), self.sqs()].into_iter().any(|endpoint| endpoint.is_none_or(is_aws))

@@ -122,6 +122,8 @@ pub struct Config {
     pub topic: TopicRef,
     /// `PROVISION`.
     pub provision: bool,
+    /// Why it is on or off, for the log.
+    pub provision_reason: &'static str,
     /// Input and publisher.
     pub publish: PublishConfig,
 }
@@ -182,7 +184,7 @@ impl Config {
     /// Settings that were checked one by one.
     #[must_use]
     pub fn new(access: Access, topic: TopicRef, provision: bool, publish: PublishConfig) -> Self {
-        Self { access, topic, provision, publish }
+        Self { access, topic, provision, provision_reason: "set by the program", publish }
     }
 }
 
@@ -195,9 +197,10 @@ impl Program for Args {
 
     fn check(self, problems: &mut Problems) -> Config {
         let access = self.aws.check(problems);
+        let provision_reason = self.topic.provision_reason(&access);
         let (topic, provision) = self.topic.check(&access, problems);
         let publish = self.publish.check(&topic, problems);
-        Config { access, topic, provision, publish }
+        Config { access, topic, provision, provision_reason, publish }
     }
 }
 

@@ -28,8 +28,7 @@ const LOGGED_EVERY: Duration = Duration::from_secs(2);
 pub async fn run(config: Config, host: Host) -> anyhow::Result<Summary> {
     let clients = Clients::connect(&config.access).await?;
     tracing::info!(target: "producer", account = clients.account, region = clients.region, endpoint = clients.endpoint,
-        topic = config.topic.name(), provision = config.provision, reason = config.access.provisions_because(config.provision),
-        "starting");
+        topic = config.topic.name(), provision = config.provision, reason = config.provision_reason, "starting");
     // unmet until the publisher reports otherwise
     host.health.readiness.condition("topology");
     host.started();
