@@ -87,7 +87,10 @@ pub(crate) fn parse(request: Request<Bytes>, now: Time) -> Result<Parsed, Refuse
     let credential = Credential::of(&head.headers, &form);
     call.scope = credential.scope();
     call.access_key = credential.key.clone().unwrap_or_default();
-    query_protocol(form, &credential, call)
+    let accepts = text("accept").unwrap_or_default();
+    let protocol =
+        if accepts.starts_with("application/json") { Protocol::QueryJson } else { Protocol::Query };
+    query_protocol(protocol, form, &credential, call)
 }
 
 fn json(target: &str, call: Call, body: Bytes) -> Result<Parsed, Refused> {
@@ -104,8 +107,12 @@ fn json(target: &str, call: Call, body: Bytes) -> Result<Parsed, Refused> {
     Ok(Parsed { protocol, action, call, input: Input::Json(body) })
 }
 
-fn query_protocol(form: Form, credential: &Credential, call: Call) -> Result<Parsed, Refused> {
-    let protocol = Protocol::FALLBACK;
+fn query_protocol(
+    protocol: Protocol,
+    form: Form,
+    credential: &Credential,
+    call: Call,
+) -> Result<Parsed, Refused> {
     let refused = |service, error| Refused { protocol, service, error };
     let on_queue = call.path.trim_matches('/').contains('/');
     let named = match credential.service.as_deref() {

@@ -233,8 +233,13 @@ fn load(database: &Database, world: &mut World, now: Time) -> Result<(), BoxErro
     for queue in world.queues.values_mut() {
         for entry in messages.range((queue.number, 0)..=(queue.number, u64::MAX))? {
             let (key, text) = entry?;
-            if let Ok(message) = serde_json::from_str::<Message>(text.value()) {
-                queue.bring_back(key.value().1, message, now);
+            match serde_json::from_str::<Message>(text.value()) {
+                Ok(message) => queue.bring_back(key.value().1, message, now),
+                // It stays in the file, for a version that can read it.
+                Err(error) => {
+                    let key = key.value().1;
+                    tracing::error!(queue = queue.name, key, %error, "a message in the emulator's data cannot be read: it stays in the file, and is not delivered");
+                }
             }
         }
     }
@@ -304,6 +309,35 @@ mod tests {
         assert!(error.contains("queues and topics cannot be read"), "{error}");
         let messages = database.begin_read().unwrap().open_table(MESSAGES).unwrap();
         assert_eq!(messages.get((1, 1)).unwrap().unwrap().value(), "a message");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_stays_in_the_file_and_the_others_are_delivered() {
+        let path = std::env::temp_dir().join(format!("lifeline-store-message-{}.redb", std::process::id()));
+        let rules =
+            Rules { cooldowns: false, enforce_policies: true, quotas: false, memory: None, journal: false };
+        let mut world = World::new(rules.clone(), None);
+        let settings = Settings::new(false);
+        world.add_queue(Queue::new(
+            Scope::new("000000000000", "us-east-1"),
+            "q",
+            1,
+            settings,
+            Time::default(),
+        ));
+        let database = Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let text = serde_json::to_string(&Topology::of(&world)).unwrap();
+        transaction.open_table(TOPOLOGY).unwrap().insert(EVERYTHING, text.as_str()).unwrap();
+        transaction.open_table(MESSAGES).unwrap().insert((1, 7), "{\"of\": \"another version\"}").unwrap();
+        transaction.commit().unwrap();
+        let mut world = World::new(rules, None);
+        load(&database, &mut world, Time::default()).unwrap();
+        let counts = world.queues.values_mut().map(|queue| queue.counts().visible).collect::<Vec<_>>();
+        assert_eq!(counts, [0]);
+        let messages = database.begin_read().unwrap().open_table(MESSAGES).unwrap();
+        assert!(messages.get((1, 7)).unwrap().is_some());
         std::fs::remove_file(&path).unwrap();
     }
 }

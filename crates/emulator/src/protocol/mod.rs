@@ -1,7 +1,9 @@
-//! The two wire protocols: AWS JSON 1.0 (SQS today) and query with XML (SNS, and SQS for older SDKs).
+//! The two wire protocols: AWS JSON 1.0 (SQS today) and query (SNS, and SQS for older SDKs), which answers in XML or, to
+//! those who ask for it, in JSON of its own.
 
 mod form;
 mod json;
+mod query_json;
 mod xml;
 
 use bytes::Bytes;
@@ -21,11 +23,8 @@ pub(crate) use form::Form;
 pub(crate) enum Protocol {
     Json,
     Query,
-}
-
-impl Protocol {
-    /// For requests whose protocol is not known.
-    pub(crate) const FALLBACK: Self = Self::Query;
+    /// A form, answered in JSON because of `Accept: application/json`: API Gateway and scripts.
+    QueryJson,
 }
 
 /// An action's parameters, not yet read.
@@ -96,11 +95,15 @@ pub(crate) fn respond(
     match (protocol, output) {
         (Protocol::Json, Output::Json(body)) => finish(200, json::CONTENT_TYPE, body, request_id),
         (Protocol::Json, Output::Tree(tree)) => finish(200, json::CONTENT_TYPE, tree.to_string(), request_id),
-        (Protocol::Query, output) => {
+        (protocol, output) => {
             let tree = match output {
                 Output::Tree(tree) => tree,
                 Output::Json(body) => serde_json::from_slice(&body).unwrap_or_default(),
             };
+            if protocol == Protocol::QueryJson {
+                let body = query_json::answer(action, tree, request_id);
+                return finish(200, query_json::CONTENT_TYPE, body, request_id);
+            }
             finish(200, xml::CONTENT_TYPE, xml::answer(action, &tree, request_id), request_id)
         }
     }
@@ -122,7 +125,7 @@ pub(crate) fn refuse(
             }
             response
         }
-        Protocol::Query => {
+        Protocol::Query | Protocol::QueryJson => {
             if error.code == "UnknownOperationException" {
                 // Not even an error of a service: AWS answers with this element alone.
                 return finish(error.status, xml::CONTENT_TYPE, "<UnknownOperationException/>", request_id);
@@ -130,6 +133,10 @@ pub(crate) fn refuse(
             let mut error = error.clone();
             if error.shape == Some("QueueDoesNotExist") {
                 error.message = NO_QUEUE_2012.into();
+            }
+            if protocol == Protocol::QueryJson {
+                let body = query_json::error(&error, request_id);
+                return finish(error.status, query_json::CONTENT_TYPE, body, request_id);
             }
             finish(error.status, xml::CONTENT_TYPE, xml::error(service, &error, request_id), request_id)
         }

@@ -30,6 +30,9 @@ struct Step {
     json: Option<String>,
     /// SQS or SNS over the query protocol.
     query: Option<String>,
+    /// The query protocol's answer is asked for in JSON.
+    #[serde(default)]
+    as_json: bool,
     #[serde(default)]
     with: BTreeMap<String, Value>,
     #[serde(default = "ok")]
@@ -125,7 +128,8 @@ async fn step(emulator: &Emulator, step: &Step, saved: &mut BTreeMap<String, Str
                 .append_pair("Action", action)
                 .extend_pairs(parameters)
                 .finish();
-            send(emulator, "", &form).await
+            let accept = if step.as_json { "Accept: application/json\r\n" } else { "" };
+            send(emulator, accept, &form).await
         }
         _ => return Err("a step is either `json` or `query`".into()),
     };
