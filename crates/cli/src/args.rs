@@ -60,7 +60,8 @@ pub enum Command {
 }
 
 /// What `--demo` has its own values for.
-const DEMO_DECIDES: [&str; 13] = [
+const DEMO_DECIDES: [&str; 14] = [
+    "data",
     "input",
     "from",
     "publish_rate",
@@ -84,9 +85,9 @@ pub struct UpArgs {
     #[arg(long, conflicts_with_all = DEMO_DECIDES)]
     pub demo: bool,
 
-    /// Where the embedded SNS and SQS listen
+    /// The embedded SNS and SQS.
     #[command(flatten)]
-    pub listen: ListenArgs,
+    pub endpoint: EndpointArgs,
 
     /// Address of the producer's /health, /ready and /metrics
     #[arg(long, env = "PRODUCER_HEALTH_ADDR", value_name = "ADDRESS", default_value = "127.0.0.1:5000", value_parser = address())]
@@ -142,21 +143,25 @@ pub struct UpArgs {
     pub process: ProcessArgs,
 }
 
-/// The address of the embedded SNS and SQS.
+/// The address and the file of the embedded SNS and SQS.
 #[derive(clap::Args, Debug, Clone)]
-pub struct ListenArgs {
+pub struct EndpointArgs {
     /// Address that the embedded SNS and SQS listen on
     #[arg(long, env = "LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:4566", value_parser = address())]
     pub listen: Checked<SocketAddr>,
+
+    /// File that keeps queues, topics and messages across restarts and crashes; without it they end with the process
+    #[arg(long, env = "DATA", value_name = "FILE", value_parser = text())]
+    pub data: Option<Checked<String>>,
 }
 
 /// The settings of `aws`.
 #[derive(clap::Args, Debug, Clone)]
 #[command(next_help_heading = "Emulator")]
 pub struct EmbeddedArgs {
-    /// Where it listens.
+    /// Where it listens, and its file.
     #[command(flatten)]
-    pub listen: ListenArgs,
+    pub endpoint: EndpointArgs,
 
     /// Whether the policies of queues decide what topics may deliver, as at AWS; LocalStack's do not
     #[arg(long, env = "ENFORCE_POLICIES", value_name = "true|false", default_value = "false", num_args = 0..=1, default_missing_value = "true", value_parser = boolean())]
@@ -166,10 +171,6 @@ pub struct EmbeddedArgs {
     /// @FILE; repeatable. While it runs: curl -X PUT --data-binary @FILE ENDPOINT/_lifeline/faults
     #[arg(long, env = "FAULT", value_name = "FAULT", value_parser = faults())]
     pub fault: Vec<Checked<Vec<Fault>>>,
-
-    /// File that keeps queues, topics and messages across restarts and crashes; without it they end with the process
-    #[arg(long, env = "DATA", value_name = "FILE", value_parser = text())]
-    pub data: Option<Checked<String>>,
 
     /// Most MiB of messages that are held; beyond it sends wait, then are throttled
     #[arg(long, env = "MEMORY_LIMIT", value_name = "MIB", default_value = "1024", value_parser = integer(1..=1_048_576_usize))]
@@ -187,6 +188,8 @@ pub struct Up {
     pub demo: bool,
     /// `LISTEN`.
     pub listen: Address,
+    /// `DATA`.
+    pub data: Option<PathBuf>,
     /// `PRODUCER_HEALTH_ADDR`.
     pub producer_health: Address,
     /// `CONSUMER_HEALTH_ADDR`.
@@ -273,7 +276,8 @@ impl UpArgs {
         let consumer = ConsumerConfig::new(access, spec, self.worker.check(problems_ref));
         let up = Up {
             demo: self.demo,
-            listen: Address::check(self.listen.listen, problems_ref),
+            listen: Address::check(self.endpoint.listen, problems_ref),
+            data: problems_ref.optional(self.endpoint.data).map(PathBuf::from),
             producer_health: Address::check(self.producer_health_addr, problems_ref),
             consumer_health: Address::check(self.consumer_health_addr, problems_ref),
             producer,
@@ -296,14 +300,14 @@ impl EmbeddedArgs {
     pub fn check(self) -> Result<(Embedded, Log), Problems> {
         let mut problems = Problems::new(PREFIX);
         let embedded = Embedded {
-            listen: problems.value(self.listen.listen),
+            listen: problems.value(self.endpoint.listen),
             enforce_policies: problems.value(self.enforce_policies),
             faults: self
                 .fault
                 .into_iter()
                 .flat_map(|faults| problems.optional(Some(faults)).unwrap_or_default())
                 .collect(),
-            data: problems.optional(self.data).map(PathBuf::from),
+            data: problems.optional(self.endpoint.data).map(PathBuf::from),
             memory_limit: problems.value(self.memory_limit) << 20,
         };
         let log = self.log.check(&mut problems);

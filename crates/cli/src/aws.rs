@@ -28,6 +28,9 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file of `--data` is of no use.
+    #[error("the file of --data cannot be used: {0}")]
+    Data(io::Error),
 }
 
 /// An emulator for a laptop or a cluster instead of a test: it keeps nothing of messages that were deleted, and a queue
@@ -44,6 +47,8 @@ pub fn builder() -> Builder {
 pub async fn listen(builder: Builder, addr: SocketAddr) -> Result<Emulator, BindError> {
     builder.listen(addr).await.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { addr },
+        // what the system says of an address has a number
+        _ if source.raw_os_error().is_none() => BindError::Data(source),
         _ => BindError::Refused { addr, source },
     })
 }

@@ -3,7 +3,8 @@
 //! The order matters. The embedded endpoint comes first; then the consumer, which provisions queue, policy and subscription;
 //! and only when it is ready the producer, so that no message is published before anybody hears it. It ends the other
 //! way round: the producer publishes what it holds, then the consumer gets to the end of the queue, for which it has a few
-//! seconds only if the pipeline was stopped, and drains. What is queued then is lost with the memory it is in, and counted.
+//! seconds only if the pipeline was stopped, and drains. What is queued then is counted, and lost with the memory it is in; unless
+//! `--data` keeps it in a file.
 
 mod demo;
 mod ended;
@@ -12,6 +13,7 @@ mod queues;
 mod report;
 mod stdout;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,7 +34,7 @@ use crate::screen::messages::Messages;
 use crate::screen::status::Status;
 use demo::Demo;
 use ended::Ended;
-use left::{Left, log_lost};
+use left::Left;
 use queues::Queues;
 use stdout::ToStdout;
 
@@ -42,7 +44,7 @@ const BACKLOG_BYTES: usize = 8 << 20;
 /// How often the end of the queue is looked for, once the input has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long the consumer has for what is still queued when the pipeline is stopped.
+/// How long the consumer has for what is still queued when the pipeline is stopped, and the queue with it.
 const REST: Duration = Duration::from_secs(3);
 
 /// How much of a body is read for its line in the compact view, in bytes.
@@ -113,8 +115,12 @@ fn host(shell: &mut Shell, name: &'static str, at: Address, screen: &Screen) -> 
 }
 
 /// The same for the endpoint.
-async fn listen(at: Address) -> anyhow::Result<Emulator> {
+async fn listen(at: Address, data: Option<&Path>) -> anyhow::Result<Emulator> {
     let builder = aws::builder().memory_limit(BACKLOG_BYTES);
+    let builder = match data {
+        Some(file) => builder.data(file),
+        None => builder,
+    };
     match aws::listen(builder.clone(), at.address).await {
         Err(BindError::InUse { addr }) if !at.given => {
             tracing::warn!(target: "lifeline", "port {} is in use; SNS and SQS take a free one", addr.port());
@@ -131,7 +137,7 @@ async fn run(
     producer: Host,
     consumer: Host,
 ) -> anyhow::Result<Ended> {
-    let emulator = listen(settings.listen).await?;
+    let emulator = listen(settings.listen, settings.data.as_deref()).await?;
     let endpoint = emulator.endpoint_url().unwrap_or_default();
     let connection = match emulator.local_addr().filter(|_| settings.demo) {
         Some(address) => Some(demo::Connection::to(address).await?),
@@ -160,6 +166,7 @@ async fn run(
 
     let clients = Clients::connect(&settings.producer.access).await?;
     let queues = Queues::new(clients.clone(), settings.consumer.consumer.queue.queue.name());
+    let kept = settings.data.is_some();
     if view.is_some() {
         report::banner(screen, &settings, &endpoint, ready_at);
     } else {
@@ -185,17 +192,18 @@ async fn run(
         biased;
         produced = service.run(stop.requested()) => produced?,
         ended = &mut consumer => {
-            log_lost(&Left::count(&queues).await.lost);
+            Left::count(&queues, kept).await.log_queued();
             return Err(unexpected_exit(ended));
         }
     };
 
-    everything_handled(&queues, &stop).await;
+    // what is kept can wait for the next run
+    everything_handled(&queues, &stop, if kept { Duration::ZERO } else { REST }).await;
     no_more_work.request();
     let consumed = (&mut consumer).await.context("the consumer ended by a panic")?;
-    let left = Left::count(&queues).await;
+    let left = Left::count(&queues, kept).await;
     if consumed.is_err() {
-        log_lost(&left.lost);
+        left.log_queued();
     }
     let consumed = consumed?;
     drop(showing);
@@ -257,9 +265,9 @@ fn unexpected_exit(ended: Result<anyhow::Result<Drained>, tokio::task::JoinError
     }
 }
 
-/// Waits for the end of the queue, for a few seconds only once the pipeline is stopped. Every look is a call over loopback,
+/// Waits for the end of the queue, only for `rest` once the pipeline is stopped. Every look is a call over loopback,
 /// which may fail as any call may.
-async fn everything_handled(queues: &Queues, stop: &Shutdown) {
+async fn everything_handled(queues: &Queues, stop: &Shutdown, rest: Duration) {
     let handled = async {
         while !matches!(queues.unhandled().await, Ok(0)) {
             tokio::time::sleep(LOOK).await;
@@ -267,7 +275,7 @@ async fn everything_handled(queues: &Queues, stop: &Shutdown) {
     };
     let stopped = async {
         stop.requested().await;
-        tokio::time::sleep(REST).await;
+        tokio::time::sleep(rest).await;
     };
     tokio::select! {
         biased;

@@ -157,6 +157,33 @@ fn messages_that_are_lost_with_the_queue_are_counted_and_make_the_exit_code_1() 
     assert!(lost > 0, "{said}");
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn with_data_what_is_queued_is_kept_for_the_next_run_and_the_exit_code_is_0() {
+    let (data, to) = (scratch("kept.redb"), scratch("kept.out"));
+    let data = data.to_str().unwrap();
+    let arguments =
+        ["--data", data, "--publish-rate", "50", "--output", "/dev/full", "--shutdown-grace", "1s"];
+    let mut child = lifeline(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains(" received message_id=")).expect("messages flow");
+    signal(&child, "INT");
+    let rest: Vec<_> = lines.collect();
+    assert_eq!(exit_code(&mut child), Some(0), "{rest:#?}");
+    let said = rest.iter().find(|line| line.contains("are kept; the next run")).expect("it is said");
+    let kept: usize = said.split(" kept=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(kept > 0, "{said}");
+
+    let output = run("kept", "", &["--data", data, "--output", to.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", log(&output));
+    assert_eq!(fs::read_to_string(&to).unwrap().lines().count(), kept);
+    let other = run("kept", "", &["--data", "/dev/full"]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(log(&other).contains("the file of --data cannot be used: /dev/full: "), "{}", log(&other));
+    fs::remove_file(data).unwrap();
+    fs::remove_file(to).unwrap();
+}
+
 /// Runs to its end with this input; the output is the messages' if `--output -` is among the arguments.
 fn run(name: &str, input: &str, arguments: &[&str]) -> Output {
     let from = scratch(&format!("{name}.in"));

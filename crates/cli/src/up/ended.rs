@@ -4,7 +4,7 @@ use lifeline_consumer::Drained;
 use lifeline_producer::Summary as Published;
 use lifeline_service::Summary;
 
-use super::left::{Left, log_lost};
+use super::left::Left;
 use super::report;
 use crate::screen::Screen;
 use crate::screen::messages::Messages;
@@ -36,7 +36,7 @@ impl Summary for Ended {
                 tracing::warn!(target: "lifeline", %reason, "it is unknown how many messages are dead letters");
             }
         }
-        log_lost(&left.lost);
+        left.log_queued();
         produced.log();
         consumed.log();
     }

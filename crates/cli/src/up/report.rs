@@ -29,7 +29,7 @@ pub(super) fn banner(screen: &Screen, settings: &Up, endpoint: &str, [producer, 
     let handler = match (&settings.output, &worker.handler) {
         (Some(Output::Stdout), _) => "writes each message to standard output".to_owned(),
         (_, HandlerKind::File { path, .. }) => format!("writes each message to {}", path.display()),
-        (_, HandlerKind::Http { url, .. }) => format!("posts each message to {url}"),
+        (_, HandlerKind::Http { url, .. }) => format!("posts each message to {}", without_user(url)),
         _ => "shows each message here".to_owned(),
     };
     let topic = format!("topic {}", settings.producer.topic.name());
@@ -70,9 +70,20 @@ pub(super) fn banner(screen: &Screen, settings: &Up, endpoint: &str, [producer, 
     screen.print(&lines.join("\n"));
 }
 
+/// A URL as anybody may see it: without the user and the password.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://***@{host}{path}"),
+        None => url.to_owned(),
+    }
+}
+
 /// Shows what became of every message.
 pub(super) fn table(screen: &Screen, produced: &Published, consumed: &Drained, left: &Left, code: u8) {
-    let Left { dead_letters, lost } = left;
+    let Left { dead_letters, queued, kept } = left;
+    let still = if *kept { "still queued, and kept" } else { "still queued, and lost" };
     let (good, bad) = (Style::new().green(), Style::new().red());
     let number = |count: &Count| count.as_ref().map_or_else(|_| "unknown".to_owned(), ToString::to_string);
     let known = |count: u64| Ok(count);
@@ -82,7 +93,7 @@ pub(super) fn table(screen: &Screen, produced: &Published, consumed: &Drained, l
         ("published", known(produced.published), &good),
         ("handled and deleted", known(account.deleted), &good),
         ("dead letters", dead_letters.clone(), &bad),
-        ("still queued, and lost", lost.clone(), &bad),
+        (still, queued.clone(), if *kept { &good } else { &bad }),
         ("rejected, not published", known(produced.rejected), &bad),
         ("blank lines", known(produced.blank), &good),
         ("redelivered after a failure", known(account.retried), &Style::new().yellow()),
@@ -99,17 +110,31 @@ pub(super) fn table(screen: &Screen, produced: &Published, consumed: &Drained, l
     if produced.ended == Ended::Interrupted {
         lines.push(format!("The input was not read to its end: --from {} continues.", produced.from));
     }
-    for reason in [dead_letters, lost].into_iter().filter_map(|count| count.as_ref().err()) {
+    for reason in [dead_letters, queued].into_iter().filter_map(|count| count.as_ref().err()) {
         lines.push(screen.paint(&bad, format!("A count is unknown: {reason}")));
     }
-    if *lost != Ok(0) {
-        lines.push(
-            "The queue was in this process. `lifeline aws` and services of their own keep it.".to_owned(),
-        );
+    if *queued != Ok(0) {
+        let text = if *kept {
+            "The next run with this --data handles what is queued."
+        } else {
+            "The queue was in this process. --data FILE keeps it."
+        };
+        lines.push(text.to_owned());
     }
     lines.push(match code {
         0 => screen.paint(&good, "✓ Nothing was lost."),
         code => screen.paint(&bad, format!("✗ Exit code {code}: something was left undone.")),
     });
     screen.print(&lines.join("\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_user;
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        assert_eq!(without_user("http://me:se@cret@host:8080/a@b?c"), "http://***@host:8080/a@b?c");
+        assert_eq!(without_user("https://host?user=a@b"), "https://host?user=a@b");
+    }
 }
