@@ -26,9 +26,10 @@
 //!
 //! # What is not built
 //!
-//! SNS delivers to SQS alone. Subscriptions by SMS, Lambda, Firehose and mobile push are refused with 501 and the name
-//! of what is missing; those by HTTP and e-mail stay pending, as if nobody confirmed them. Signatures of requests are
-//! not verified, and messages are not signed. Actions of other services are answered 501.
+//! SNS delivers to SQS alone. Subscriptions by Lambda, Firehose and mobile push are refused with 501 and the name of
+//! what is missing; those by HTTP and e-mail stay pending, as if nobody confirmed them; those by SMS get nothing, as a
+//! number that is not verified in AWS's SMS sandbox. Signatures of requests are not verified, and messages are not
+//! signed. Actions of other services are answered 501.
 //!
 //! # Layers
 //!

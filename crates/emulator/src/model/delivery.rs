@@ -55,6 +55,9 @@ struct EnvelopeAttribute<'a> {
 /// Not a signature: nobody here holds AWS's key. A subscriber that verifies it must not accept it.
 const SIGNATURE: &str = "bGlmZWxpbmUgZW11bGF0b3I6IG5vdCBzaWduZWQ=";
 
+/// Why an SMS is not delivered: accounts begin in the sandbox, where numbers must be verified first.
+const NO_SMS: &str = "the number is not verified in the SMS sandbox";
+
 /// Where a topic's messages go, as the fan-out sees it.
 struct Target<'a> {
     subscription: &'a Subscription,
@@ -157,18 +160,20 @@ impl World {
             let id = notification.deduplication.clone();
             message.deduplication = Some(id.unwrap_or_else(|| content_hash(body)));
         }
-        let Err(refused) = self.accept(&subscription.endpoint, &subscription.topic, message, now) else {
-            return;
+        let accepted = match subscription.protocol.as_str() {
+            "sqs" => self.accept(&subscription.endpoint, &subscription.topic, message, now),
+            _ => Err(Box::new((message, AwsError::new(403, "Sandbox", NO_SMS)))),
         };
+        let Err(refused) = accepted else { return };
         let (message, error) = *refused;
         match subscription.dead_letter_queue() {
-            Some(queue) => self.dead_letter(&queue, message, &error, now),
+            Some(queue) => self.dead_letter(&queue, subscription, message, &error, now),
             None => tracing::warn!(
                 topic = subscription.topic,
-                queue = subscription.endpoint,
+                endpoint = subscription.endpoint,
                 message_id = notification.id,
                 error = error.message,
-                "SNS could not deliver to the queue; the message is dropped, as the subscription has no dead-letter queue"
+                "SNS could not deliver to the subscriber; the message is dropped, as the subscription has no dead-letter queue"
             ),
         }
     }
@@ -220,13 +225,20 @@ impl World {
     }
 
     /// Keeps what could not be delivered. AWS adds no reason to the message; the log has it.
-    fn dead_letter(&mut self, queue: &str, mut message: Message, error: &AwsError, now: Time) {
+    fn dead_letter(
+        &mut self,
+        queue: &str,
+        subscription: &Subscription,
+        mut message: Message,
+        error: &AwsError,
+        now: Time,
+    ) {
         tracing::warn!(
             queue,
             error = error.message,
             "SNS could not deliver a message; it goes to the subscription's dead-letter queue"
         );
-        let sequence = self.next_sequence();
+        let (sequence, enforce) = (self.next_sequence(), self.rules.enforce_policies);
         let Some(found) = self.queues.get_mut(queue) else {
             tracing::warn!(
                 queue,
@@ -234,6 +246,14 @@ impl World {
             );
             return;
         };
+        if enforce && let Admission::No(missing) = found.admits(&subscription.topic) {
+            tracing::warn!(
+                queue,
+                error = missing,
+                "the policy of the subscription's dead-letter queue does not allow the topic; the message is dropped"
+            );
+            return;
+        }
         if found.settings.fifo {
             message.sequence = Some(sequence);
         }

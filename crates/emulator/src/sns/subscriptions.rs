@@ -102,7 +102,7 @@ pub(crate) fn subscribe(world: &mut World, call: &Call, request: Subscribe) -> R
         subscription.set(name, value, true)?;
     }
     subscription.read_filter(true)?;
-    if matches!(subscription.protocol.as_str(), "sms" | "application" | "lambda" | "firehose") {
+    if matches!(subscription.protocol.as_str(), "application" | "lambda" | "firehose") {
         return Err(not_implemented(&format!("delivery to the protocol {}", subscription.protocol)));
     }
     if let Some(existing) = existing(world, &subscription) {
@@ -122,7 +122,13 @@ pub(crate) fn subscribe(world: &mut World, call: &Call, request: Subscribe) -> R
         }
     }
     topic.subscriptions.push(subscription.arn.clone());
-    if subscription.protocol != "sqs" {
+    if subscription.protocol == "sms" {
+        tracing::warn!(
+            topic = topic_arn,
+            endpoint = subscription.endpoint,
+            "the emulator sends no SMS: as in AWS's SMS sandbox with a number that is not verified, no message is delivered to this subscription"
+        );
+    } else if subscription.protocol != "sqs" {
         subscription.pending = true;
         tracing::warn!(
             topic = topic_arn,

@@ -1,6 +1,7 @@
 //! Topics to queues: the envelope, raw delivery, filters, policies, dead letters of subscriptions.
 
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
+use aws_sdk_sqs::types::QueueAttributeName;
 use lifeline_emulator::{Action, Emulator, Queue};
 use serde_json::Value;
 
@@ -54,9 +55,32 @@ async fn raw_delivery_of_an_eleventh_attribute_fails_into_the_subscriptions_dead
         let value = MessageAttributeValue::builder().data_type("String").string_value("x").build().unwrap();
         publish = publish.message_attributes(format!("a{number}"), value);
     }
+    // docs.aws.amazon.com/sns/latest/dg/sns-configure-dead-letter-queue.html: its policy must let the topic in too
+    publish.clone().send().await.unwrap();
+    assert!(letters.is_empty());
+    let policy = letters.arn();
+    let policy = format!(
+        r#"{{"Statement":[{{"Effect":"Allow","Principal":{{"Service":"sns.amazonaws.com"}},"Action":"SQS:SendMessage","Resource":"{policy}","Condition":{{"ArnEquals":{{"aws:SourceArn":"{}"}}}}}}]}}"#,
+        topic.arn()
+    );
+    let set = clients.sqs.set_queue_attributes().queue_url(letters.url());
+    set.attributes(QueueAttributeName::Policy, policy).send().await.unwrap();
     publish.send().await.unwrap();
     assert!(queue.is_empty());
     assert_eq!(letters.bodies(), ["plain"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_message_goes_nowhere_as_in_the_sandbox() {
+    let clients = Clients::new();
+    let topic = clients.emulator.topic("events");
+    let subscribe = clients.sns.subscribe().topic_arn(topic.arn()).protocol("sms").endpoint("+12025550100");
+    let subscription = subscribe.send().await.unwrap().subscription_arn.unwrap();
+    assert!(subscription.starts_with(&topic.arn()), "{subscription}");
+    clients.sns.publish().topic_arn(topic.arn()).message("m").send().await.unwrap();
+    let lambda = clients.sns.subscribe().topic_arn(topic.arn()).protocol("lambda");
+    let lambda = lambda.endpoint("arn:aws:lambda:us-east-1:000000000000:function:f").send().await;
+    assert_eq!(error_code(&lambda.unwrap_err()), "NotImplemented");
 }
 
 #[tokio::test(start_paused = true)]
