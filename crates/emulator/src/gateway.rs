@@ -15,7 +15,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
     body::{Body, Incoming},
     server::conn::http1,
@@ -142,7 +142,7 @@ async fn answer(
 ) -> Result<Response<PacedBody>, Reset> {
     let whole = |response: Response<Bytes>| Ok(response.map(|body| PacedBody::new(body, Pace::Whole)));
     let refuse = |status, text: &str| whole(control::page(status, &json!({"message": text})));
-    if let Some(reason) = guard::refuses(request.headers(), loopback) {
+    if let Some(reason) = guard::refuses(request.uri(), request.headers(), loopback) {
         return refuse(StatusCode::FORBIDDEN, reason);
     }
     let (head, body) = request.into_parts();
@@ -161,6 +161,14 @@ async fn answer(
 
 /// Reads a body that keeps arriving and has an end.
 async fn read(body: Incoming) -> Result<Bytes, (StatusCode, String)> {
+    let too_large = || {
+        let text = format!("a request has at most {LARGEST_REQUEST} bytes; a message or a batch 1 MiB");
+        (StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    // What says so is refused before it is sent.
+    if usize::try_from(body.size_hint().lower()).is_ok_and(|size| size > LARGEST_REQUEST) {
+        return Err(too_large());
+    }
     let mut body = Limited::new(body, LARGEST_REQUEST);
     let mut whole = BytesMut::new();
     loop {
@@ -173,7 +181,8 @@ async fn read(body: Incoming) -> Result<Bytes, (StatusCode, String)> {
                 }
                 whole.extend_from_slice(&part);
             }
-            Ok(Some(Err(error))) => return Err((StatusCode::PAYLOAD_TOO_LARGE, error.to_string())),
+            Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large()),
+            Ok(Some(Err(error))) => return Err((StatusCode::BAD_REQUEST, error.to_string())),
             Err(_) => {
                 let text = format!("no more of the body arrived within {SLOWEST_PART:?}");
                 return Err((StatusCode::REQUEST_TIMEOUT, text));

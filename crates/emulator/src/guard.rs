@@ -4,22 +4,26 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, header};
+use http::{
+    HeaderMap, Uri,
+    header::{self, HeaderName},
+};
 
 /// Why a request is refused; `None` lets it pass. `loopback` says that the emulator listens for this machine alone:
 /// elsewhere its name is not known, and any `Host` will do.
-pub(crate) fn refuses(headers: &HeaderMap, loopback: bool) -> Option<&'static str> {
-    let text = |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or("?"));
-    if let Some(origin) = text(header::ORIGIN) {
-        let host = origin.split_once("://").map_or(origin, |(_, host)| host);
-        if !is_local(host) {
-            return Some("requests of web pages are not accepted (Origin)");
-        }
+pub(crate) fn refuses(uri: &Uri, headers: &HeaderMap, loopback: bool) -> Option<&'static str> {
+    // All of them: which one of two is meant is anybody's guess.
+    let any = |name: HeaderName, wrong: fn(&str) -> bool| {
+        headers.get_all(name).iter().any(|value| wrong(value.to_str().unwrap_or("?")))
+    };
+    if any(header::ORIGIN, |origin| !is_local(origin.split_once("://").map_or(origin, |(_, host)| host))) {
+        return Some("requests of web pages are not accepted (Origin)");
     }
-    if text(header::HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site == "cross-site") {
+    if any(HeaderName::from_static("sec-fetch-site"), |site| site == "cross-site") {
         return Some("requests of web pages are not accepted (Sec-Fetch-Site)");
     }
-    if loopback && text(header::HOST).is_some_and(|host| !is_local(host)) {
+    let elsewhere = uri.host().is_some_and(|host| !is_local(host));
+    if loopback && (elsewhere || any(header::HOST, |host| !is_local(host))) {
         return Some("the Host is not this machine; call 127.0.0.1, localhost or *.localhost");
     }
     None
@@ -46,10 +50,14 @@ mod tests {
     use super::*;
 
     fn refused(headers: &[(&'static str, &'static str)], loopback: bool) -> bool {
-        let headers = headers.iter().map(|(name, value)| {
-            (header::HeaderName::from_static(name), http::HeaderValue::from_static(value))
-        });
-        refuses(&headers.collect(), loopback).is_some()
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), http::HeaderValue::from_static(value)));
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, value);
+        }
+        refuses(&Uri::from_static("/"), &map, loopback).is_some()
     }
 
     #[test]
@@ -71,5 +79,8 @@ mod tests {
             assert!(refused(&[("host", "localhost"), ("sec-fetch-site", "cross-site")], loopback));
         }
         assert!(!refused(&[("host", "localhost"), ("origin", "http://localhost:3000")], true));
+        assert!(refused(&[("host", "localhost"), ("host", "evil.example")], true), "the second of two");
+        let absolute = Uri::from_static("http://evil.example/");
+        assert!(refuses(&absolute, &HeaderMap::new(), true).is_some(), "it is the host for a proxy");
     }
 }

@@ -82,14 +82,22 @@ pub(crate) fn parse(request: Request<Bytes>, now: Time) -> Result<Parsed, Refuse
         call.access_key = credential.key.unwrap_or_default();
         return json(target, call, body);
     }
-    let query = Form::parse(head.uri.query().unwrap_or_default().as_bytes());
-    let form = if head.method == Method::POST { Form::parse(&body).or(query) } else { query };
-    let credential = Credential::of(&head.headers, &form);
-    call.scope = credential.scope();
-    call.access_key = credential.key.clone().unwrap_or_default();
     let accepts = text("accept").unwrap_or_default();
     let protocol =
         if accepts.starts_with("application/json") { Protocol::QueryJson } else { Protocol::Query };
+    let malformed = || {
+        let text = "The query string contains a syntax error: it is not UTF-8, or a name has too many parts.";
+        let error = AwsError::new(404, "MalformedQueryString", text);
+        Refused { protocol, service: Service::Sqs, error }
+    };
+    let query = Form::parse(head.uri.query().unwrap_or_default().as_bytes()).ok_or_else(malformed)?;
+    let form = match head.method {
+        Method::POST => Form::parse(&body).ok_or_else(malformed)?.or(query),
+        _ => query,
+    };
+    let credential = Credential::of(&head.headers, &form);
+    call.scope = credential.scope();
+    call.access_key = credential.key.clone().unwrap_or_default();
     query_protocol(protocol, form, &credential, call)
 }
 

@@ -50,9 +50,15 @@ fn flattened(name: &str) -> Option<(&'static str, Kind)> {
     })
 }
 
+/// The longest name of AWS has eight parts; the tree is walked by recursion, and must have a bottom.
+const DEEPEST: usize = 16;
+
 impl Form {
-    pub(crate) fn parse(text: &[u8]) -> Self {
-        Self(form_urlencoded::parse(text).into_owned().collect())
+    /// Reads a form; `None` for one that is not UTF-8, which would change what is sent, or has names without a bottom.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        percent_encoding::percent_decode(text).decode_utf8().ok()?;
+        let form: BTreeMap<String, String> = form_urlencoded::parse(text).into_owned().collect();
+        form.keys().all(|name| name.split('.').nth(DEEPEST).is_none()).then_some(Self(form))
     }
 
     /// Adds what another form has and this one has not.
@@ -162,7 +168,7 @@ mod tests {
         let form = "Action=SendMessageBatch&QueueUrl=u&SendMessageBatchRequestEntry.1.Id=a&SendMessageBatchRequestEntry.1.\
                     MessageAttribute.1.Name=n&SendMessageBatchRequestEntry.1.MessageAttribute.1.Value.StringValue=v&\
                     SendMessageBatchRequestEntry.10.Id=c&SendMessageBatchRequestEntry.2.Id=b&AttributeName=All";
-        let tree = Form::parse(form.as_bytes()).tree(Service::Sqs);
+        let tree = Form::parse(form.as_bytes()).unwrap().tree(Service::Sqs);
         let ids: Vec<_> = tree["Entries"].as_array().unwrap().iter().map(|entry| &entry["Id"]).collect();
         assert_eq!(ids, ["a", "b", "c"]);
         assert_eq!(tree["Entries"][0]["MessageAttributes"], json!({"n": {"StringValue": "v"}}));
@@ -170,8 +176,16 @@ mod tests {
     }
 
     #[test]
+    fn a_form_that_is_not_text_or_has_no_bottom_is_none() {
+        assert!(Form::parse(b"MessageBody=%ff%fe").is_none());
+        assert!(Form::parse(b"MessageBody=\xff").is_none());
+        assert!(Form::parse(format!("{}=1", vec!["a"; 100_000].join(".")).as_bytes()).is_none());
+        assert!(Form::parse("MessageBody=%E2%82%AC+€%zz%".as_bytes()).is_some());
+    }
+
+    #[test]
     fn an_empty_list_is_sent_as_its_name_alone() {
-        let tree = Form::parse(b"Action=CreateTopic&Name=t&Tags=&Attributes=").tree(Service::Sns);
+        let tree = Form::parse(b"Action=CreateTopic&Name=t&Tags=&Attributes=").unwrap().tree(Service::Sns);
         assert_eq!(tree, json!({"Action": "CreateTopic", "Name": "t"}));
     }
 
@@ -179,7 +193,7 @@ mod tests {
     fn sns_has_members_and_entries() {
         let form = "Attributes.entry.1.key=FifoTopic&Attributes.entry.1.value=true&Tags.member.1.Key=k&Tags.member.1.\
                     Value=&MessageAttributes.entry.1.Name=a&MessageAttributes.entry.1.Value.DataType=String";
-        let tree = Form::parse(form.as_bytes()).tree(Service::Sns);
+        let tree = Form::parse(form.as_bytes()).unwrap().tree(Service::Sns);
         assert_eq!(tree["Attributes"], json!({"FifoTopic": "true"}));
         assert_eq!(tree["Tags"], json!([{"Key": "k", "Value": ""}]));
         assert_eq!(tree["MessageAttributes"], json!({"a": {"DataType": "String"}}));

@@ -7,6 +7,10 @@ use crate::error::{AwsError, Result};
 pub(crate) const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
 
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    // A list would be read as the parameters in their order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(AwsError::new(400, "SerializationException", "the body is not a JSON object"));
+    }
     serde_json::from_slice(body)
         .map_err(|error| AwsError::new(400, "SerializationException", error.to_string()))
 }

@@ -76,7 +76,7 @@ async fn a_text_message_goes_nowhere_as_in_the_sandbox() {
     let topic = clients.emulator.topic("events");
     let subscribe = clients.sns.subscribe().topic_arn(topic.arn()).protocol("sms").endpoint("+12025550100");
     let subscription = subscribe.send().await.unwrap().subscription_arn.unwrap();
-    assert!(subscription.starts_with(&topic.arn()), "{subscription}");
+    assert!(subscription.starts_with(topic.arn()), "{subscription}");
     clients.sns.publish().topic_arn(topic.arn()).message("m").send().await.unwrap();
     let lambda = clients.sns.subscribe().topic_arn(topic.arn()).protocol("lambda");
     let lambda = lambda.endpoint("arn:aws:lambda:us-east-1:000000000000:function:f").send().await;

@@ -3,27 +3,12 @@
 use std::time::Duration;
 
 use lifeline_emulator::{Action, Emulator, Fault};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+use tokio::net::TcpStream;
+
+use crate::{
+    support::{Clients, receipt},
+    wire::{exchange, post},
 };
-
-use crate::support::{Clients, receipt};
-
-async fn exchange(emulator: &Emulator, request: &str) -> std::io::Result<String> {
-    let url = emulator.endpoint_url().unwrap();
-    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).await?;
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.map(|_| answer)
-}
-
-fn post(path: &str, headers: &str, body: &str) -> String {
-    format!(
-        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
 
 #[tokio::test]
 async fn the_sdk_sends_receives_and_deletes_over_a_socket() {

@@ -11,8 +11,10 @@ mod gateway;
 #[path = "../http/mod.rs"]
 mod http;
 mod memory;
+mod odd;
 mod queues;
 mod reach;
 mod record;
 mod support;
 mod tasks;
+mod wire;
