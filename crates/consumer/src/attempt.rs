@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::breaker::{Breaker, Pass};
 use crate::context::Context;
 use crate::failure::{Failure, FailureKind};
 use crate::guarded;
-use crate::handler::Handler;
+use crate::handler::BoxHandler;
 use crate::lease::handle::Ticket;
 use crate::lease::view::{Cancelled, View};
 use crate::metrics::HandlerMetrics;
@@ -28,25 +27,6 @@ use crate::rejection::DeadLetters;
 /// Failures are redelivered after 1 s, 2 s, 4 s, … at most 15 minutes, each jittered between half of that and all.
 const RETRY_BASE: Duration = Duration::from_secs(1);
 const RETRY_CAP: Duration = Duration::from_secs(15 * 60);
-
-/// A [`Handler`] without its type, so that only this file is generic.
-pub(crate) trait DynHandler: Send + Sync + 'static {
-    fn handle(
-        &self,
-        message: Message,
-        context: Context,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + '_>>;
-}
-
-impl<H: Handler> DynHandler for H {
-    fn handle(
-        &self,
-        message: Message,
-        context: Context,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + '_>> {
-        Box::pin(Handler::handle(self, message, context))
-    }
-}
 
 /// A message that may start.
 #[derive(Debug)]
@@ -61,7 +41,7 @@ pub(crate) struct Attempt {
 pub(crate) struct Runner(Arc<Parts>);
 
 struct Parts {
-    handler: Arc<dyn DynHandler>,
+    handler: BoxHandler,
     handling: Handling,
     metrics: HandlerMetrics,
     breaker: Breaker,
@@ -87,7 +67,7 @@ enum Ended {
 
 impl Runner {
     pub(crate) fn new(
-        handler: Arc<dyn DynHandler>,
+        handler: BoxHandler,
         handling: Handling,
         metrics: HandlerMetrics,
         breaker: Breaker,
@@ -232,7 +212,7 @@ impl Parts {
         let context = Context::new(Arc::clone(view), Instant::now() + limit, Arc::clone(&self.cutoff));
         // a panic may come before the first await too, where the future is made
         let handling =
-            AssertUnwindSafe(async { self.handler.handle(message.clone(), context).await }).catch_unwind();
+            AssertUnwindSafe(async { self.handler.0.handle(message, context).await }).catch_unwind();
         let handling = timeout(limit, handling);
         tokio::pin!(handling);
         let (cancelled, result) = tokio::select! {

@@ -1,121 +1,104 @@
-//! Plain functions as handlers: `async fn(M)` and `async fn(M, Context)`, where `M` is a message in the form that the
-//! function wants it in.
+//! Everything that can be a handler: functions, closures, and types that implement [`Handler`].
+//!
+//! The bounds are stated once, at the `impl` of [`IntoHandler`], and a part that does not hold is reported as what it is:
+//! [`Shape`] fails for what has not the shape of a handler, whatever it takes and returns; what is wrong with the input, the
+//! output or `Send` has a message of its own.
 
-use std::future::Future;
+use std::future::{Future, Ready};
 use std::marker::PhantomData;
-
-use lifeline_messaging::message::Message;
-use serde::de::DeserializeOwned;
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::handler::Handler;
+use crate::handler::{BoxHandler, Handler, HandlerInput};
 
-/// What a handler may take: made from a message. A message of which it cannot be made is failed, not rejected, because a
-/// new version with a wrong struct would otherwise move the whole queue into the dead-letter queue.
-#[diagnostic::on_unimplemented(
-    message = "a handler cannot take `{Self}`: it does not implement `FromMessage`",
-    label = "this handler takes `{Self}`",
-    note = "for a JSON body, take `Json<T>` of a type `T` that derives `serde::Deserialize`; for all of the message, take `Message`",
-    note = "a `Context` is the second argument, after the message"
-)]
-pub trait FromMessage: Sized + Send + 'static {
-    /// Why a message has not this form.
-    type Error: Into<Failure>;
-
-    /// Reads the message.
-    ///
-    /// # Errors
-    /// It has not this form.
-    fn from_message(message: &Message) -> Result<Self, Self::Error>;
-}
-
-/// The body of a message, read as JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Json<T>(pub T);
-
-impl FromMessage for Message {
-    type Error = std::convert::Infallible;
-
-    fn from_message(message: &Message) -> Result<Self, Self::Error> {
-        Ok(message.clone())
-    }
-}
-
-/// The body.
-impl FromMessage for String {
-    type Error = std::convert::Infallible;
-
-    fn from_message(message: &Message) -> Result<Self, Self::Error> {
-        Ok(message.body.clone())
-    }
-}
-
-impl<T: DeserializeOwned + Send + 'static> FromMessage for Json<T> {
-    type Error = serde_json::Error;
-
-    fn from_message(message: &Message) -> Result<Self, Self::Error> {
-        serde_json::from_str(&message.body).map(Self)
-    }
-}
-
-/// The body as JSON, beside the attributes and all else that is known about the message.
+/// What goes into [`Worker::run`](crate::Worker::run): an `async fn(M)` or `async fn(M, Context)`, a closure of that shape, or a
+/// type that implements [`Handler<M>`](Handler). `Form` is inferred; it tells them apart.
+///
+/// | | |
+/// | --- | --- |
+/// | `M` | [`Message`](crate::Message), `String` (the body), [`Json<T>`](crate::Json), `Message<Json<T>>`, a `Result` of these, or your own type that implements [`FromMessage`](crate::FromMessage) |
+/// | returns | `Result<(), E>`, where `E` is [`Failure`] or converts into it: `anyhow::Error` and boxed errors do |
 ///
 /// ```
-/// use lifeline_consumer::{Failure, Json, Message};
+/// use lifeline_consumer::{BoxError, Context, IntoHandler, Json, Message};
 ///
-/// #[derive(serde::Deserialize)]
-/// struct Order {
-///     id: u64,
-/// }
-///
-/// async fn handle(message: Message<Json<Order>>) -> Result<(), Failure> {
-///     println!("{:?} {}", message.attribute("kind"), message.body.0.id);
+/// async fn number(message: Message) -> Result<(), BoxError> {
+///     let number: u64 = message.body.trim().parse()?;
+///     println!("{number}, receive {}", message.receive_count);
 ///     Ok(())
 /// }
-/// # let _handler = lifeline_consumer::into_handler(handle);
+///
+/// async fn order(order: Message<Json<u64>>, context: Context) -> Result<(), BoxError> {
+///     println!("{:?} {} until {:?}", order.attribute("kind"), order.body.0, context.deadline());
+///     Ok(())
+/// }
+///
+/// let stored = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+/// let store = move |body: String| {
+///     let stored = stored.clone();
+///     async move {
+///         stored.lock().map_err(|_| "poisoned")?.push(body);
+///         Ok::<(), BoxError>(())
+///     }
+/// };
+/// let _handlers = [number.boxed(), order.boxed(), store.boxed()];
 /// ```
-impl<T: DeserializeOwned + Send + 'static> FromMessage for Message<Json<T>> {
-    type Error = serde_json::Error;
-
-    fn from_message(message: &Message) -> Result<Self, Self::Error> {
-        Ok(message.with_body(Json::from_message(message)?))
-    }
-}
-
-/// The handler decides what an unreadable message means.
-impl<M: FromMessage> FromMessage for Result<M, M::Error>
-where
-    M::Error: Send + 'static,
-{
-    type Error = std::convert::Infallible;
-
-    fn from_message(message: &Message) -> Result<Self, Self::Error> {
-        Ok(M::from_message(message))
-    }
-}
-
-/// A function that can be a handler. `Form` is inferred. Neither input nor output is bounded here, so that a wrong one is
-/// reported as what it is.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
-    label = "expected `async fn(M) -> Result<(), E>` or `async fn(M, Context) -> Result<(), E>`",
-    note = "share state through a closure that clones it"
+    label = "expected `async fn(M) -> Result<(), E>` or `async fn(M, Context) -> Result<(), E>`, or a type that implements `Handler<M>`",
+    note = "share state through a struct that implements `Handler<M>`, or a closure that clones it"
 )]
-pub trait IntoHandler<Form>: Send + Sync + 'static {
+pub trait IntoHandler<Form>: Send + Sync + Sized + 'static {
+    /// The handler without its type.
+    fn boxed(self) -> BoxHandler;
+}
+
+impl<H, Form> IntoHandler<Form> for H
+where
+    H: Shape<Form>,
+    H::Input: HandlerInput,
+    H::Output: IntoOutcome<<H::Input as HandlerInput>::Success>,
+    H::Future: Send + 'static,
+    Form: 'static,
+{
+    fn boxed(self) -> BoxHandler {
+        H::Input::erase(Shaped { handler: self, form: PhantomData::<fn() -> Form> })
+    }
+}
+
+/// The form of a [`BoxHandler`].
+#[derive(Debug)]
+pub enum Boxed {}
+
+#[diagnostic::do_not_recommend]
+impl IntoHandler<Boxed> for BoxHandler {
+    fn boxed(self) -> BoxHandler {
+        self
+    }
+}
+
+/// What has the shape of a handler. Neither input nor output is bounded here.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "expected `async fn(M) -> Result<(), E>` or `async fn(M, Context) -> Result<(), E>`, or a type that implements `Handler<M>`",
+    note = "share state through a struct that implements `Handler<M>`, or a closure that clones it"
+)]
+pub trait Shape<Form>: Send + Sync + Sized + 'static {
     /// What it takes.
     type Input;
     /// What it returns.
     type Output;
     /// The future of that.
-    type Future: Future<Output = Self::Output>;
+    type Future;
 
     /// Runs it once.
-    fn call(&self, input: Self::Input, context: Context) -> Self::Future;
+    fn call(&self, input: Self::Input, context: Context) -> impl Future<Output = Self::Output> + Send
+    where
+        Self::Future: Send;
 }
 
 #[diagnostic::do_not_recommend]
-impl<F, M, R> IntoHandler<fn(M)> for F
+impl<F, M, R> Shape<fn(M)> for F
 where
     F: Fn(M) -> R + Send + Sync + 'static,
     R: Future,
@@ -124,13 +107,16 @@ where
     type Output = R::Output;
     type Future = R;
 
-    fn call(&self, input: M, _: Context) -> R {
+    fn call(&self, input: M, _: Context) -> impl Future<Output = R::Output> + Send
+    where
+        R: Send,
+    {
         self(input)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<F, M, R> IntoHandler<fn(M, Context)> for F
+impl<F, M, R> Shape<fn(M, Context)> for F
 where
     F: Fn(M, Context) -> R + Send + Sync + 'static,
     R: Future,
@@ -139,59 +125,75 @@ where
     type Output = R::Output;
     type Future = R;
 
-    fn call(&self, input: M, context: Context) -> R {
+    fn call(&self, input: M, context: Context) -> impl Future<Output = R::Output> + Send
+    where
+        R: Send,
+    {
         self(input, context)
     }
 }
 
-/// What a handler may return.
+/// The form of a type that implements [`Handler<M>`](Handler).
+#[derive(Debug)]
+pub struct Implemented<M>(PhantomData<fn() -> M>);
+
+#[diagnostic::do_not_recommend]
+impl<H, M> Shape<Implemented<M>> for H
+where
+    H: Handler<M>,
+    M: HandlerInput,
+{
+    type Input = M;
+    type Output = Result<M::Success, Failure>;
+    // the one of `handle` has no name; it is `Send`, as this one is
+    type Future = Ready<()>;
+
+    fn call(&self, input: M, context: Context) -> impl Future<Output = Self::Output> + Send {
+        self.handle(input, context)
+    }
+}
+
+/// What a handler may return: `Result<T, E>`, where `E` is [`Failure`] or converts into it. `T` is `()` for a message.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
-    label = "expected `Result<(), E>`, where `E` is `Failure` or converts into it",
-    note = "a handler that cannot fail returns `Ok::<(), Failure>(())`: that is what deletes the message"
+    label = "expected `Result<{T}, E>`, where `E` is `Failure` or converts into it",
+    note = "return `lifeline::Result` or `anyhow::Result` to use `?` on any error; a handler that cannot fail returns `Ok(())`, which deletes the message",
+    note = "to return an error type of your own, implement `From<YourError> for lifeline::Failure`: it says which errors are failed, unavailable or rejected"
 )]
-pub trait IntoOutcome {
+pub trait IntoOutcome<T> {
     /// The outcome of the attempt.
     ///
     /// # Errors
     /// The message was not handled.
-    fn into_outcome(self) -> Result<(), Failure>;
+    fn into_outcome(self) -> Result<T, Failure>;
 }
 
-impl<E: Into<Failure>> IntoOutcome for Result<(), E> {
-    fn into_outcome(self) -> Result<(), Failure> {
+#[diagnostic::do_not_recommend]
+impl<T, E: Into<Failure>> IntoOutcome<T> for Result<T, E> {
+    fn into_outcome(self) -> Result<T, Failure> {
         self.map_err(Into::into)
     }
 }
 
-/// A [`Handler`] made of a function.
-pub fn into_handler<H, Form>(handler: H) -> impl Handler
-where
-    H: IntoHandler<Form>,
-    H::Input: FromMessage,
-    H::Output: IntoOutcome,
-    H::Future: Send + 'static,
-    Form: 'static,
-{
-    Function { handler, form: PhantomData::<fn() -> Form> }
-}
-
-struct Function<H, Form> {
+/// A handler of any shape, as a [`Handler`].
+struct Shaped<H, Form> {
     handler: H,
     form: PhantomData<fn() -> Form>,
 }
 
-impl<H, Form> Handler for Function<H, Form>
+impl<H, Form> Handler<H::Input> for Shaped<H, Form>
 where
-    H: IntoHandler<Form>,
-    H::Input: FromMessage,
-    H::Output: IntoOutcome,
+    H: Shape<Form>,
+    H::Input: HandlerInput,
+    H::Output: IntoOutcome<<H::Input as HandlerInput>::Success>,
     H::Future: Send + 'static,
     Form: 'static,
 {
-    async fn handle(&self, message: Message, context: Context) -> Result<(), Failure> {
-        let input = H::Input::from_message(&message).map_err(Into::into)?;
-        drop(message);
+    async fn handle(
+        &self,
+        input: H::Input,
+        context: Context,
+    ) -> Result<<H::Input as HandlerInput>::Success, Failure> {
         self.handler.call(input, context).await.into_outcome()
     }
 }

@@ -1,7 +1,7 @@
 //! A worker on an SQS queue that cannot get stuck, cannot lose a message and cannot lie about its health.
 //!
 //! ```no_run
-//! use lifeline_consumer::{Context, Failure, Message, Worker};
+//! use lifeline_consumer::{Failure, Message, Worker};
 //! use lifeline_messaging::client::{Access, Clients};
 //! use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
 //!
@@ -14,12 +14,12 @@
 //!     max_receives: 5,
 //!     raw_delivery: false,
 //! };
-//! let handler = |message: Message, _context: Context| async move {
+//! async fn handle(message: Message) -> Result<(), Failure> {
 //!     println!("{}", message.body);
-//!     Ok::<(), Failure>(())
-//! };
+//!     Ok(())
+//! }
 //! let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-//! let drained = Worker::builder(sqs, queue).max_in_flight(100).run(handler, shutdown).await;
+//! let drained = Worker::builder(sqs, queue).max_in_flight(100).run(handle, shutdown).await;
 //! println!("drained {}", drained.account);
 //! # Ok(()) }
 //! ```
@@ -55,6 +55,7 @@ mod failure;
 mod fifo;
 mod guarded;
 mod handler;
+mod input;
 mod into_handler;
 mod lease;
 mod metrics;
@@ -73,8 +74,9 @@ mod worker;
 
 pub use context::Context;
 pub use failure::{BoxError, Failure, FailureKind, OrFailure};
-pub use handler::Handler;
-pub use into_handler::{FromMessage, IntoHandler, IntoOutcome, Json, into_handler};
+pub use handler::{BoxHandler, Handler, HandlerInput};
+pub use input::{FromMessage, Json};
+pub use into_handler::{IntoHandler, IntoOutcome};
 pub use lease::view::Cancelled;
 pub use lifeline_messaging::message::{Attribute, Message};
 pub use summary::{Account, Drained, Outcome};

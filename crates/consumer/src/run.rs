@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::attempt::{DynHandler, Runner};
+use crate::attempt::Runner;
 use crate::batch::delete::Delete;
 use crate::batch::visibility::Visibility;
 use crate::breaker::Breaker;
@@ -27,6 +27,7 @@ use crate::delivery::Books;
 use crate::dispatch::Dispatch;
 use crate::fifo::Groups;
 use crate::guarded;
+use crate::handler::BoxHandler;
 use crate::lease::handle::Leases;
 use crate::lease::owner::Owner;
 use crate::metrics::WorkerMetrics;
@@ -77,7 +78,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(setup: Setup, handler: Arc<dyn DynHandler>) -> Self {
+    pub(crate) fn start(setup: Setup, handler: BoxHandler) -> Self {
         let Setup { clients, spec, options, pulses, readiness, metrics, clock } = setup;
         let metrics = WorkerMetrics::new(&metrics);
         let aws = readiness.condition("aws");

@@ -1,7 +1,6 @@
 //! The worker: the public entry point.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lifeline_messaging::client::Clients;
@@ -10,7 +9,7 @@ use lifeline_messaging::topology::QueueSpec;
 use tokio::time::Instant;
 
 use crate::guarded;
-use crate::handler::Handler;
+use crate::into_handler::IntoHandler;
 use crate::options::Options;
 use crate::run::{Running, Setup};
 use crate::summary::Drained;
@@ -53,9 +52,13 @@ impl Worker {
     ///
     /// # Cancel safety
     /// Dropping the future stops the worker without draining it: messages in flight are redelivered when their leases end.
-    pub async fn run(self, handler: impl Handler, shutdown: impl Future<Output = ()>) -> Drained {
+    pub async fn run<Form>(
+        self,
+        handler: impl IntoHandler<Form>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Drained {
         let grace = self.setup.options.grace;
-        let mut running = Running::start(self.setup, Arc::new(handler));
+        let mut running = Running::start(self.setup, handler.boxed());
         shutdown.await;
         running.drain(Instant::now() + grace).await
     }
@@ -171,7 +174,11 @@ impl Builder {
     ///
     /// # Cancel safety
     /// As of [`Worker::run`].
-    pub async fn run(self, handler: impl Handler, shutdown: impl Future<Output = ()>) -> Drained {
+    pub async fn run<Form>(
+        self,
+        handler: impl IntoHandler<Form>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Drained {
         self.build().run(handler, shutdown).await
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use aws_sdk_sns::types::MessageAttributeValue;
 use aws_sdk_sqs::types::QueueAttributeName as Name;
-use lifeline_consumer::{Context, Failure, Handler, Message};
+use lifeline_consumer::{Context, Failure, IntoHandler, Message};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::{self, QueueRef, QueueSpec, TopicRef};
 use support::*;
@@ -64,7 +64,7 @@ impl Room {
         (queue, topic.arn)
     }
 
-    fn start(&self, spec: QueueSpec, handler: impl Handler) -> Consumer {
+    fn start<Form>(&self, spec: QueueSpec, handler: impl IntoHandler<Form>) -> Consumer {
         let set = |b: lifeline_consumer::Builder| b.wait_time(SECOND).shutdown_grace(10 * SECOND);
         Consumer::start_on(self.clients.clone(), lifeline_health::Pulses::new(), spec, set, handler)
     }
@@ -130,7 +130,7 @@ async fn raw_and_wrapped_messages_arrive_alike_and_are_deleted() {
             let seen = seen.clone();
             move |message: Message, _: Context| {
                 seen.push(message);
-                std::future::ready(Ok(()))
+                std::future::ready(Ok::<(), Failure>(()))
             }
         };
         let consumer = room.start(spec, handler);

@@ -29,8 +29,8 @@ mod service;
 
 #[cfg(feature = "consumer")]
 pub use lifeline_consumer::{
-    Attribute, BoxError, Cancelled, Context, Drained, Failure, FailureKind, FromMessage, Handler,
-    IntoHandler, IntoOutcome, Json, Message, OrFailure, Worker, into_handler,
+    Attribute, BoxError, BoxHandler, Cancelled, Context, Drained, Failure, FailureKind, FromMessage, Handler,
+    HandlerInput, IntoHandler, IntoOutcome, Json, Message, OrFailure, Worker,
 };
 pub use lifeline_health::Health;
 pub use lifeline_messaging::client::{Access, Clients};

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use lifeline_consumer::IntoHandler;
 use lifeline_consumer::service::{ConsumerArgs, ConsumerConfig, run_handler};
-use lifeline_consumer::{FromMessage, IntoHandler, IntoOutcome, into_handler};
 use lifeline_service::settings::Problems;
 use lifeline_service::{CommonArgs, Program};
 
@@ -27,16 +27,9 @@ impl Program for Args {
     }
 }
 
-/// Runs a whole service around a handler, an `async fn(M)` or `async fn(M, Context)`, and returns the process's exit code.
+/// Runs a whole service around a handler, and returns the process's exit code. [`IntoHandler`] says what a handler may be.
 ///
 /// It builds the runtime itself, so `main` is not async.
-pub fn run<H, Form>(handler: H) -> ExitCode
-where
-    H: IntoHandler<Form>,
-    H::Input: FromMessage,
-    H::Output: IntoOutcome,
-    H::Future: Send + 'static,
-    Form: 'static,
-{
-    lifeline_service::main::<Args, _, _>(move |config, host| run_handler(config, into_handler(handler), host))
+pub fn run<Form>(handler: impl IntoHandler<Form>) -> ExitCode {
+    lifeline_service::main::<Args, _, _>(move |config, host| run_handler(config, handler, host))
 }

@@ -120,18 +120,19 @@ struct Hung {
     server: Server,
 }
 
+/// What a deadlock does: the thread is gone, and it was the only one.
+async fn hang(_: Message) -> Result<(), Failure> {
+    loop {
+        std::thread::park();
+    }
+}
+
 impl Hung {
     fn start(config: ConsumerConfig) -> anyhow::Result<Self> {
         let health = Health::new(env!("CARGO_PKG_VERSION"));
         let server = health.server().access_log_to(std::io::sink()).listen(([127, 0, 0, 1], 0).into())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let host = Host::detached(health, config.worker.wait_time * 10);
-        let hang = |_: Message, _: Context| async {
-            // what a deadlock does: the thread is gone, and it was the only one
-            loop {
-                std::thread::park();
-            }
-        };
         runtime.spawn(run_handler(config, hang, host));
         // it never ends; the process does
         std::mem::forget(runtime);

@@ -3,7 +3,7 @@
 use lifeline_messaging::client::Clients;
 use lifeline_service::{Host, SUMMARY, Summary};
 
-use crate::handler::Handler;
+use crate::into_handler::IntoHandler;
 use crate::service::args::{Config, ConsumerConfig};
 use crate::service::descriptors;
 use crate::service::handlers::{Configured, Drill};
@@ -30,16 +30,20 @@ pub async fn run(mut config: Config, host: Host) -> anyhow::Result<Drained> {
 ///
 /// # Cancel safety
 /// That of [`Worker::run`].
-pub async fn run_handler(
+pub async fn run_handler<Form>(
     mut config: ConsumerConfig,
-    handler: impl Handler,
+    handler: impl IntoHandler<Form>,
     host: Host,
 ) -> anyhow::Result<Drained> {
     config.worker.max_in_flight = descriptors::fit(config.worker.max_in_flight);
     work(config, handler, host).await
 }
 
-async fn work(config: ConsumerConfig, handler: impl Handler, host: Host) -> anyhow::Result<Drained> {
+async fn work<Form>(
+    config: ConsumerConfig,
+    handler: impl IntoHandler<Form>,
+    host: Host,
+) -> anyhow::Result<Drained> {
     let ConsumerConfig { access, queue, provision_reason, worker } = config;
     let clients = Clients::connect(&access).await?;
     tracing::info!(target: "consumer", account = clients.account, region = clients.region, endpoint = clients.endpoint,

@@ -374,7 +374,7 @@ fn worker_whose_handler_aborts_the_process() {
         if message.body == "kills" {
             std::process::abort();
         }
-        Ok(())
+        Ok::<(), lifeline_consumer::Failure>(())
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {

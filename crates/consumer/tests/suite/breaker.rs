@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lifeline_consumer::{Context, Failure, Handler, Message, OrFailure};
+use lifeline_consumer::{BoxHandler, Context, Failure, IntoHandler, Message, OrFailure};
 use lifeline_emulator::Action;
 use tokio::time::Instant;
 
@@ -26,12 +26,12 @@ impl Dependency {
     }
 
     /// Succeeds while it is up; else fails as `failure` says. Notes what was handled.
-    fn handler<F>(&self, handled: &Seen<String>, failure: F) -> impl Handler + use<F>
+    fn handler<F>(&self, handled: &Seen<String>, failure: F) -> BoxHandler
     where
         F: Fn() -> Failure + Send + Sync + 'static,
     {
         let (up, handled, failure) = (Arc::clone(&self.up), handled.clone(), Arc::new(failure));
-        move |message: Message, _: Context| {
+        let handler = move |message: Message| {
             let (up, handled, failure) = (Arc::clone(&up), handled.clone(), Arc::clone(&failure));
             async move {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -41,7 +41,8 @@ impl Dependency {
                 handled.push(message.body);
                 Ok(())
             }
-        }
+        };
+        handler.boxed()
     }
 }
 

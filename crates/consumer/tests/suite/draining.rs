@@ -34,7 +34,7 @@ async fn what_the_last_poll_brings_is_given_back_at_once() {
         let handled = handled.clone();
         move |_: Message, _: Context| {
             handled.add();
-            std::future::ready(Ok(()))
+            std::future::ready(Ok::<(), lifeline_consumer::Failure>(()))
         }
     };
     let consumer = Consumer::start(&aws, "events", handler).await;
@@ -121,7 +121,7 @@ async fn a_handler_that_succeeds_when_told_to_stop_has_succeeded() {
     queue.send("one");
     let handler = |_: Message, context: Context| async move {
         context.cancelled().await;
-        Ok(())
+        Ok::<(), lifeline_consumer::Failure>(())
     };
     let consumer = Consumer::start(&aws, "events", handler).await;
     aws.wait_for(|_| consumer.received() == 1, SOON).await;

@@ -237,7 +237,7 @@ async fn a_message_whose_response_travelled_longer_than_its_lease_is_not_started
         let started = started.clone();
         move |message: Message, _: Context| {
             started.push(message.receive_count);
-            std::future::ready(Ok(()))
+            std::future::ready(Ok::<(), Failure>(()))
         }
     };
     let consumer = Consumer::start(&aws, "events", handler).await;

@@ -41,7 +41,7 @@ async fn a_panic_before_the_first_await_is_a_failure_too() {
     queue.send_all(["panic", "fine"]);
     let handler = |message: Message, _: Context| {
         assert_ne!(message.body, "panic", "where the future is made");
-        std::future::ready(Ok(()))
+        std::future::ready(Ok::<(), Failure>(()))
     };
     let consumer = Consumer::start(&aws, "events", handler).await;
     aws.wait_for(|_| queue.deleted() == ["fine"], SOON).await;

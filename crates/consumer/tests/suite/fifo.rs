@@ -52,7 +52,7 @@ async fn a_group_is_handled_in_order_and_groups_in_parallel() {
                 tokio::time::sleep(Duration::from_millis(fastrand::u64(1..200))).await;
                 running.remove();
                 seen.push(message.body);
-                Ok(())
+                Ok::<(), Failure>(())
             }
         }
     };
@@ -150,7 +150,7 @@ async fn what_lost_its_lease_while_it_waited_is_not_started() {
             async move {
                 seen.push(message.body);
                 tokio::time::sleep(MINUTE).await;
-                Ok(())
+                Ok::<(), Failure>(())
             }
         }
     };
@@ -194,7 +194,7 @@ async fn a_drain_finishes_what_runs_and_releases_what_waits_in_its_group() {
             started.add();
             async {
                 tokio::time::sleep(5 * SECOND).await;
-                Ok(())
+                Ok::<(), Failure>(())
             }
         }
     };

@@ -2,22 +2,23 @@
 
 use std::time::Duration;
 
-use lifeline_consumer::{Cancelled, Context, Message};
+use lifeline_consumer::{BoxHandler, Cancelled, Context, Failure, IntoHandler, Message};
 use lifeline_emulator::{Action, Fault};
 use tokio::time::Instant;
 
 use crate::support::*;
 
 /// Succeeds when it is told to stop, and notes why it was.
-fn until_told(why: &Seen<Cancelled>) -> impl lifeline_consumer::Handler + use<> {
+fn until_told(why: &Seen<Cancelled>) -> BoxHandler {
     let why = why.clone();
-    move |_: Message, context: Context| {
+    let handler = move |_: Message, context: Context| {
         let why = why.clone();
         async move {
             why.push(context.cancelled().await);
-            Ok(())
+            Ok::<(), Failure>(())
         }
-    }
+    };
+    handler.boxed()
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +188,7 @@ async fn a_context_tells_how_long_the_lease_still_runs() {
                 tokio::time::sleep(Duration::from_secs(3)).await;
                 left.push(context.lease_remaining());
                 assert!(!context.lease_lost());
-                Ok(())
+                Ok::<(), Failure>(())
             }
         }
     };
@@ -229,7 +230,7 @@ async fn a_handler_that_blocks_its_thread_costs_no_other_message_its_lease() {
         } else {
             tokio::time::sleep(7 * SECOND).await;
         }
-        Ok(())
+        Ok::<(), Failure>(())
     };
     let set = |b: lifeline_consumer::Builder| b.wait_time(SECOND).lease_thread(true);
     let pulses = lifeline_health::Pulses::new();

@@ -16,6 +16,7 @@ mod evidence;
 mod failing;
 mod fifo;
 mod handlers;
+mod inputs;
 mod leases;
 mod liveness;
 mod receiving;

@@ -150,7 +150,7 @@ async fn one_slow_message_holds_up_nothing() {
     let handler = |message: Message, _: Context| async move {
         let time = if message.body == "slow" { MINUTE } else { Duration::from_millis(10) };
         tokio::time::sleep(time).await;
-        Ok(())
+        Ok::<(), Failure>(())
     };
     let consumer = Consumer::start(&aws, "events", handler).await;
     let begun = Instant::now();
@@ -177,7 +177,7 @@ async fn no_more_is_held_than_there_is_room_for() {
                 }
                 tokio::time::sleep(SECOND).await;
                 running.remove();
-                Ok(())
+                Ok::<(), Failure>(())
             }
         }
     };

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use lifeline_consumer::{Context, Failure, Message};
+use lifeline_consumer::{BoxHandler, Failure, IntoHandler, Message};
 use lifeline_emulator::{Action, Emulator, Fault};
 use proptest::prelude::*;
 
@@ -90,10 +90,10 @@ fn plan() -> impl Strategy<Value = Plan> {
 /// What the handlers did, by message: how often they succeeded.
 type Done = Seen<usize>;
 
-fn handler(plan: &Plan, done: &Done) -> impl lifeline_consumer::Handler + use<> {
+fn handler(plan: &Plan, done: &Done) -> BoxHandler {
     let (messages, done, tenth) =
         (plan.messages.clone(), done.clone(), Duration::from_millis(plan.visibility * 100));
-    move |message: Message, _: Context| {
+    let handler = move |message: Message| {
         let number: usize = message.body.parse().unwrap();
         let ways = &messages[number];
         let way = ways[(message.receive_count as usize - 1).min(ways.len() - 1)].clone();
@@ -112,7 +112,8 @@ fn handler(plan: &Plan, done: &Done) -> impl lifeline_consumer::Handler + use<> 
                 End::Never => std::future::pending().await,
             }
         }
-    }
+    };
+    handler.boxed()
 }
 
 async fn happen(aws: &Emulator, queue: &lifeline_emulator::Queue, event: &Event, visibility: u64) {

@@ -87,7 +87,7 @@ async fn wrapped_and_raw_reach_the_same_handler_alike() {
         move |message: lifeline_consumer::Message, _: lifeline_consumer::Context| {
             let attributes: Vec<_> = message.attributes.keys().cloned().collect();
             seen.push((message.body.clone(), attributes, message.trace.map(|t| t.trace_id().to_string())));
-            std::future::ready(Ok(()))
+            std::future::ready(Ok::<(), lifeline_consumer::Failure>(()))
         }
     };
     let consumer = Consumer::start(&aws, "events", handler).await;

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
-use lifeline_consumer::{Account, Builder, Context, Drained, Failure, Handler, Message, Worker};
+use lifeline_consumer::{
+    Account, BoxHandler, Builder, Context, Drained, Failure, IntoHandler, Message, Worker,
+};
 use lifeline_emulator::Emulator;
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
@@ -75,11 +77,12 @@ pub async fn fail(_: Message, _: Context) -> Result<(), Failure> {
 }
 
 /// Takes this long, and succeeds.
-pub fn takes(time: Duration) -> impl Handler {
-    move |_: Message, _: Context| async move {
+pub fn takes(time: Duration) -> BoxHandler {
+    let handler = move |_: Message| async move {
         tokio::time::sleep(time).await;
-        Ok(())
-    }
+        Ok::<(), Failure>(())
+    };
+    handler.boxed()
 }
 
 /// Never ends.
@@ -88,15 +91,16 @@ pub async fn for_ever(_: Message, _: Context) -> Result<(), Failure> {
 }
 
 /// Never ends by itself; counts when it is dropped.
-pub fn hangs_until_dropped(dropped: &Count) -> impl Handler + use<> {
+pub fn hangs_until_dropped(dropped: &Count) -> BoxHandler {
     let dropped = dropped.clone();
-    move |_: Message, _: Context| {
+    let handler = move |_: Message| {
         let guard = Dropped(dropped.clone());
         async move {
             let _guard = guard;
-            std::future::pending().await
+            std::future::pending::<Result<(), Failure>>().await
         }
-    }
+    };
+    handler.boxed()
 }
 
 /// A worker at work, and what it shows of itself.
@@ -110,16 +114,16 @@ pub struct Consumer {
 
 impl Consumer {
     /// On a queue of that name, with the defaults.
-    pub async fn start(aws: &Emulator, queue: &str, handler: impl Handler) -> Self {
+    pub async fn start<Form>(aws: &Emulator, queue: &str, handler: impl IntoHandler<Form>) -> Self {
         Self::start_with(aws, existing(queue), |builder| builder, handler).await
     }
 
     /// On any queue, with any settings.
-    pub async fn start_with(
+    pub async fn start_with<Form>(
         aws: &Emulator,
         queue: QueueSpec,
         set: impl FnOnce(Builder) -> Builder,
-        handler: impl Handler,
+        handler: impl IntoHandler<Form>,
     ) -> Self {
         // pulses that live in the time of the test, which may be paused
         let pulses = lifeline_health::Pulses::with_clock(|| tokio::time::Instant::now().into_std());
@@ -127,12 +131,12 @@ impl Consumer {
     }
 
     /// With clients and pulses of the test's own.
-    pub fn start_on(
+    pub fn start_on<Form>(
         clients: Clients,
         pulses: lifeline_health::Pulses,
         queue: QueueSpec,
         set: impl FnOnce(Builder) -> Builder,
-        handler: impl Handler,
+        handler: impl IntoHandler<Form>,
     ) -> Self {
         let readiness = lifeline_health::Readiness::new();
         let metrics = lifeline_health::Metrics::new("test", &pulses);
@@ -140,7 +144,7 @@ impl Consumer {
             Worker::builder(clients, queue).health(pulses.clone(), readiness.clone(), metrics.clone());
         let worker = set(builder).build();
         let stop = CancellationToken::new();
-        let run = tokio::spawn(worker.run(handler, stop.clone().cancelled_owned()));
+        let run = tokio::spawn(worker.run(handler.boxed(), stop.clone().cancelled_owned()));
         Self { stop, run, pulses, readiness, metrics }
     }
 
