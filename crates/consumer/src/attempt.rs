@@ -55,6 +55,10 @@ struct Parts {
 /// what is unavailable is not what they share.
 const UNAVAILABLE_ALONE: u32 = 2;
 
+/// How often a dependency may be gone after it had this message and no other, and come back, until the message counts as
+/// failed: on a quiet queue no other message tells whose fault it is.
+const DEATHS: u32 = 3;
+
 /// How a run of the handler ended.
 enum Ended {
     Handled,
@@ -111,13 +115,18 @@ impl Parts {
                 Ok(message) if failure.kind() == Some(FailureKind::Rejected) => {
                     self.reject(ticket, &message, &failure).await;
                 }
-                _ => fail(ticket, &failure),
+                _ => self.fail(ticket, &failure),
             },
             Ended::LostLease => {
                 drop(ticket);
                 guarded::log(|| {
-                    tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
-                        "the lease was lost before the handler was done; the message will be redelivered");
+                    if self.dead_letters.are_next(identity.receive_count) {
+                        tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
+                            "the lease was lost before the handler was done, on the last receive; the message goes to the dead-letter queue");
+                    } else {
+                        tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
+                            "the lease was lost before the handler was done; the message will be redelivered");
+                    }
                 });
             }
             Ended::NotBegun => ticket.release(None),
@@ -147,9 +156,27 @@ impl Parts {
                     tracing::warn!(target: "consumer", message_id = %message.id, receive_count = message.receive_count,
                         %error, "handler rejected the message, but there is no copy in a dead-letter queue; it counts as failed");
                 });
-                fail(ticket, failure);
+                self.fail(ticket, failure);
             }
         }
+    }
+
+    /// Visible again after a delay, or a dead letter then.
+    fn fail(&self, ticket: Ticket, failure: &Failure) {
+        let identity = Arc::clone(ticket.identity());
+        let delay = failure.delay().unwrap_or_else(|| retry_delay(identity.receive_count));
+        let reason = failure.to_string();
+        let shown = Line::new(&reason).limit(1024);
+        guarded::log(|| {
+            if self.dead_letters.are_next(identity.receive_count) {
+                tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
+                    reason = %shown, "handler failed; it was the last receive, and the message goes to the dead-letter queue");
+            } else {
+                tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count, retry_in = ?delay,
+                    reason = %shown, "handler failed; message will be redelivered");
+            }
+        });
+        ticket.failed(delay, reason);
     }
 
     /// Runs the handler, again and again in place while it reports that a dependency is unavailable.
@@ -159,6 +186,8 @@ impl Parts {
         // how many others had succeeded when it was last unavailable, and how often they did so meanwhile
         let (mut successes, mut alone) = (None, 0);
         let mut suspect = None;
+        // how often it was gone after this message ran alone, and whether it was gone since the last run
+        let (mut deaths, mut gone) = (0, false);
         loop {
             let pass = tokio::select! {
                 biased;
@@ -180,8 +209,12 @@ impl Parts {
                     let now = self.breaker.successes();
                     let others_succeeded = successes.replace(now).is_some_and(|before| now > before);
                     let interrupted = failure.is_interrupted();
-                    // beside others it may have been interrupted by one of them; alone it was itself
-                    let own = interrupted && others_succeeded && suspect.is_some();
+                    // beside others it may have been interrupted by one of them; alone it was itself. A proxy that closes every
+                    // connection looks the same: only what was seen gone has come back
+                    let alone_now = interrupted && suspect.is_some();
+                    deaths += u32::from(alone_now && gone);
+                    gone = if interrupted { failure.is_gone() } else { true };
+                    let own = alone_now && (others_succeeded || deaths >= DEATHS);
                     alone += u32::from(others_succeeded && !interrupted);
                     let reason = Line::new(&failure.to_string()).limit(1024).to_string();
                     if own {
@@ -260,17 +293,6 @@ fn judge(pass: Pass, ended: &Ended, message_id: &str) {
 fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
-}
-
-fn fail(ticket: Ticket, failure: &Failure) {
-    let identity = Arc::clone(ticket.identity());
-    let delay = failure.delay().unwrap_or_else(|| retry_delay(identity.receive_count));
-    let reason = failure.to_string();
-    guarded::log(|| {
-        tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count, retry_in = ?delay,
-            reason = %Line::new(&reason).limit(1024), "handler failed; message will be redelivered");
-    });
-    ticket.failed(delay, reason);
 }
 
 /// Grows with every receive, and is never zero: a message that fails at once must not be visible at once.

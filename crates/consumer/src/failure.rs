@@ -68,6 +68,8 @@ struct What {
     kind: Option<FailureKind>,
     retry_after: Option<Duration>,
     interrupted: bool,
+    /// And is known to be gone since: it accepts no connection.
+    gone: bool,
 }
 
 impl Failure {
@@ -115,7 +117,8 @@ impl Failure {
 
     /// The dependency went away while it was at work on this message, and perhaps because of it: a connection that ended without
     /// a response. Once the dependency is back, the message is tried with no other beside it; if it goes away again, the message
-    /// has failed. For [`Failure::unavailable`] only.
+    /// has failed: at once where another message succeeded meanwhile, else after the third time that it was seen gone and came
+    /// back. For [`Failure::unavailable`] only.
     #[must_use]
     pub fn interrupted(mut self) -> Self {
         self.0.what.interrupted = true;
@@ -124,6 +127,16 @@ impl Failure {
 
     pub(crate) fn is_interrupted(&self) -> bool {
         self.0.what.interrupted
+    }
+
+    /// The dependency did not go on after it was interrupted: it is gone.
+    pub(crate) fn gone(mut self, gone: bool) -> Self {
+        self.0.what.gone = gone;
+        self
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.what.gone
     }
 
     /// What it is about, if it was stated; one that was not is *failed*.

@@ -49,6 +49,11 @@ impl DeadLetters {
         Self { clients, queue, clock }
     }
 
+    /// Whether SQS moves a message that was received so often there, unless it is deleted.
+    pub(crate) fn are_next(&self, receive_count: u32) -> bool {
+        self.queue.is_last_receive(receive_count)
+    }
+
     /// Puts a copy there; it is there when this returns `Ok`.
     ///
     /// # Cancel safety

@@ -276,6 +276,10 @@ where
             (Outcome::Deleted, None) => {
                 tracing::info!(target: "consumer", message_id = %identity.id, "deleted");
             }
+            (Outcome::LostLease, _) if handled && self.queue.is_last_receive(identity.receive_count) => {
+                tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
+                    "handled, but the visibility timeout of its last receive expired before the delete; the message goes to the dead-letter queue");
+            }
             (Outcome::LostLease, _) if handled => {
                 tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
                     "handled, but the visibility timeout expired before the delete; the message will be redelivered");

@@ -104,3 +104,42 @@ async fn a_body_that_kills_its_service_is_dead_lettered_and_no_other() {
     assert!(mortal.deaths.get() <= 12, "it died {} times", mortal.deaths.get());
     service.drain().await;
 }
+
+#[tokio::test]
+async fn a_body_that_kills_its_service_is_dead_lettered_on_a_quiet_queue_too() {
+    let aws = emulator().await;
+    let dead = aws.queue("dead");
+    let queue = aws.queue("events").dead_letters_to("dead", 1);
+    queue.send("poison");
+    let mortal = Mortal::start("poison").await;
+    let settings = [("HANDLER", "http"), ("HANDLER_URL", mortal.url.as_str()), ("WAIT_TIME", "1s")];
+    let service = Service::start(&aws, &settings);
+    aws.wait_for(|_| dead.bodies() == ["poison"], 2 * SOON).await;
+    let deaths = mortal.deaths.get();
+    assert!((2..=4).contains(&deaths), "once beside others, perhaps, and three times alone: {deaths}");
+    queue.send("good");
+    aws.wait_for(|_| mortal.handled.all() == ["good"], 2 * SOON).await;
+    service.drain().await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_closes_every_connection_costs_a_lone_message_no_receive() {
+    let aws = emulator().await;
+    let queue = aws.queue("events").dead_letters_to("dead", 1);
+    aws.queue("dead");
+    queue.send("good");
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/in", proxy.local_addr().unwrap());
+    let settings = [("HANDLER", "http"), ("HANDLER_URL", url.as_str()), ("WAIT_TIME", "1s")];
+    let service = Service::start(&aws, &settings);
+    // the service behind it is down: accepted, and closed without a response
+    for _ in 0..8 {
+        drop(proxy.accept().await.unwrap());
+    }
+    let handled = Seen::<String>::default();
+    let (stream, _) = proxy.accept().await.unwrap();
+    tokio::spawn(serve(stream, "none", handled.clone(), Arc::default()));
+    aws.wait_for(|_| queue.is_empty(), 2 * SOON).await;
+    assert_eq!((handled.all(), queue.receives("good")), (vec!["good".to_owned()], 1));
+    service.drain().await;
+}

@@ -82,7 +82,7 @@ impl Post {
             // it was kept alive, perhaps, and closed by the service just now; or the service died of this message
             Err(error) => match self.fresh.request(self.request(&message, &body)?).await {
                 Ok(answer) => answer,
-                Err(_) => return Err(Failure::unavailable(error).interrupted()),
+                Err(again) => return Err(Failure::unavailable(error).interrupted().gone(again.is_connect())),
             },
         };
         let verdict = judge(&answer);
