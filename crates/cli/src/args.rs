@@ -17,6 +17,7 @@ use lifeline_service::settings::{
 };
 use lifeline_service::{Log, LogArgs, Process, ProcessArgs};
 
+use crate::dlq::DlqArgs;
 use crate::doctor::DoctorArgs;
 use crate::output::{Identity, Output};
 use crate::send::SendArgs;
@@ -57,6 +58,8 @@ pub enum Command {
     Doctor(Box<DoctorArgs>),
     /// Publishes a message, or each line of standard input
     Send(Box<SendArgs>),
+    /// Lists the dead letters of a queue, shows one, returns them to the queue, or deletes them
+    Dlq(Box<DlqArgs>),
 }
 
 /// What `--demo` has its own values for.

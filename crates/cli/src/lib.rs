@@ -1,10 +1,14 @@
 //! The `lifeline` command as a library: the embedded SNS and SQS, the whole pipeline in one process, and the
 //! operator's tools.
 
+pub mod age;
 pub mod args;
 pub mod aws;
+pub mod dlq;
 pub mod doctor;
 pub mod output;
+mod progress;
+mod retry;
 pub mod screen;
 pub mod send;
 pub mod up;

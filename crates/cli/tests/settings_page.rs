@@ -83,9 +83,18 @@ fn table(page: &mut String, settings: &[Setting], prefix: &str) {
             writeln!(page, "| **{heading}** | | |").unwrap();
         }
         let foreign = setting.name.starts_with(['-', '[']) || !setting.name.contains(char::is_uppercase);
-        let prefix = if foreign || setting.name == "BODY" { "" } else { prefix };
+        let prefix = if foreign || ["BODY", "ID"].contains(&setting.name.as_str()) { "" } else { prefix };
         writeln!(page, "| `{prefix}{}` | {} | {} |", setting.name, setting.default, setting.help).unwrap();
     }
+}
+
+/// A command and the commands in it, by their names on the command line.
+fn with_children(name: String, command: &Command) -> Vec<(String, &Command)> {
+    let children = command
+        .get_subcommands()
+        .flat_map(|child| with_children(format!("{name} {}", child.get_name()), child));
+    let children: Vec<_> = children.collect();
+    if children.is_empty() { vec![(name, command)] } else { children }
 }
 
 fn page() -> String {
@@ -104,8 +113,9 @@ fn page() -> String {
     table(&mut page, &both, "");
 
     let cli = lifeline_cli::args::Cli::command();
-    for subcommand in cli.get_subcommands() {
-        let name = subcommand.get_name();
+    for (name, subcommand) in
+        cli.get_subcommands().flat_map(|command| with_children(command.get_name().to_owned(), command))
+    {
         let about = subcommand.get_about().map(ToString::to_string).unwrap_or_default();
         write!(page, "\n## `lifeline {name}`\n\n{about}.").unwrap();
         let (shared, own): (Vec<_>, Vec<_>) = settings(subcommand).into_iter().partition(|setting| {
@@ -117,7 +127,9 @@ fn page() -> String {
             write!(page, " It also takes settings from {}.", headings.join(", ")).unwrap();
         }
         page.push('\n');
-        table(&mut page, &own, lifeline_cli::args::PREFIX);
+        if !own.is_empty() {
+            table(&mut page, &own, lifeline_cli::args::PREFIX);
+        }
     }
     page
 }

@@ -60,10 +60,10 @@ pub struct TopicArgs {
     pub provision: Option<Checked<bool>>,
 }
 
-/// The queue.
+/// Which queue.
 #[derive(clap::Args, Debug, Clone)]
 #[command(next_help_heading = "Topic and queue")]
-pub struct QueueArgs {
+pub struct QueueRefArgs {
     /// Name of the queue; a name that ends in .fifo means a FIFO queue
     #[arg(long, env = "QUEUE_NAME", value_name = "NAME", default_value = "events-consumer", value_parser = queue_name())]
     pub queue_name: Checked<String>,
@@ -71,6 +71,15 @@ pub struct QueueArgs {
     /// URL of the queue, instead of its name
     #[arg(long, env = "QUEUE_URL", value_name = "URL", value_parser = url())]
     pub queue_url: Option<Checked<String>>,
+}
+
+/// The queue.
+#[derive(clap::Args, Debug, Clone)]
+#[command(next_help_heading = "Topic and queue")]
+pub struct QueueArgs {
+    /// Which it is.
+    #[command(flatten)]
+    pub queue: QueueRefArgs,
 
     /// What is provisioned with the queue.
     #[command(flatten)]
@@ -150,17 +159,24 @@ impl TopicArgs {
     }
 }
 
-impl QueueArgs {
-    /// What a consumer needs around its queue. Notes bad values in `problems`.
-    pub fn check(self, (topic, provision): (TopicRef, bool), problems: &mut Problems) -> QueueSpec {
+impl QueueRefArgs {
+    /// The queue. Notes bad values in `problems`.
+    pub fn check(self, problems: &mut Problems) -> QueueRef {
         if let Some(url) = &self.queue_url
             && self.queue_name.is_given()
         {
             problems.reject(url, "QUEUE_NAME is set too; set only one of them");
         }
-        let given = self.queue_name.clone();
         let (name, url) = (problems.value(self.queue_name), problems.optional(self.queue_url));
-        let queue = url.map_or(QueueRef::Name(name), QueueRef::Url);
+        url.map_or(QueueRef::Name(name), QueueRef::Url)
+    }
+}
+
+impl QueueArgs {
+    /// What a consumer needs around its queue. Notes bad values in `problems`.
+    pub fn check(self, (topic, provision): (TopicRef, bool), problems: &mut Problems) -> QueueSpec {
+        let given = self.queue.queue_name.clone();
+        let queue = self.queue.check(problems);
         if provision && queue.is_fifo() && !topic.is_fifo() {
             let topic = topic.name();
             problems.reject(&given, format!("a FIFO queue cannot subscribe to the standard topic {topic}; use a topic whose name ends in .fifo"));

@@ -142,6 +142,14 @@ pub(super) async fn queue_url(clients: &Clients, queue: &QueueRef) -> Result<Str
     answer.queue_url.ok_or(TopologyError::Missing { subject })
 }
 
+/// The queue as it was named.
+///
+/// # Errors
+/// [`TopologyError`].
+pub async fn look_up(clients: &Clients, queue: &QueueRef) -> Result<Queue, TopologyError> {
+    describe(clients, &queue_url(clients, queue).await?).await
+}
+
 /// The queue as it is now.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ mod provision;
 
 pub use error::TopologyError;
 pub use inspect::{
-    Queue, Redrive, describe, has_subscription, queue_attributes, subscription, topic_attributes,
+    Queue, Redrive, describe, has_subscription, look_up, queue_attributes, subscription, topic_attributes,
 };
 pub use names::{QueueRef, QueueSpec, TopicRef, dead_letter_name};
 pub use place::Place;
