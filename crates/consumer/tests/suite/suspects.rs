@@ -126,7 +126,7 @@ async fn a_body_that_kills_its_service_is_dead_lettered_on_a_quiet_queue_too() {
 async fn a_proxy_that_closes_every_connection_costs_a_lone_message_no_receive() {
     let aws = emulator().await;
     let queue = aws.queue("events").dead_letters_to("dead", 1);
-    aws.queue("dead");
+    let _dead = aws.queue("dead");
     queue.send("good");
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/in", proxy.local_addr().unwrap());
