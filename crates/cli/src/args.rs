@@ -15,7 +15,7 @@ use lifeline_producer::service::PublishArgs;
 use lifeline_service::settings::{
     Accept, Checked, Problems, address, boolean, integer, read_environment, text,
 };
-use lifeline_service::{Log, LogArgs, Process, ProcessArgs};
+use lifeline_service::{Log, LogArgs, Process, ProcessArgs, unreadable};
 
 use crate::dlq::DlqArgs;
 use crate::doctor::DoctorArgs;
@@ -215,8 +215,8 @@ pub struct Up {
 
 /// Reads the command line and the environment of this process.
 pub fn parse() -> Cli {
-    let matches = command().get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let matches = command().try_get_matches().unwrap_or_else(|error| unreadable(&error, PREFIX));
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| unreadable(&error, PREFIX))
 }
 
 fn command() -> clap::Command {

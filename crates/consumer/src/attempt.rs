@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use lifeline_escape::Line;
+use lifeline_escape::{Line, unescaped};
 use lifeline_messaging::call::backoff::exponential;
 use lifeline_messaging::envelope::Unreadable;
 use lifeline_messaging::message::Message;
@@ -142,7 +142,7 @@ impl Parts {
 
     /// Deletes the message once a copy of it is in the dead-letter queue.
     async fn reject(&self, ticket: Ticket, message: &Message, failure: &Failure) {
-        let reason = failure.to_string();
+        let reason = unescaped(failure);
         match self.dead_letters.copy(message, &reason).await {
             Ok(()) => {
                 guarded::log(|| {
@@ -165,7 +165,7 @@ impl Parts {
     fn fail(&self, ticket: Ticket, failure: &Failure) {
         let identity = Arc::clone(ticket.identity());
         let delay = failure.delay().unwrap_or_else(|| retry_delay(identity.receive_count));
-        let reason = failure.to_string();
+        let reason = unescaped(failure);
         let shown = Line::new(&reason).limit(1024);
         guarded::log(|| {
             if self.dead_letters.are_next(identity.receive_count) {
@@ -216,7 +216,7 @@ impl Parts {
                     gone = if interrupted { failure.is_gone() } else { true };
                     let own = alone_now && (others_succeeded || deaths >= DEATHS);
                     alone += u32::from(others_succeeded && !interrupted);
-                    let reason = Line::new(&failure.to_string()).limit(1024).to_string();
+                    let reason = unescaped(&failure);
                     if own {
                         // whoever is to blame, it is gone
                         pass.unavailable(failure.delay(), &reason);

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
+use lifeline_escape::Line;
 use lifeline_health::{Clock, Condition, IntGauge};
 use lifeline_messaging::call::backoff::exponential;
 use tokio::sync::Notify;
@@ -251,10 +252,11 @@ impl Breaker {
             Why::Unavailable => self.0.condition.unmet(format!("unavailable since {since}")),
             Why::Failing => self.0.condition.unmet(format!("failing since {since}")),
         }
+        let reason = Line::new(reason).limit(1024);
         guarded::log(|| match why {
-            Why::Unavailable => tracing::warn!(target: "consumer", reason,
+            Why::Unavailable => tracing::warn!(target: "consumer", %reason,
                 "the handler reports a dependency as unavailable; receiving nothing new and trying again with what is in flight"),
-            Why::Failing => tracing::warn!(target: "consumer", reason,
+            Why::Failing => tracing::warn!(target: "consumer", %reason,
                 "{IN_A_ROW} different messages failed in a row; receiving one message at a time until one succeeds"),
         });
     }

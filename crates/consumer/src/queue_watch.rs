@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
+use lifeline_escape::unescaped;
 use lifeline_health::{BEAT, Condition, Pulse};
 use lifeline_messaging::call::CallError;
 use lifeline_messaging::call::Outage;
@@ -253,5 +254,5 @@ pub(crate) async fn in_time<T>(
 }
 
 pub(crate) fn as_call_error(action: &'static str, error: &TopologyError) -> CallError {
-    CallError::local(action, error.fault(), error.to_string())
+    CallError::local(action, error.fault(), unescaped(error))
 }

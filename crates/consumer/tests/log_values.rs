@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lifeline_emulator::Emulator;
+use lifeline_emulator::{Action, Emulator, Fault};
 
 fn start(aws: &Emulator, settings: &[(&str, &str)]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_consumer"));
@@ -49,6 +49,28 @@ fn a_body_reads_back_from_json_and_is_escaped_in_text() {
                 "{line}"
             );
         }
+    }
+}
+
+#[test]
+fn an_error_of_aws_reads_back_from_json_and_is_escaped_once_in_text() {
+    let aws = Emulator::start_on_own_thread().unwrap();
+    let _queue = aws.queue("events");
+    let code = "C:\\temp\nnew";
+    let page = format!(r#"{{"__type": "OfTomorrow", "message": {}}}"#, serde_json::Value::from(code));
+    aws.inject(Fault::on(Action::ReceiveMessage).status(503, &page));
+    for format in ["json", "text"] {
+        let mut child = start(&aws, &[("LOG_FORMAT", format)]);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let line = lines.find(|line| line.contains("receiving is failing")).unwrap();
+        if format == "json" {
+            let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert!(value["error"].as_str().unwrap().ends_with(&format!("OfTomorrow: {code}")), "{line}");
+        } else {
+            assert!(line.contains(r"OfTomorrow: C:\\temp\nnew"), "{line}");
+        }
+        terminate(&child);
+        assert_eq!(lines.last().is_some(), child.wait().unwrap().success());
     }
 }
 

@@ -31,6 +31,17 @@ pub fn verbatim<R>(format: impl FnOnce() -> R) -> R {
     format()
 }
 
+/// `value` as text that is yet to be escaped, by the [`Line`] that displays it: what is escaped twice does not read back.
+///
+/// ```
+/// use lifeline_escape::{Line, unescaped};
+/// let reason = Line::new("a\nb");
+/// assert_eq!(unescaped(reason), "a\nb");
+/// ```
+pub fn unescaped(value: impl Display) -> String {
+    verbatim(|| value.to_string())
+}
+
 /// Displays `text` on one line, with at most `limit` bytes of it.
 ///
 /// ```

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifeline_escape::Line;
+
 use crate::invalid_message::InvalidMessage;
 use crate::message::{NewMessage, Outgoing};
 
@@ -160,11 +162,13 @@ impl fmt::Display for PublishError {
         let attempts = self.0.attempts;
         match &self.0.reason {
             Reason::Invalid(invalid) => write!(f, "not sent: {invalid}"),
-            Reason::Rejected { code, text } => write!(f, "SNS rejected it: {code}: {text}"),
+            Reason::Rejected { code, text } => write!(f, "SNS rejected it: {code}: {}", Line::new(text)),
             Reason::TimedOut { after, last } => {
+                let last = Line::new(last);
                 write!(f, "not confirmed within {after:?}, after {attempts} attempts: {last}")
             }
             Reason::Abandoned { last } => {
+                let last = Line::new(last);
                 write!(f, "not confirmed at shutdown, after {attempts} attempts: {last}")
             }
             Reason::Closed => f.write_str("the publisher is closed"),

@@ -11,6 +11,7 @@ use aws_sdk_sns::config::timeout::TimeoutConfig;
 use aws_sdk_sns::operation::publish_batch::PublishBatchOutput;
 use aws_sdk_sns::primitives::Blob;
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
+use lifeline_escape::{Line, unescaped};
 use lifeline_messaging::call::evidence::Effect;
 use lifeline_messaging::call::{CallError, Fault, bounded};
 use lifeline_messaging::client::Clients;
@@ -105,7 +106,7 @@ impl Failure {
         if error.code.is_none() && error.status.is_some() {
             let page = page.unwrap_or_default();
             let text = if page.is_empty() { "no body".to_owned() } else { format!("no error code: {page}") };
-            error.detail = lifeline_escape::Line::new(&text).limit(1024).to_string();
+            error.detail = unescaped(Line::new(&text).limit(1024));
         }
         // SNS, and what stands in front of it, answer 4xx to what they did not do
         let refused = error.status.is_some_and(|status| (400..500).contains(&status) && status != 408);

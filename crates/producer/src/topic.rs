@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifeline_escape::unescaped;
 use lifeline_health::{Condition, Health};
 use lifeline_messaging::call::Outage;
 use lifeline_messaging::call::backoff::Backoff;
@@ -157,6 +158,6 @@ impl TopicLookup {
 fn to_call_error(error: &TopologyError) -> CallError {
     match error {
         TopologyError::Call { error, .. } => error.clone(),
-        other => CallError::local("looking up the topic", other.fault(), other.to_string()),
+        other => CallError::local("looking up the topic", other.fault(), unescaped(other)),
     }
 }

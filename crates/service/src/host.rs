@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lifeline_escape::Line;
 use lifeline_health::{AccessLog, Condition, Health, Pulse, Pulses, Server};
 use tokio::runtime::Runtime;
 use tracing::Level;
 
 use crate::args::{Common, CommonArgs, Process};
-use crate::log::{dropped_lines, flush_log};
+use crate::log::{Format, dropped_lines, flush_log, line};
 use crate::otel::Export;
 use crate::runtime::Threads;
 use crate::settings::{self, Problems, address};
@@ -131,7 +132,8 @@ where
     let self_check = clap::Command::new("health")
         .about("Queries the running service over loopback; exit code 0 if it is up, 1 if not")
         .arg(health_address());
-    let matches = settings::read_environment(P::command().subcommand(self_check), "").get_matches();
+    let matches = settings::read_environment(P::command().subcommand(self_check), "").try_get_matches();
+    let matches = matches.unwrap_or_else(|error| unreadable(&error, ""));
     let name: &'static str = P::command().get_name().to_owned().leak();
     if let Some(("health", matches)) = matches.subcommand() {
         let mut problems = Problems::default();
@@ -143,7 +145,7 @@ where
             (Ok(_), None) => ExitCode::FAILURE,
         };
     }
-    let args = P::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let args = P::from_arg_matches(&matches).unwrap_or_else(|error| unreadable(&error, ""));
     let Checked { common, config, warnings } = match check(args) {
         Ok(checked) => checked,
         Err(problems) => return invalid_settings(&problems),
@@ -195,11 +197,22 @@ fn health_address() -> clap::Arg {
         .help("Address of the service")
 }
 
-/// Prints the problems, one per line, for a process that has no log yet.
+/// Prints the problems, one per line, for a process that has no log yet: as `LOG_FORMAT` asks.
 pub fn invalid_settings(problems: &Problems) -> ExitCode {
-    // nobody may be left to read it: the exit code says it too
-    writeln!(io::stderr(), "{problems}").ok();
+    for problem in problems.iter() {
+        print_error(Format::asked_for(problems.prefix()), problem);
+    }
     ExitCode::from(INVALID_SETTINGS)
+}
+
+/// Ends the process for arguments that clap cannot read, and for `--help` and `--version`. `prefix` is what the program's
+/// variables begin with.
+pub fn unreadable(error: &clap::Error, prefix: &str) -> ! {
+    if error.use_stderr() && Format::asked_for(prefix) == Format::Json {
+        print_error(Format::Json, error.to_string().trim_end());
+        std::process::exit(error.exit_code());
+    }
+    error.exit()
 }
 
 /// Reports the error that ends the process, once: in the log, or on standard error where the log does not show it.
@@ -208,9 +221,17 @@ pub fn failed(name: &str, error: &anyhow::Error) -> ExitCode {
         tracing::error!(target: "service", "{error:#}");
         flush_log(LAST_LINES);
     } else {
-        writeln!(io::stderr(), "{name}: {error:#}").ok();
+        print_error(Format::in_force(), &format!("{name}: {error:#}"));
     }
     ExitCode::FAILURE
+}
+
+/// An error on standard error. Nobody may be left to read it: the exit code says it too.
+fn print_error(format: Format, text: &str) {
+    match format {
+        Format::Text => writeln!(io::stderr(), "{}", Line::new(text)).ok(),
+        Format::Json => io::stderr().write_all(line(format, Level::ERROR, text, &[]).as_bytes()).ok(),
+    };
 }
 
 /// Everything around the services of one process. [`main`] uses it for programs with one service; programs with several
@@ -243,7 +264,7 @@ impl Shell {
         warnings: &[String],
     ) -> anyhow::Result<Self> {
         for warning in warnings {
-            tracing::warn!(target: "service", "{warning}");
+            tracing::warn!(target: "service", "{}", Line::new(warning));
         }
         let systemd = Notifier::from_env();
         Ok(Self {
@@ -314,8 +335,9 @@ impl Shell {
         starting.one_less();
         // on the threads that run the service's tasks: they end with the runtime
         runtime.spawn(beat(pulses.iter().map(|pulses| pulses.start("runtime", RUNTIME_BOUND)).collect()));
-        runtime.spawn(stop(shutdown, hosts, systemd.clone()));
+        runtime.spawn(stop(shutdown.clone(), hosts, systemd.clone()));
         let ended = runtime.block_on(work);
+        runtime.block_on(shutdown.logged());
         systemd.stopping();
         // a read of standard input may never return, and nothing here waits for it
         runtime.shutdown_timeout(LAST_CALLS);

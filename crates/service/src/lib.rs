@@ -67,7 +67,9 @@ mod summary;
 pub mod systemd;
 
 pub use args::{Common, CommonArgs, LogArgs, Process, ProcessArgs};
-pub use host::{Checked, Host, INVALID_SETTINGS, Program, Shell, check, failed, invalid_settings, main};
+pub use host::{
+    Checked, Host, INVALID_SETTINGS, Program, Shell, check, failed, invalid_settings, main, unreadable,
+};
 pub use log::{Filter, Format, Log, flush_log};
 pub use runtime::Threads;
 pub use signals::{SECOND_SIGNAL, Shutdown};

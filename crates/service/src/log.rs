@@ -1,6 +1,7 @@
 //! The log: one line per event on standard output, as text or as JSON.
 
 mod filter;
+mod line;
 mod queue;
 
 use std::fmt;
@@ -17,10 +18,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 pub use self::filter::Filter;
+pub(crate) use self::line::line;
 use self::queue::Lines;
 
 /// The queue of the installed log.
 static LINES: OnceLock<Lines> = OnceLock::new();
+
+/// The format of the installed log.
+static FORMAT: OnceLock<Format> = OnceLock::new();
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +35,27 @@ pub enum Format {
     Text,
     /// One object per line.
     Json,
+}
+
+impl Format {
+    /// What `LOG_FORMAT` asks for, for errors of a process whose settings cannot be read. `prefix` is what the program's
+    /// variables begin with.
+    pub(crate) fn asked_for(prefix: &str) -> Self {
+        let arguments: Vec<_> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+        let flag = arguments.iter().enumerate().rev().find_map(|(n, argument)| {
+            match argument.strip_prefix("--log-format")? {
+                "" => arguments.get(n + 1).cloned(),
+                value => value.strip_prefix('=').map(str::to_owned),
+            }
+        });
+        let asked = flag.or_else(|| std::env::var(format!("{prefix}LOG_FORMAT")).ok());
+        if asked.as_deref() == Some("json") { Self::Json } else { Self::Text }
+    }
+
+    /// That of the installed log.
+    pub(crate) fn in_force() -> Self {
+        FORMAT.get().copied().unwrap_or(Self::Text)
+    }
 }
 
 /// What is logged, and how.
@@ -55,6 +81,7 @@ impl Log {
     pub fn install_to(self, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
         // without a thread for the log there is none for the rest either: standard error shows the error that ends us
         let Ok(lines) = Lines::start(self.format, writer) else { return };
+        FORMAT.set(self.format).ok();
         let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(lines.clone());
         let layer = match self.format {
             Format::Text => layer.boxed(),

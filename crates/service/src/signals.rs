@@ -3,6 +3,8 @@
 //! They are received on a thread of their own, so that a process whose runtime is blocked still ends when it is told to.
 //! SIGTERM (Kubernetes, systemd), SIGINT (ctrl-c) and SIGHUP (a closed terminal) count, SIGHUP only where it was not
 //! ignored at the start, as `nohup` does.
+//!
+//! A signal takes effect first and is logged after.
 
 use std::future::Future;
 use std::io;
@@ -35,6 +37,8 @@ static FIRST: OnceLock<Instant> = OnceLock::new();
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     requested: CancellationToken,
+    /// The signal that requested it is in the log.
+    logged: CancellationToken,
 }
 
 /// Logs from another thread: whatever shows the log, and however it blocks, signals must be received and the deadline kept.
@@ -52,11 +56,12 @@ impl Shutdown {
     /// A shutdown that only [`request`](Self::request) requests.
     #[must_use]
     pub fn manual() -> Self {
-        Self { requested: CancellationToken::new() }
+        Self { requested: CancellationToken::new(), logged: CancellationToken::new() }
     }
 
     /// Requests it.
     pub fn request(&self) {
+        self.logged.cancel();
         self.requested.cancel();
     }
 
@@ -74,16 +79,17 @@ impl Shutdown {
             let _entered = runtime.enter();
             Signals::new()?
         };
-        let requested = shutdown.requested.clone();
+        let Self { requested, logged } = shutdown.clone();
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let name = signals.next().await;
                 let first = *FIRST.get_or_init(Instant::now);
+                requested.cancel();
                 briefly(move || {
                     tracing::info!(target: "service", signal = name, "shutting down; a second signal exits immediately");
                 })
                 .await;
-                requested.cancel();
+                logged.cancel();
                 let second = async {
                     loop {
                         signals.next().await;
@@ -114,6 +120,14 @@ impl Shutdown {
     /// Safe.
     pub fn requested(&self) -> impl Future<Output = ()> + Send + 'static {
         self.requested.clone().cancelled_owned()
+    }
+
+    /// Completes when the signal that requested it is in the log, or could not be logged in time: a drain that takes no time
+    /// must not log its summary first.
+    pub(crate) async fn logged(&self) {
+        if self.is_requested() {
+            self.logged.cancelled().await;
+        }
     }
 
     /// Whether it was requested.

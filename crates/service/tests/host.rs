@@ -9,10 +9,11 @@ use std::io::{BufRead, BufReader, Lines, Read};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitCode, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use lifeline_service::settings::{Checked, Problems, integer, text};
-use lifeline_service::{CommonArgs, Host, Program, SUMMARY, Shell, Summary};
+use lifeline_service::{CommonArgs, Host, Program, SUMMARY, Shell, Shutdown, Summary};
 
 /// Which program the child is.
 const CHILD: &str = "TEST_HOST_CHILD";
@@ -105,17 +106,52 @@ fn two() -> ExitCode {
     })
 }
 
+/// Whether the shutdown has begun when it is logged, by an output that takes its time.
+struct Slow(Arc<OnceLock<Shutdown>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Slow {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if event.fields().any(|field| field.name() == "signal") {
+            let begun = self.0.get().is_some_and(Shutdown::is_requested);
+            std::thread::sleep(Duration::from_millis(20));
+            println!("logged, begun: {begun}");
+        } else if event.metadata().name() == SUMMARY {
+            println!("drained");
+        }
+    }
+}
+
+/// A service that drains at once, with a log that does not.
+fn slow() -> ExitCode {
+    let args = <Args as clap::Parser>::parse();
+    let common = args.common.clone().check(&mut Problems::default());
+    let seen = Arc::new(OnceLock::new());
+    common.process.log.clone().install_layer(Slow(Arc::clone(&seen)));
+    let mut shell = Shell::start("slow", "1.2.3", &common.process, common.threads, &[]).unwrap();
+    let host = shell.host("slow", common.health_addr).unwrap();
+    seen.set(host.shutdown.clone()).unwrap();
+    shell.block_on(async move {
+        host.started();
+        println!("started");
+        host.shutdown.requested().await;
+        Ok(Ended(0))
+    })
+}
+
 fn main() -> ExitCode {
     match std::env::var(CHILD).as_deref() {
         Ok("one") => return lifeline_service::main::<Args, _, _>(serve),
         Ok("two") => return two(),
+        Ok("slow") => return slow(),
         _ => {}
     }
-    let tests: [(&str, fn()); 10] = [
+    let tests: [(&str, fn()); 12] = [
         (
             "every_bad_setting_is_reported_before_a_port_opens",
             every_bad_setting_is_reported_before_a_port_opens,
         ),
+        ("errors_of_the_start_have_the_form_of_the_log", errors_of_the_start_have_the_form_of_the_log),
+        ("a_signal_takes_effect_before_it_is_logged", a_signal_takes_effect_before_it_is_logged),
         (
             "a_signal_drains_and_the_summary_is_the_last_line",
             a_signal_drains_and_the_summary_is_the_last_line,
@@ -224,6 +260,48 @@ fn every_bad_setting_is_reported_before_a_port_opens() {
     let names: Vec<_> = errors.lines().map(|line| line.split(": ").next().unwrap()).collect();
     assert_eq!(names, ["HEALTH_ADDR=x", "--threads=0", "SHUTDOWN_GRACE=1d", "CODE=101"], "{errors}");
     assert_eq!(run(&["--no-such-flag"], &[]).0, Some(2));
+}
+
+fn errors_of_the_start_have_the_form_of_the_log() {
+    let json = |errors: &str| -> Vec<String> {
+        let message = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!((line["level"].as_str(), line["target"].as_str()), (Some("ERROR"), Some("service")));
+            line["message"].as_str().unwrap().to_owned()
+        };
+        errors.lines().map(message).collect()
+    };
+    let as_json = ("LOG_FORMAT", "json");
+    // a value reads back as what it was
+    let (code, log, errors) = run(&["--code=a\nb\\c", "--threads=0"], &[as_json]);
+    assert_eq!((code, log.as_str()), (Some(2), ""));
+    let problems = json(&errors);
+    assert!(problems.len() == 2 && problems[0].starts_with("--threads=0: "), "{errors}");
+    assert!(problems[1].starts_with("--code=a\nb\\c: "), "{errors}");
+    let (_, _, errors) = run(&["--code=a\nb\\c"], &[]);
+    assert!(errors.starts_with(r"--code=a\nb\\c: ") && errors.lines().count() == 1, "{errors}");
+    let (code, _, errors) = run(&["--log-format", "json", "--no-such-flag"], &[]);
+    assert_eq!(code, Some(2));
+    assert!(json(&errors)[0].contains("--no-such-flag"), "{errors}");
+    // the flag comes before the variable
+    let (_, _, errors) = run(&["--log-format=text", "--code=101"], &[as_json]);
+    assert!(errors.starts_with("--code=101: "), "{errors}");
+    let fatal = ["--health-addr=127.0.0.1:0", "--fail-with=no such queue"];
+    let (code, log, errors) = run(&fatal, &[as_json]);
+    assert_eq!((code, errors.as_str()), (Some(1), ""));
+    assert_eq!(json(log.lines().next_back().unwrap()), ["no such queue"]);
+    let (_, log, errors) = run(&fatal, &[as_json, ("RUST_LOG", "off")]);
+    assert_eq!((log.as_str(), json(&errors)), ("", vec!["tested: no such queue".to_owned()]));
+}
+
+fn a_signal_takes_effect_before_it_is_logged() {
+    let mut service = start(command("slow", &["--health-addr=127.0.0.1:0", "--access-log=off"]));
+    service.until("started");
+    service.signal("TERM");
+    service.until("logged, begun: true");
+    // and the summary is the last line all the same
+    service.until("drained");
+    assert_eq!(service.end().0, Some(0));
 }
 
 fn a_signal_drains_and_the_summary_is_the_last_line() {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::http::Response;
+use lifeline_escape::{Line, unescaped, verbatim};
 use tokio::time::Instant;
 
 use super::evidence::Evidence;
@@ -29,7 +30,7 @@ pub struct CallError {
     pub status: Option<u16>,
     /// AWS's code, where there was one.
     pub code: Option<String>,
-    /// What came back, in a line.
+    /// What came back, as it was; [`Display`] puts it on one line.
     pub detail: String,
 }
 
@@ -49,7 +50,8 @@ impl Error for CallError {}
 
 impl Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { action, fault, detail, .. } = self;
+        let Self { action, fault, .. } = self;
+        let detail = Line::new(&self.detail);
         match self.status {
             Some(status) => write!(f, "{action} failed ({}, HTTP {status}): {detail}", fault.label()),
             None => write!(f, "{action} failed ({}): {detail}", fault.label()),
@@ -166,10 +168,8 @@ where
 {
     let answer = error.as_service_error();
     match (answer.and_then(|e| e.code()), answer.and_then(|e| e.message())) {
-        (Some(code), Some(message)) => {
-            lifeline_escape::Line::new(&format!("{code}: {message}")).limit(1024).to_string()
-        }
-        _ => chain(error),
+        (Some(code), Some(message)) => unescaped(Line::new(&format!("{code}: {message}")).limit(1024)),
+        _ => verbatim(|| chain(error)),
     }
 }
 
@@ -190,7 +190,7 @@ pub fn chain(error: &dyn Error) -> String {
         }
         next = error.source();
     }
-    lifeline_escape::Line::new(&parts.join(": ")).limit(1024).to_string()
+    Line::new(&parts.join(": ")).limit(1024).to_string()
 }
 
 #[cfg(test)]

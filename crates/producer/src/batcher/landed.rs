@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifeline_escape::{Line, unescaped};
 use lifeline_messaging::call::backoff::{exponential, full_jitter};
 use lifeline_messaging::call::{CallError, Fault};
 use tokio::task::{Id, JoinError};
@@ -92,7 +93,7 @@ impl Run {
 
     /// An entry that failed alone is sent again alone: the rest of its batch has its results.
     fn retry(&mut self, mut entry: Entry, error: &CallError, now: Instant) {
-        entry.last_failure = Some(error.to_string().into());
+        entry.last_failure = Some(unescaped(error).into());
         self.watch_deadline(entry.deadline);
         let wait = full_jitter(exponential(FIRST_BACKOFF, entry.tries - 1, error.fault.backoff_cap()));
         self.queue.delay(entry, now + wait);
@@ -104,7 +105,7 @@ impl Run {
         let error = &failure.error;
         self.metrics.calls.with_label_values(&[error.fault.label()]).inc();
         self.rate.put_back(batch.len());
-        let last: Arc<str> = error.to_string().into();
+        let last: Arc<str> = unescaped(error).into();
         for entry in &mut batch {
             entry.last_failure = Some(Arc::clone(&last));
             entry.may_be_published |= failure.may_have_taken_effect;
@@ -180,7 +181,7 @@ impl Run {
         if alone >= REFUSED_ALONE {
             return self.reject(entry, code_of(error), error.detail.clone());
         }
-        entry.last_failure = Some(error.to_string().into());
+        entry.last_failure = Some(unescaped(error).into());
         entry.refused = Some(Refused { first, last: now, alone });
         self.watch_deadline(entry.deadline);
         let wait = full_jitter(exponential(FIRST_BACKOFF, alone, REFUSED_BACKOFF));
@@ -223,7 +224,7 @@ fn code_of(error: &CallError) -> String {
 }
 
 fn entry_error(fault: Fault, code: String, text: String) -> CallError {
-    let detail = lifeline_escape::Line::new(&format!("{code}: {text}")).limit(1024).to_string();
+    let detail = unescaped(Line::new(&format!("{code}: {text}")).limit(1024));
     CallError { code: Some(code), ..CallError::local("an entry of PublishBatch", fault, detail) }
 }
 

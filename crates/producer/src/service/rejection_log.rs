@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use lifeline_escape::{Line, unescaped};
 use tokio::time::Instant;
 
 /// Lines logged without a pause between them.
@@ -33,8 +34,8 @@ impl RejectionLog {
     pub(crate) fn log(&self, line: u64, reason: &dyn Display) {
         if let Some(suppressed) = self.turn() {
             // what comes from a message or from SNS is on one line
-            let reason = reason.to_string();
-            let reason = lifeline_escape::Line::new(&reason).limit(1024);
+            let reason = unescaped(reason);
+            let reason = Line::new(&reason).limit(1024);
             match suppressed {
                 0 => tracing::warn!(target: "producer", line, %reason, "rejected"),
                 _ => tracing::warn!(target: "producer", line, %reason, suppressed, "rejected"),

@@ -1,6 +1,6 @@
 //! The filter: what `RUST_LOG` shows of the log.
 
-use lifeline_escape::Line;
+use lifeline_escape::{Line, unescaped};
 use tracing::subscriber::Interest;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -39,7 +39,7 @@ impl Filter {
 
     /// What the log should say about the directives that were ignored.
     pub(crate) fn warning(&self) -> Option<String> {
-        let ignored = self.ignored.iter().map(|part| Line::new(part).limit(SHOWN).to_string());
+        let ignored = self.ignored.iter().map(|part| unescaped(Line::new(part).limit(SHOWN)));
         let ignored = ignored.collect::<Vec<_>>().join(", ");
         (!ignored.is_empty()).then(|| format!("RUST_LOG: ignored {ignored}; expected {FORM}"))
     }

@@ -10,11 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use lifeline_health::IntCounter;
+use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::Format;
+use super::line::line;
 
 /// Bytes that wait, at most: what a busy service logs in about half a second. A longer line is taken by an empty queue.
 const LIMIT: usize = 4 << 20;
@@ -142,18 +142,10 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// A line about lines that are missing here, in the form of the others.
+/// A line about lines that are missing here.
 fn report(format: Format, lines: u64) -> String {
-    const MESSAGE: &str = "log lines were dropped: the output did not take them in time";
-    let mut time = String::new();
-    // without a time the line still says what it must
-    SystemTime.format_time(&mut Writer::new(&mut time)).ok();
-    match format {
-        Format::Text => format!("{time}  WARN service: {MESSAGE} lines={lines}\n"),
-        Format::Json => format!(
-            "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{MESSAGE}\",\"lines\":{lines},\"target\":\"service\"}}\n"
-        ),
-    }
+    let message = "log lines were dropped: the output did not take them in time";
+    line(format, Level::WARN, message, &[("lines", lines)])
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::parser::ValueSource;
-use lifeline_escape::Line;
+use lifeline_escape::{Line, unescaped};
 
 /// Longest part of a bad value that is shown.
 const SHOWN: usize = 200;
@@ -206,7 +206,17 @@ impl Problems {
         self.warnings.push(warning.into());
     }
 
-    /// The warnings, if there are no problems.
+    /// The problems, unescaped.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.problems.iter().map(String::as_str)
+    }
+
+    /// What the program's variables begin with.
+    pub(crate) fn prefix(&self) -> &'static str {
+        self.prefix
+    }
+
+    /// The warnings, if there are no problems. They are unescaped.
     ///
     /// # Errors
     /// The problems.
@@ -221,19 +231,23 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problems.join("\n"))
+        for (n, problem) in self.problems.iter().enumerate() {
+            let separator = if n == 0 { "" } else { "\n" };
+            write!(f, "{separator}{}", Line::new(problem))?;
+        }
+        Ok(())
     }
 }
 
 impl std::error::Error for Problems {}
 
-/// A value as one line shows it: nothing that steers a terminal, no password, not too long.
+/// A value as an error shows it: no password, not too long. It is escaped with the line that it becomes a part of.
 fn shown(text: &str) -> String {
     let text = match text.split_once("://").map(|(scheme, rest)| (scheme, rest, rest.rfind('@'))) {
         Some((scheme, rest, Some(at))) => format!("{scheme}://***{}", &rest[at..]),
         _ => text.to_owned(),
     };
-    Line::new(&text).limit(SHOWN).to_string()
+    unescaped(Line::new(&text).limit(SHOWN))
 }
 
 #[cfg(test)]
@@ -307,7 +321,9 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_a_value_is_one_line_without_a_password() {
-        assert_eq!(shown("a\nb\"c\""), "a\\nb\"c\"");
+        let mut problems = Problems::default();
+        problems.invalid("A", "a\nb\"c\"", "b");
+        assert_eq!(problems.to_string(), "A=a\\nb\"c\": invalid value; expected b");
         assert_eq!(shown("htp://me:secret@host/path"), "htp://***@host/path");
         assert!(shown(&"x".repeat(300)).starts_with(&format!("{}…", "x".repeat(SHOWN))));
     }
