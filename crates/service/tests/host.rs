@@ -299,7 +299,7 @@ fn a_signal_takes_effect_before_it_is_logged() {
     service.until("started");
     service.signal("TERM");
     service.until("logged, begun: true");
-    // and the summary is the last line all the same
+    // and the summary is the last line anyway
     service.until("drained");
     assert_eq!(service.end().0, Some(0));
 }
