@@ -20,7 +20,9 @@ use lifeline_service::{Log, LogArgs, Process, ProcessArgs, unreadable};
 use crate::dlq::DlqArgs;
 use crate::doctor::DoctorArgs;
 use crate::output::{Identity, Output};
+use crate::provision::ProvisionArgs;
 use crate::send::SendArgs;
+use crate::tail::TailArgs;
 
 /// What the variables of this binary begin with.
 pub const PREFIX: &str = "LIFELINE_";
@@ -56,10 +58,14 @@ pub enum Command {
     Aws(Box<EmbeddedArgs>),
     /// Checks a topic, a queue and what connects them, here or on AWS, and reports what is wrong
     Doctor(Box<DoctorArgs>),
+    /// Makes topic, queue, dead-letter queue, policy and subscription, or prints what would make them
+    Provision(Box<ProvisionArgs>),
     /// Publishes a message, or each line of standard input
     Send(Box<SendArgs>),
     /// Lists the dead letters of a queue, shows one, returns them to the queue, or deletes them
     Dlq(Box<DlqArgs>),
+    /// Shows what goes through a topic, or how a queue's length changes
+    Tail(Box<TailArgs>),
 }
 
 /// What `--demo` has its own values for.

@@ -31,6 +31,14 @@ fn main() -> ExitCode {
             Ok((log, command)) => operate(log, command.run()),
             Err(problems) => invalid_settings(&problems),
         },
+        Some(Command::Provision(args)) => match args.check(Problems::new(PREFIX)) {
+            Ok((log, command)) => operate(log, command.run()),
+            Err(problems) => invalid_settings(&problems),
+        },
+        Some(Command::Tail(args)) => match args.check(Problems::new(PREFIX)) {
+            Ok((log, command)) => operate(log, command.run()),
+            Err(problems) => invalid_settings(&problems),
+        },
         Some(Command::Dlq(args)) => match args.check(Problems::new(PREFIX)) {
             Ok((log, command)) => operate(log, command.run()),
             Err(problems) => invalid_settings(&problems),
