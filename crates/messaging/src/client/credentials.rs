@@ -3,6 +3,7 @@
 //!
 //! They are renewed in the background before they expire, and after a response that may mean that they are no longer valid.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -38,6 +39,10 @@ const CODES: [&str; 5] = [
     "InvalidAccessKeyId",
     "TokenRefreshRequired",
 ];
+
+/// What to do about a source that has none.
+const REMEDY: &str =
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (for an emulator to any text), AWS_PROFILE, or a role";
 
 /// The credentials of a source. Cheap to clone.
 #[derive(Clone)]
@@ -105,7 +110,7 @@ impl Renewed {
         #[allow(clippy::disallowed_methods, reason = "ends within LOAD_LIMIT, whoever waits for it")]
         tokio::spawn(async move {
             let result = match timeout(LOAD_LIMIT, renewed.0.source.provide_credentials()).await {
-                Ok(result) => result.map_err(|error| chain(&error)),
+                Ok(result) => result.map_err(|error| format!("{}; {REMEDY}", why(&error))),
                 Err(_) => Err(format!("no credentials within {LOAD_LIMIT:?}")),
             };
             let mut state = renewed.state();
@@ -130,6 +135,11 @@ impl Renewed {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the SDK says below its own "an error occurred while loading credentials", which is said again above.
+fn why(error: &CredentialsError) -> String {
+    chain(error.source().unwrap_or(error))
 }
 
 /// The time until they expire, by the calendar of whoever issued them.
