@@ -23,6 +23,8 @@ pub(crate) struct Receive {
     pub(crate) visibility: Option<u64>,
     /// FIFO: `ReceiveRequestAttemptId`.
     pub(crate) attempt: Option<String>,
+    /// A long poll: beyond the limit in flight it waits, where a short one is an error.
+    pub(crate) waits: bool,
     /// Whether the dead-letter queue exists: else messages stay, however often they were received.
     pub(crate) dead_letters: bool,
 }
@@ -41,7 +43,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// `OverLimit` when a standard queue has 120,000 messages in flight; a FIFO queue then has no messages to give.
+    /// `OverLimit` when a standard queue has 120,000 messages in flight and the caller does not wait; to a long poll, and
+    /// of a FIFO queue, there are no messages then.
     pub(crate) fn receive(&mut self, request: &Receive, now: Time, random: &mut Random) -> Result<Taken> {
         self.advance(now);
         let visibility = request.visibility.unwrap_or(self.settings.visibility);
@@ -51,7 +54,7 @@ impl Queue {
             return Ok(again);
         }
         if self.in_flight >= IN_FLIGHT_LIMIT {
-            if self.settings.fifo {
+            if self.settings.fifo || request.waits {
                 return Ok(Taken::default());
             }
             return Err(sqs::over_limit(format!(

@@ -122,7 +122,7 @@ pub(crate) fn prepare(world: &mut World, call: &Call, request: ReceiveMessage) -
     Ok(Prepared {
         arn,
         wait,
-        receive: Receive { most, visibility, attempt, dead_letters: false },
+        receive: Receive { most, visibility, attempt, waits: wait > 0, dead_letters: false },
         system: Wanted::new(
             request.attribute_names.into_iter().chain(request.message_system_attribute_names),
         ),

@@ -2,9 +2,9 @@
 //!
 //! A case is a list of steps on one emulator. `save` keeps parts of an answer under a name, `${name}` puts them into
 //! later parameters, `{"repeat": N}` is a text of N letters. `answer` is the part of a JSON answer that must be equal, `absent` what it must not have; `xml`
-//! lists what an XML answer must contain; `error` is the code (in the JSON protocol with the shape's name) and text.
+//! lists what an XML answer must contain; `skip` lets time pass; `error` is the code (in the JSON protocol with the shape's name) and text.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use lifeline_emulator::Emulator;
 use serde::Deserialize;
@@ -33,6 +33,8 @@ struct Step {
     /// The query protocol's answer is asked for in JSON.
     #[serde(default)]
     as_json: bool,
+    /// Instead of a request: seconds that pass.
+    skip: Option<u64>,
     #[serde(default)]
     with: BTreeMap<String, Value>,
     #[serde(default = "ok")]
@@ -114,6 +116,10 @@ async fn send(emulator: &Emulator, headers: &str, body: &str) -> Answer {
 }
 
 async fn step(emulator: &Emulator, step: &Step, saved: &mut BTreeMap<String, String>) -> Result<(), String> {
+    if let Some(seconds) = step.skip {
+        emulator.skip(Duration::from_secs(seconds));
+        return Ok(());
+    }
     let with =
         Value::Object(step.with.iter().map(|(name, value)| (name.clone(), fill(value, saved))).collect());
     let answer = match (&step.json, &step.query) {
@@ -131,7 +137,7 @@ async fn step(emulator: &Emulator, step: &Step, saved: &mut BTreeMap<String, Str
             let accept = if step.as_json { "Accept: application/json\r\n" } else { "" };
             send(emulator, accept, &form).await
         }
-        _ => return Err("a step is either `json` or `query`".into()),
+        _ => return Err("a step is either `json`, `query` or `skip`".into()),
     };
     let seen = format!("{} {}", answer.status, answer.body);
     let fail = |what: &str| Err(format!("{what}; answered {seen}"));
@@ -153,21 +159,23 @@ async fn step(emulator: &Emulator, step: &Step, saved: &mut BTreeMap<String, Str
         }
     }
     if let Some(error) = &step.error {
+        let message = fill(&error.message.as_str().into(), saved);
+        let message = message.as_str().unwrap_or_default();
         let known = match &error.shape {
             Some(shape) => {
                 json["__type"].as_str().is_some_and(|seen| seen.ends_with(&format!("#{shape}")))
-                    && json["message"] == error.message
+                    && json["message"] == message
                     && answer
                         .head
                         .contains(&format!("x-amzn-query-error: {};sender", error.code.to_lowercase()))
             }
             None => {
                 answer.body.contains(&format!("<Code>{}</Code>", error.code))
-                    && answer.body.contains(&format!("<Message>{}</Message>", error.message))
+                    && answer.body.contains(&format!("<Message>{message}</Message>"))
             }
         };
         if !known {
-            return fail(&format!("expected {}: {}", error.code, error.message));
+            return fail(&format!("expected {}: {message}", error.code));
         }
     }
     for (name, pointer) in &step.save {
