@@ -72,6 +72,10 @@ matching() { k logs "$1" -c app 2>/dev/null | grep -E -- "$2"; }
 
 logged() { matching "$1" "$2" >/dev/null; }
 
+# ever_logged POD TEXT: the lines with TEXT of its current container and of the one before. Which of the two a container that
+# ends and is started again is, may change between two calls.
+ever_logged() { { k logs "$1" -c app --previous || true; k logs "$1" -c app || true; } 2>/dev/null | grep -F -- "$2"; }
+
 # raw POD PATH: what a pod answers on its health port, through the API server, since there may be no route from here
 raw() { kubectl get --raw "/api/v1/namespaces/$NAMESPACE/pods/$1:5000/proxy/$2"; }
 
@@ -104,6 +108,12 @@ Y
 of_kind() {
   awk -v kinds=" $* " 'BEGIN {RS = "---\n"; ORS = "---\n"} match($0, /(^|\n)kind: [A-Za-z]+/) {
     split(substr($0, RSTART, RLENGTH), words, ": "); if (index(kinds, " " words[2] " ")) print}'
+}
+
+# undo_rollout SERVICE; kubectl's warning that `apply` does not know of it is of no interest: `as_declared` follows.
+undo_rollout() {
+  local said
+  said=$(k rollout undo "deployment/$1" 2>&1) || fail "$said"
 }
 
 # LocalStack's image may still have to be pulled.

@@ -14,7 +14,7 @@ k set image deployment/consumer app=localhost/no-such-image:0 >/dev/null
 refused() { [[ $(status_of "$(pod_of consumer)" state.waiting.reason) =~ ^(ErrImagePull|ImagePullBackOff|ErrImageNeverPull)$ ]]; }
 until_true 90 "the node to refuse the image" refused
 ready "$old" || fail "the old consumer is not ready"
-k rollout undo deployment/consumer >/dev/null
+undo_rollout consumer
 undone=$SECONDS
 rolled_out consumer
 same "the consumer" "$old" "$(pod_of consumer)"

@@ -13,11 +13,12 @@ until_true 30 "the first messages" has_deleted 40
 k set env deployment/consumer MAX_IN_FLIGHT=lots >/dev/null
 ended_with_2() { [[ $(status_of "$(pod_of consumer)" 'state.terminated.exitCode') == 2 || $(status_of "$(pod_of consumer)" 'lastState.terminated.exitCode') == 2 ]]; }
 until_true 90 "the new consumer to end with exit code 2" ended_with_2
-line=$({ k logs "$(pod_of consumer)" -c app --previous || k logs "$(pod_of consumer)" -c app; } 2>/dev/null | grep -F MAX_IN_FLIGHT) ||
-  fail "no line names MAX_IN_FLIGHT"
-say "$line"
+new=$(pod_of consumer)
+names_it() { ever_logged "$new" MAX_IN_FLIGHT >/dev/null; }
+until_true 30 "a line that names MAX_IN_FLIGHT" names_it
+say "$(ever_logged "$new" MAX_IN_FLIGHT | tail -n 1)"
 ready "$old" || fail "the old consumer is not ready"
-k rollout undo deployment/consumer >/dev/null
+undo_rollout consumer
 rolled_out consumer
 same "the consumer" "$old" "$(pod_of consumer)"
 finish_publishing 120 500
