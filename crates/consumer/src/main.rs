@@ -1,5 +1,6 @@
 //! The binary `consumer`; see `consumer --help`.
 
+#[cfg(feature = "allocator")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

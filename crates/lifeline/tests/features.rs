@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// What only a whole service needs.
-const OF_A_SERVICE: [&str; 6] =
-    ["clap", "mimalloc", "tiny_http", "tracing-subscriber", "lifeline-service", "anyhow"];
+const OF_A_SERVICE: [&str; 5] = ["clap", "tiny_http", "tracing-subscriber", "lifeline-service", "anyhow"];
+
+/// What only a binary chooses.
+const OF_A_BINARY: &str = "mimalloc";
 
 /// The packages that `lifeline` with these features is built from.
 fn packages(arguments: &[&str]) -> BTreeSet<String> {
@@ -23,7 +25,7 @@ fn a_library_brings_no_service_along() {
     for (features, other) in [("consumer", "lifeline-producer"), ("producer", "lifeline-consumer")] {
         let packages = packages(&["--no-default-features", "--features", features]);
         assert!(packages.contains(&format!("lifeline-{features}")), "{packages:?}");
-        for absent in OF_A_SERVICE.iter().chain([&other]) {
+        for absent in OF_A_SERVICE.iter().chain([&other, &OF_A_BINARY]) {
             assert!(!packages.contains(*absent), "{features} brings {absent}");
         }
     }
@@ -35,4 +37,5 @@ fn a_service_brings_all_it_needs() {
     for present in OF_A_SERVICE.iter().chain(&["lifeline-producer"]) {
         assert!(packages.contains(*present), "{present} is missing");
     }
+    assert!(!packages.contains(OF_A_BINARY), "the allocator is the user's choice");
 }

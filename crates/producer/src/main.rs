@@ -1,5 +1,6 @@
 //! The binary `producer`; see `producer --help`.
 
+#[cfg(feature = "allocator")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

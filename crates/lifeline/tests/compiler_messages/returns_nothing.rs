@@ -1,0 +1,9 @@
+use lifeline::Message;
+
+async fn handle(message: Message) {
+    println!("{}", message.body);
+}
+
+fn main() {
+    lifeline::run(handle);
+}
