@@ -250,7 +250,7 @@ fn log_addresses(settings: &Up, endpoint: &str, health: [std::net::SocketAddr; 2
 async fn ready(health: &Health) {
     let done = |health: &Health| {
         let states = health.readiness.states();
-        states.contains(&("topology", true)) && !states.contains(&("provisioning", false))
+        states.contains(&("topology".into(), true)) && !states.contains(&("provisioning".into(), false))
     };
     while !done(health) {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -12,14 +12,16 @@ use lifeline_messaging::envelope::Unreadable;
 use lifeline_messaging::message::Message;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::breaker::{Breaker, Pass};
-use crate::context::Context;
+use crate::context::{Context, Held, WorkerContext};
+use crate::delivery::Identity;
 use crate::failure::{Failure, FailureKind};
 use crate::guarded;
 use crate::handler::BoxHandler;
 use crate::lease::handle::Ticket;
-use crate::lease::view::{Cancelled, View};
+use crate::lease::view::Cancelled;
 use crate::metrics::HandlerMetrics;
 use crate::options::Handling;
 use crate::rejection::DeadLetters;
@@ -47,8 +49,7 @@ struct Parts {
     breaker: Breaker,
     tasks: TaskTracker,
     dead_letters: DeadLetters,
-    /// When handlers are cancelled, once a shutdown has begun.
-    cutoff: Arc<OnceLock<Instant>>,
+    worker: Arc<WorkerContext>,
 }
 
 /// How often an unavailable message is tried again although others succeed between its tries; then it counts as failed:
@@ -77,21 +78,22 @@ impl Runner {
         breaker: Breaker,
         tasks: TaskTracker,
         dead_letters: DeadLetters,
+        worker: Arc<WorkerContext>,
     ) -> Self {
-        let cutoff = Arc::default();
-        Self(Arc::new(Parts { handler, handling, metrics, breaker, tasks, dead_letters, cutoff }))
-    }
-
-    /// A shutdown has begun, which cancels handlers at `end`.
-    pub(crate) fn ends_at(&self, end: Instant) {
-        self.0.cutoff.set(end).ok();
+        Self(Arc::new(Parts { handler, handling, metrics, breaker, tasks, dead_letters, worker }))
     }
 
     /// Runs the handler with a message.
     pub(crate) fn start(&self, mut attempt: Attempt) {
         attempt.ticket.begin();
         let parts = Arc::clone(&self.0);
-        self.0.tasks.spawn(async move { parts.run(attempt).await });
+        let span = self.0.worker.span();
+        if span.is_none() {
+            self.0.tasks.spawn(async move { parts.run(attempt).await });
+        } else {
+            let span = span.clone();
+            self.0.tasks.spawn(async move { parts.run(attempt).await }.instrument(span));
+        }
     }
 }
 
@@ -202,8 +204,17 @@ impl Parts {
                 view.begin();
             }
             let begun = Instant::now();
-            let ended = self.handle(message, view).await;
+            let held = Held {
+                lease: ticket.id(),
+                view: Arc::clone(view),
+                receive_count: ticket.identity().receive_count,
+            };
+            let ended = self.handle(message, held).await;
             self.metrics.handle_seconds.observe(begun.elapsed().as_secs_f64());
+            if view.is_acknowledged() && !matches!(ended, Ended::LostLease) {
+                drop(pass);
+                return self.ended_after_delete(ended, ticket.identity());
+            }
             match ended {
                 Ended::Failed(failure) if failure.kind() == Some(FailureKind::Unavailable) => {
                     let now = self.breaker.successes();
@@ -240,9 +251,28 @@ impl Parts {
         }
     }
 
-    async fn handle(&self, message: &Message, view: &Arc<View>) -> Ended {
+    /// Whatever a handler returns after it had its message deleted, nothing is tried again.
+    fn ended_after_delete(&self, ended: Ended, identity: &Identity) -> Ended {
+        let reason = match ended {
+            Ended::Failed(failure) => failure.to_string(),
+            Ended::Shutdown => {
+                self.worker.cut_off();
+                "cancelled at the shutdown deadline".to_owned()
+            }
+            ended => return ended,
+        };
+        self.metrics.acknowledged_then_failed.inc();
+        guarded::log(|| {
+            tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
+                reason = %Line::new(&reason).limit(1024), "handler failed after it had its message deleted; nothing is tried again");
+        });
+        Ended::Handled
+    }
+
+    async fn handle(&self, message: &Message, held: Held) -> Ended {
         let limit = self.handling.timeout;
-        let context = Context::new(Arc::clone(view), Instant::now() + limit, Arc::clone(&self.cutoff));
+        let view = Arc::clone(&held.view);
+        let context = Context::new(held, Instant::now() + limit, Arc::clone(&self.worker));
         // a panic may come before the first await too, where the future is made
         let handling =
             AssertUnwindSafe(async { self.handler.0.handle(message, context).await }).catch_unwind();
@@ -252,7 +282,7 @@ impl Parts {
             biased;
             // a handler that reacts to the cancellation may return at the same moment: that is no failure of its own
             result = &mut handling => (view.cancellation(), Some(result)),
-            why = view.cancelled() => {
+            why = self.worker.cancelled(&view) => {
                 let wind_down = timeout(self.handling.wind_down, &mut handling);
                 // a lease that is lost while the handler winds down counts as lost anyway
                 let result = tokio::select! {

@@ -2,7 +2,7 @@
 //!
 //! [`Delivery::settle`] consumes it. One that is dropped instead is counted as a lost lease, which is what it is to SQS.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use lifeline_messaging::span::{Facts, Operation, Span};
@@ -46,10 +46,33 @@ pub(crate) struct Delivery {
     /// From the receive to the outcome.
     span: Span,
     books: Books,
-    next: Option<oneshot::Sender<Settled>>,
     visible_at: Option<Instant>,
     settled: bool,
+    hold: Arc<Hold>,
+}
+
+/// What a message keeps until it has its outcome and its handler has ended, whichever is later.
+#[derive(Debug)]
+pub(crate) struct Hold {
     _permit: OwnedSemaphorePermit,
+    /// Who waits for the outcome, and the outcome.
+    next: Mutex<(Option<oneshot::Sender<Settled>>, Option<Settled>)>,
+}
+
+impl Hold {
+    /// Nothing under this lock can panic half-way.
+    fn next(&self) -> MutexGuard<'_, (Option<oneshot::Sender<Settled>>, Option<Settled>)> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let next = self.next.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(next), Some(settled)) = (next.0.take(), next.1) {
+            next.send(settled).ok();
+        }
+    }
 }
 
 impl Delivery {
@@ -67,10 +90,9 @@ impl Delivery {
             identity: Arc::new(identity),
             span,
             books,
-            next: None,
             visible_at: None,
             settled: false,
-            _permit: permit,
+            hold: Arc::new(Hold { _permit: permit, next: Mutex::default() }),
         };
         (delivery, context)
     }
@@ -78,8 +100,13 @@ impl Delivery {
     /// Completes with the outcome, for a group that must not go on before it.
     pub(crate) fn outcome(&mut self) -> oneshot::Receiver<Settled> {
         let (sender, receiver) = oneshot::channel();
-        self.next = Some(sender);
+        self.hold.next().0 = Some(sender);
         receiver
+    }
+
+    /// Its permit, and the turn of the next one in its group, for a handler that may end after the outcome.
+    pub(crate) fn hold(&self) -> Arc<Hold> {
+        Arc::clone(&self.hold)
     }
 
     /// Its handler failed, and it will be visible again at this moment.
@@ -101,9 +128,7 @@ impl Delivery {
             self.books.metrics.end_to_end_seconds.observe(age.as_secs_f64());
         }
         self.books.tally.settle(outcome);
-        if let Some(next) = self.next.take() {
-            next.send(Settled { outcome, visible_at: self.visible_at }).ok();
-        }
+        self.hold.next().1 = Some(Settled { outcome, visible_at: self.visible_at });
         let failure = match outcome {
             Outcome::Deleted | Outcome::Released => None,
             Outcome::Retried => Some("the handler failed"),

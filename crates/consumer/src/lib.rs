@@ -72,7 +72,7 @@ mod summary;
 mod supervisor;
 mod worker;
 
-pub use context::Context;
+pub use context::{Context, LeaseLost};
 pub use failure::{BoxError, Failure, FailureKind, OrFailure};
 pub use handler::{BoxHandler, Handler, HandlerInput};
 pub use input::{FromMessage, Json};

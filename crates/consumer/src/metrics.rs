@@ -44,6 +44,8 @@ pub(crate) struct HandlerMetrics {
     pub(crate) handle_seconds: Histogram,
     /// Attempts that found a dependency unavailable.
     pub(crate) unavailable: IntCounter,
+    /// Handlers that failed after they had their message deleted.
+    pub(crate) acknowledged_then_failed: IntCounter,
     /// 1 while the circuit breaker is open.
     pub(crate) open: IntGauge,
 }
@@ -124,6 +126,10 @@ impl WorkerMetrics {
                 unavailable: m.counter(
                     "consumer_unavailable_attempts_total",
                     "Runs of the handler that found a dependency unavailable; their messages are tried again in place.",
+                ),
+                acknowledged_then_failed: m.counter(
+                    "consumer_acknowledged_then_failed_total",
+                    "Handlers that failed or were cancelled after their message was deleted at their request.",
                 ),
                 open: m.int_gauge(
                     "consumer_handler_unavailable",

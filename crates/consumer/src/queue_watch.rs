@@ -42,7 +42,7 @@ pub(crate) struct KnownQueue(watch::Receiver<Option<Arc<Queue>>>);
 
 impl KnownQueue {
     /// A queue that is never known, for tests of parts that do not need it.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn unknown() -> Self {
         Self(watch::channel(None).1)
     }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeline_health::{Condition, Pulse, Pulses, Readiness};
+use lifeline_health::{Condition, Health, Pulse};
 use lifeline_messaging::call::Outage;
 use lifeline_messaging::client::Clients;
 use lifeline_messaging::topology::QueueSpec;
@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Span;
 
 use crate::attempt::Runner;
 use crate::batch::delete::Delete;
@@ -23,6 +24,7 @@ use crate::call_monitor::CallMonitor;
 use crate::capacity::Capacity;
 use crate::caution::Caution;
 use crate::clock::LeaseClock;
+use crate::context::WorkerContext;
 use crate::delivery::Books;
 use crate::dispatch::Dispatch;
 use crate::fifo::Groups;
@@ -55,9 +57,8 @@ pub(crate) struct Setup {
     pub(crate) clients: Clients,
     pub(crate) spec: QueueSpec,
     pub(crate) options: Options,
-    pub(crate) pulses: Pulses,
-    pub(crate) readiness: Readiness,
-    pub(crate) metrics: lifeline_health::Metrics,
+    pub(crate) health: Health,
+    pub(crate) name: Option<String>,
     pub(crate) clock: lifeline_health::Clock,
 }
 
@@ -68,7 +69,7 @@ pub(crate) struct Running {
     pollers: JoinSet<()>,
     /// Attempts and groups.
     tasks: TaskTracker,
-    runner: Runner,
+    context: Arc<WorkerContext>,
     leases: Leases,
     capacity: Capacity,
     tally: Tally,
@@ -79,7 +80,12 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(setup: Setup, handler: BoxHandler) -> Self {
-        let Setup { clients, spec, options, pulses, readiness, metrics, clock } = setup;
+        let Setup { clients, spec, options, health, name, clock } = setup;
+        let (health, span) = match &name {
+            Some(name) => (health.of_part("worker", name), tracing::error_span!("worker", worker = name)),
+            None => (health, Span::none()),
+        };
+        let Health { pulses, readiness, metrics } = health;
         let metrics = WorkerMetrics::new(&metrics);
         let aws = readiness.condition("aws");
         let draining_condition = readiness.condition("draining");
@@ -143,6 +149,12 @@ impl Running {
             metrics.handlers.open.clone(),
             clock.clone(),
         );
+        let context = Arc::new(WorkerContext::new(
+            name.unwrap_or_default(),
+            span.clone(),
+            Some((leases.clone(), tally.clone())),
+            queue.clone(),
+        ));
         let runner = Runner::new(
             handler,
             options.handling(),
@@ -150,6 +162,7 @@ impl Running {
             breaker.clone(),
             tasks.clone(),
             DeadLetters::new(clients.clone(), queue.clone(), clock),
+            Arc::clone(&context),
         );
         let capacity = Capacity::new(options.max_in_flight);
         let polling = Polling {
@@ -176,7 +189,7 @@ impl Running {
             },
             clients,
         };
-        let supervisor = Supervisor { pulses, restarts: metrics.restarts.clone() };
+        let supervisor = Supervisor { pulses, restarts: metrics.restarts.clone(), span };
         let mut parts = Parts { tasks: JoinSet::new(), supervisor: supervisor.clone(), drained };
         let watch = Arc::new(watch);
         parts.keep("topology", move |pulse| {
@@ -216,7 +229,18 @@ impl Running {
         for number in 1..=polling.scale.most() {
             pollers.spawn(keep_poller(supervisor.clone(), polling.clone(), number, bound));
         }
-        Self { options, parts, pollers, tasks, runner, leases, capacity, tally, draining, draining_condition }
+        Self {
+            options,
+            parts,
+            pollers,
+            tasks,
+            context,
+            leases,
+            capacity,
+            tally,
+            draining,
+            draining_condition,
+        }
     }
 
     /// Ends the run by `end`: pollers finish their receive, handlers finish, deletes are flushed; what still runs when only
@@ -224,7 +248,7 @@ impl Running {
     pub(crate) async fn drain(&mut self, end: Instant) -> Drained {
         self.draining_condition.unmet("draining");
         self.draining.cancel();
-        self.runner.ends_at(end - self.options.reserve());
+        self.context.ends_at(end - self.options.reserve());
         let quiet = async {
             while self.pollers.join_next().await.is_some() {}
             self.capacity.all_free().await;
@@ -238,6 +262,7 @@ impl Running {
             // a receive that is still in flight hangs: what it may bring is redelivered when its lease ends
             self.pollers.abort_all();
             self.leases.shut_down();
+            self.context.end();
             timeout_at(end, self.capacity.all_free()).await.ok();
         }
         timeout(ENDING / 2, self.leases.finish()).await.ok();

@@ -12,6 +12,7 @@ use lifeline_messaging::call::backoff::Backoff;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, Span};
 
 use crate::guarded;
 
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(45);
 pub(crate) struct Supervisor {
     pub(crate) pulses: Pulses,
     pub(crate) restarts: IntCounter,
+    /// With the worker's name, if it has one.
+    pub(crate) span: Span,
 }
 
 impl Supervisor {
@@ -50,7 +53,8 @@ impl Supervisor {
                 clippy::disallowed_methods,
                 reason = "a supervisor that is dropped takes its task with it"
             )]
-            let mut task = AbortOnDropHandle::new(tokio::spawn(work(pulse.clone())));
+            let mut task =
+                AbortOnDropHandle::new(tokio::spawn(work(pulse.clone()).instrument(self.span.clone())));
             let ended = match timeout(bound, &mut task).await {
                 Ok(ended) => ended,
                 Err(_) => {
@@ -87,7 +91,7 @@ mod tests {
         // pulses that live in the time of the test, which is paused
         let pulses = Pulses::with_clock(|| tokio::time::Instant::now().into_std());
         let restarts = lifeline_health::Metrics::new("test", &pulses).counter("restarts", "For the test.");
-        Supervisor { pulses, restarts }
+        Supervisor { pulses, restarts, span: Span::none() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use lifeline_health::Health;
 use lifeline_messaging::client::Clients;
 use lifeline_messaging::envelope::Envelope;
 use lifeline_messaging::topology::QueueSpec;
@@ -20,9 +21,8 @@ pub struct Builder {
     clients: Clients,
     spec: QueueSpec,
     options: Options,
-    pulses: lifeline_health::Pulses,
-    readiness: lifeline_health::Readiness,
-    metrics: Option<lifeline_health::Metrics>,
+    health: Option<Health>,
+    name: Option<String>,
     clock: lifeline_health::Clock,
 }
 
@@ -39,9 +39,8 @@ impl Worker {
             clients: sqs,
             spec: queue,
             options: Options::default(),
-            pulses: lifeline_health::Pulses::new(),
-            readiness: lifeline_health::Readiness::new(),
-            metrics: None,
+            health: None,
+            name: None,
             clock: lifeline_health::Clock::tokio(),
         }
     }
@@ -124,17 +123,28 @@ impl Builder {
         self
     }
 
-    /// Where the worker's pulses beat, its readiness shows and its metrics count: those of a [`lifeline_health::Server`].
+    /// Where the worker's pulses beat, its readiness shows and its metrics count.
     #[must_use]
-    pub fn health(
-        mut self,
-        pulses: lifeline_health::Pulses,
-        readiness: lifeline_health::Readiness,
-        metrics: lifeline_health::Metrics,
-    ) -> Self {
-        self.pulses = pulses;
-        self.readiness = readiness;
-        self.metrics = Some(metrics);
+    pub fn health(mut self, health: &Health) -> Self {
+        self.health = Some(health.clone());
+        self
+    }
+
+    /// Tells the worker apart from others of the process: its pulses and conditions are called `name/…`, and its metrics and
+    /// log lines have the label or field `worker`. Without a name there is none of that.
+    ///
+    /// ```
+    /// use lifeline_consumer::Worker;
+    /// # use lifeline_messaging::{client::Clients, topology::QueueSpec};
+    /// # fn example(clients: Clients, orders: QueueSpec, invoices: QueueSpec) {
+    /// let health = lifeline_health::Health::new("1.2.3");
+    /// let orders = Worker::builder(clients.clone(), orders).name("orders").health(&health);
+    /// let invoices = Worker::builder(clients, invoices).name("invoices").health(&health);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
         self
     }
 
@@ -148,7 +158,7 @@ impl Builder {
 
     /// The worker.
     pub fn build(self) -> Worker {
-        let Self { clients, spec, options, pulses, readiness, metrics, clock } = self;
+        let Self { clients, spec, options, health, name, clock } = self;
         let asked = options.wait_time;
         let options = options.within_bounds();
         if options.wait_time < Duration::from_secs(asked.as_secs()) {
@@ -165,9 +175,8 @@ impl Builder {
                  and each time costs their messages a receive");
             });
         }
-        let metrics =
-            metrics.unwrap_or_else(|| lifeline_health::Metrics::new(env!("CARGO_PKG_VERSION"), &pulses));
-        Worker { setup: Setup { clients, spec, options, pulses, readiness, metrics, clock } }
+        let health = health.unwrap_or_else(|| Health::new(env!("CARGO_PKG_VERSION")));
+        Worker { setup: Setup { clients, spec, options, health, name, clock } }
     }
 
     /// [`build`](Self::build) and [`Worker::run`] in one.

@@ -26,6 +26,28 @@ impl Health {
         Health { pulses, readiness: Readiness::new(), metrics }
     }
 
+    /// The same health as one part of the program reports to it, where several do the same work: its pulses and conditions
+    /// are called `name/…`, and its metrics have the label `label="name"`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let health = lifeline_health::Health::new("1.2.3");
+    /// let orders = health.of_part("worker", "orders");
+    /// let _pulse = orders.pulses.start("poller", Duration::from_secs(45));
+    /// orders.metrics.counter("received_total", "Messages received.").inc();
+    /// assert_eq!(health.pulses.ages()[0].0, "orders/poller");
+    /// assert!(health.metrics.render().contains(r#"received_total{worker="orders"} 1"#));
+    /// ```
+    #[must_use]
+    pub fn of_part(&self, label: &str, name: &str) -> Health {
+        Health {
+            pulses: self.pulses.of_part(name),
+            readiness: self.readiness.of_part(name),
+            metrics: self.metrics.labelled(label, name),
+        }
+    }
+
     /// A server that tells them: the feature `server`.
     #[cfg(feature = "server")]
     pub fn server(&self) -> server::Builder {

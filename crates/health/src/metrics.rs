@@ -4,7 +4,8 @@
 //! Labels are fixed names with values from a small set known in advance, never ids or texts of users: each new
 //! combination is a new series, kept forever.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -37,6 +38,14 @@ use crate::readiness::Readiness;
 /// ```
 #[derive(Clone)]
 pub struct Metrics {
+    own: Labelled,
+    all: Arc<Mutex<BTreeMap<(String, String), Labelled>>>,
+}
+
+/// The metrics that have one label in common, or none. A registry refuses a name twice with different labels, so each has
+/// its own.
+#[derive(Clone)]
+struct Labelled {
     registry: Registry,
     made: Arc<Mutex<HashMap<String, Made>>>,
 }
@@ -56,7 +65,9 @@ impl Metrics {
     /// A registry that already shows `build_info{version}`, always 1; `process_start_time_seconds`, the moment of this
     /// call, by whose changes restarts are counted; and `pulse_age_seconds{pulse}` for every pulse of `pulses`.
     pub fn new(version: &str, pulses: &Pulses) -> Self {
-        let metrics = Self { registry: Registry::new(), made: Arc::default() };
+        let own = Labelled { registry: Registry::new(), made: Arc::default() };
+        let all = BTreeMap::from([(<(String, String)>::default(), own.clone())]);
+        let metrics = Self { own, all: Arc::new(Mutex::new(all)) };
         let opts = Opts::new("build_info", "The version that runs; always 1.");
         if let Ok(info) = IntGaugeVec::new(opts, &["version"]) {
             info.with_label_values(&[version]).set(1);
@@ -79,6 +90,19 @@ impl Metrics {
             },
         );
         metrics
+    }
+
+    /// The same metrics; what is made through it has this label, and is told apart from what has another or none.
+    #[must_use]
+    pub fn labelled(&self, label: &str, value: &str) -> Self {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = all.entry((label.to_owned(), value.to_owned())).or_insert_with(|| {
+            let labels = HashMap::from([(label.to_owned(), value.to_owned())]);
+            // fails on an empty prefix alone
+            let registry = Registry::new_custom(None, Some(labels)).unwrap_or_default();
+            Labelled { registry, made: Arc::default() }
+        });
+        Self { own: own.clone(), all: Arc::clone(&self.all) }
     }
 
     /// A counter; its name ends in `_total`. `inc` is one atomic addition, about 8 ns.
@@ -167,14 +191,25 @@ impl Metrics {
     /// Shows what `collector` collects, anew at each scrape, on the server's thread; it must not block. One that is
     /// already shown, or clashes with what is, is ignored.
     pub fn register(&self, collector: impl Collector + 'static) {
-        let _ = self.registry.register(Box::new(collector));
+        let _ = self.own.registry.register(Box::new(collector));
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> String {
+        let all: Vec<_> = self.all.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let mut families = BTreeMap::<String, MetricFamily>::new();
+        for mut family in all.iter().flat_map(|labelled| labelled.registry.gather()) {
+            match families.entry(family.name().to_owned()) {
+                Entry::Vacant(new) => {
+                    new.insert(family);
+                }
+                Entry::Occupied(mut there) => there.get_mut().mut_metric().extend(family.take_metric()),
+            }
+        }
+        let families: Vec<_> = families.into_values().collect();
         let mut text = String::new();
         // It fails on a family without metrics, which the registry never gathers, and writing to a string cannot.
-        let _ = prometheus::TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text);
+        let _ = prometheus::TextEncoder::new().encode_utf8(&families, &mut text);
         text
     }
 
@@ -188,7 +223,7 @@ impl Metrics {
             "condition",
             move || {
                 let states = readiness.states();
-                states.into_iter().map(|(name, met)| (name.to_owned(), f64::from(u8::from(met)))).collect()
+                states.into_iter().map(|(name, met)| (name.into_owned(), f64::from(u8::from(met)))).collect()
             },
         );
     }
@@ -200,12 +235,12 @@ impl Metrics {
         make: impl FnOnce() -> prometheus::Result<(T, Made)>,
         take: impl FnOnce(&Made) -> Option<T>,
     ) -> Option<T> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.own.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(there) = made.get(name) {
             return take(there);
         }
         let (metric, kind) = make().ok()?;
-        self.registry.register(kind.collector()).ok()?;
+        self.own.registry.register(kind.collector()).ok()?;
         made.insert(name.to_owned(), kind);
         Some(metric)
     }

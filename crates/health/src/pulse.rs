@@ -28,6 +28,8 @@ pub const BEAT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Pulses {
     shared: Arc<Shared>,
+    /// Before the name of each pulse that is started here.
+    prefix: Arc<str>,
 }
 
 struct Shared {
@@ -79,7 +81,14 @@ impl Pulses {
 
     fn on(clock: Clock) -> Self {
         let epoch = clock.monotonic();
-        Self { shared: Arc::new(Shared { clock, epoch, entries: Mutex::default() }) }
+        let shared = Arc::new(Shared { clock, epoch, entries: Mutex::default() });
+        Self { shared, prefix: "".into() }
+    }
+
+    /// The same pulses; those that are started through it are called `part/…`.
+    #[must_use]
+    pub fn of_part(&self, part: &str) -> Self {
+        Self { shared: Arc::clone(&self.shared), prefix: format!("{}{part}/", self.prefix).into() }
     }
 
     /// Registers `name`, which from now on must beat at least once every `bound`; starting counts as a beat.
@@ -87,7 +96,7 @@ impl Pulses {
     /// A name that is already there is replaced: its former handles beat nothing any more, so that a successor
     /// (a restarted poller, say) answers for itself.
     pub fn start(&self, name: impl Into<String>, bound: Duration) -> Pulse {
-        let name = name.into();
+        let name = format!("{}{}", self.prefix, name.into());
         let entry = Arc::new(Entry { bound, beaten: AtomicU64::new(self.nanos()) });
         let pulse = Pulse { name: name.as_str().into(), entry: Arc::clone(&entry), pulses: self.clone() };
         self.entries().insert(name, entry);
@@ -169,7 +178,7 @@ impl Pulse {
         PulseGuard { pulse: self.clone() }
     }
 
-    /// The name given to [`Pulses::start`].
+    /// The name given to [`Pulses::start`], after that of its part.
     pub fn name(&self) -> &str {
         &self.name
     }

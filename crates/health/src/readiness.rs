@@ -9,13 +9,16 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+type Name = Cow<'static, str>;
 type Reason = Cow<'static, str>;
 
 /// The conditions under which a program is ready: all of them, always. Without any, it is ready. Cheap to clone;
 /// clones share everything.
 #[derive(Clone, Default)]
 pub struct Readiness {
-    conditions: Arc<Mutex<BTreeMap<&'static str, Condition>>>,
+    conditions: Arc<Mutex<BTreeMap<Name, Condition>>>,
+    /// Before the name of each condition that is added here.
+    prefix: Arc<str>,
 }
 
 /// One condition of readiness. Cheap to clone; clones are the same condition.
@@ -36,9 +39,17 @@ impl Readiness {
         Self::default()
     }
 
+    /// The same conditions; those that are added through it are called `part/…`.
+    #[must_use]
+    pub fn of_part(&self, part: &str) -> Self {
+        Self { conditions: Arc::clone(&self.conditions), prefix: format!("{}{part}/", self.prefix).into() }
+    }
+
     /// The condition called `name`. New, it is unmet with the reason `starting`; one that is already there is
     /// returned as it stands.
     pub fn condition(&self, name: &'static str) -> Condition {
+        let name =
+            if self.prefix.is_empty() { name.into() } else { Name::from(format!("{}{name}", self.prefix)) };
         self.conditions()
             .entry(name)
             .or_insert_with(|| Condition {
@@ -51,19 +62,19 @@ impl Readiness {
     }
 
     /// The unmet conditions with their reasons, sorted by name. Empty is ready.
-    pub fn reasons(&self) -> Vec<(&'static str, Cow<'static, str>)> {
+    pub fn reasons(&self) -> Vec<(Cow<'static, str>, Cow<'static, str>)> {
         self.conditions()
             .iter()
-            .filter_map(|(name, condition)| Some((*name, condition.reason().clone()?)))
+            .filter_map(|(name, condition)| Some((name.clone(), condition.reason().clone()?)))
             .collect()
     }
 
     /// Every condition and whether it is met, sorted by name.
-    pub fn states(&self) -> Vec<(&'static str, bool)> {
-        self.conditions().iter().map(|(name, condition)| (*name, condition.is_met())).collect()
+    pub fn states(&self) -> Vec<(Cow<'static, str>, bool)> {
+        self.conditions().iter().map(|(name, condition)| (name.clone(), condition.is_met())).collect()
     }
 
-    fn conditions(&self) -> MutexGuard<'_, BTreeMap<&'static str, Condition>> {
+    fn conditions(&self) -> MutexGuard<'_, BTreeMap<Name, Condition>> {
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

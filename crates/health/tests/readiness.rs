@@ -8,7 +8,7 @@ fn a_condition_is_unmet_until_it_is_met() {
     let readiness = Readiness::new();
     assert_eq!(readiness.reasons(), []);
     let condition = readiness.condition("topology");
-    assert_eq!(readiness.reasons(), [("topology", "starting".into())]);
+    assert_eq!(readiness.reasons(), [("topology".into(), "starting".into())]);
     condition.met();
     assert!(condition.is_met());
     assert_eq!(readiness.reasons(), []);
@@ -21,11 +21,11 @@ fn the_last_reason_is_the_one_that_is_told() {
     condition.unmet("connection refused");
     condition.unmet("connection refused");
     condition.unmet(format!("throttled for {} s", 3));
-    assert_eq!(readiness.reasons(), [("aws", "throttled for 3 s".into())]);
+    assert_eq!(readiness.reasons(), [("aws".into(), "throttled for 3 s".into())]);
     condition.met();
     condition.met();
     condition.unmet("again");
-    assert_eq!(readiness.reasons(), [("aws", "again".into())]);
+    assert_eq!(readiness.reasons(), [("aws".into(), "again".into())]);
     assert_eq!(format!("{readiness:?}"), r#"{"aws": unmet: again}"#);
 }
 
@@ -35,7 +35,7 @@ fn a_name_is_one_condition_however_often_it_is_asked_for() {
     readiness.condition("draining").met();
     assert!(readiness.clone().condition("draining").is_met());
     readiness.condition("draining").unmet("the service is shutting down");
-    assert_eq!(readiness.states(), [("draining", false)]);
+    assert_eq!(readiness.states(), [("draining".into(), false)]);
 }
 
 #[test]

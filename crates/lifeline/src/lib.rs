@@ -30,7 +30,7 @@ mod service;
 #[cfg(feature = "consumer")]
 pub use lifeline_consumer::{
     Attribute, BoxError, BoxHandler, Cancelled, Context, Drained, Failure, FailureKind, FromMessage, Handler,
-    HandlerInput, IntoHandler, IntoOutcome, Json, Message, OrFailure, Worker,
+    HandlerInput, IntoHandler, IntoOutcome, Json, LeaseLost, Message, OrFailure, Worker,
 };
 pub use lifeline_health::Health;
 pub use lifeline_messaging::client::{Access, Clients};

@@ -86,7 +86,7 @@ impl Log {
         let layer = match self.format {
             Format::Text => layer.boxed(),
             Format::Json => {
-                let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
+                let layer = layer.json().flatten_event(true).with_current_span(true).with_span_list(false);
                 layer.map_event_format(Verbatim).boxed()
             }
         };

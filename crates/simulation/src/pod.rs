@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use lifeline_consumer::{Drained, Worker};
-use lifeline_health::{Clock, Metrics, Pulses, Readiness, TimeSource};
+use lifeline_health::{Clock, Health, Metrics, Pulses, Readiness, TimeSource};
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
 use tokio::sync::mpsc::UnboundedSender;
@@ -120,7 +120,7 @@ impl Pod {
                     .wait_time(setting.wait_time)
                     .handler_timeout(setting.handler_timeout)
                     .shutdown_grace(setting.grace)
-                    .health(pulses, readiness, metrics)
+                    .health(&Health { pulses, readiness, metrics })
                     .clock(clock(&image.observer));
                 worker.run(desk, stop.cancelled_owned()).await
             })

@@ -391,7 +391,7 @@ impl<'a> Run<'a> {
                 facts.violated(format!("{} is DOWN: {}", pod.process.name(), stale.join(", ")));
             }
             for (condition, reason) in pod.readiness.reasons() {
-                let state = match (condition, reason.split_once(' ').map_or("", |(word, _)| word)) {
+                let state = match (&*condition, reason.split_once(' ').map_or("", |(word, _)| word)) {
                     ("handler", "unavailable") => "the breaker was open",
                     ("handler", "failing") => "intake was slowed",
                     ("topology", _) => "the queue was not there",

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::state::Lease;
 use super::view::View;
 use crate::clock::LeaseClock;
-use crate::delivery::{Delivery, Identity};
+use crate::delivery::{Delivery, Hold, Identity};
 
 /// Names a lease; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +59,7 @@ pub(crate) struct Leases {
 impl Leases {
     /// A handle, and the end of it that the owner reads.
     pub(crate) fn new(clock: LeaseClock) -> (Self, mpsc::UnboundedReceiver<Command>) {
-        // unbounded, for permits bound the messages and each sends two commands at most
+        // unbounded, for permits bound the messages and each sends three commands at most
         let (commands, inbox) = mpsc::unbounded_channel();
         (Self { commands, clock, next: Arc::default(), running: Arc::default() }, inbox)
     }
@@ -90,6 +90,7 @@ impl Leases {
             id,
             view: Arc::clone(&view),
             identity: Arc::clone(&delivery.identity),
+            _hold: delivery.hold(),
             leases: self.clone(),
             running: false,
             reported: false,
@@ -100,6 +101,11 @@ impl Leases {
     /// Hands what a receive brought to the owner.
     pub(crate) fn hold(&self, new: Vec<New>) {
         self.send(Command::Hold(new));
+    }
+
+    /// A handler that goes on asks for the delete.
+    pub(crate) fn acknowledge(&self, id: LeaseId) {
+        self.send(Command::Handled(id));
     }
 
     /// Asks all handlers to stop.
@@ -129,9 +135,15 @@ pub(crate) struct Ticket {
     leases: Leases,
     running: bool,
     reported: bool,
+    /// A message that is deleted while its handler runs is in flight until that has ended.
+    _hold: Arc<Hold>,
 }
 
 impl Ticket {
+    pub(crate) fn id(&self) -> LeaseId {
+        self.id
+    }
+
     pub(crate) fn view(&self) -> &Arc<View> {
         &self.view
     }

@@ -267,7 +267,11 @@ where
         if !begun {
             self.tally.without_handler();
         }
-        entry.view.lose();
+        match outcome {
+            // a handler that asked for the delete goes on
+            Outcome::Deleted => entry.view.delete(),
+            _ => entry.view.lose(),
+        }
         entry.delivery.settle(outcome);
         guarded::log(|| match (outcome, identity.trace) {
             (Outcome::Deleted, Some(trace_id)) => {

@@ -12,6 +12,8 @@ const CONFIRMED: u8 = 1;
 const ASKED_TO_STOP: u8 = 2;
 const LOST: u8 = 4;
 const BEGUN: u8 = 8;
+const ACKNOWLEDGED: u8 = 16;
+const DELETED: u8 = 32;
 
 /// Why a handler should stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,21 @@ impl View {
         self.note(LOST);
     }
 
+    /// SQS confirmed the delete: there is no lease any more.
+    pub(crate) fn delete(&self) {
+        self.note(DELETED);
+    }
+
+    /// The handler asks for the delete before it has ended. Whether that is the first time.
+    pub(crate) fn acknowledge(&self) -> bool {
+        self.facts.fetch_or(ACKNOWLEDGED, Ordering::AcqRel) & ACKNOWLEDGED == 0
+    }
+
+    /// Whether the handler asked for the delete before it ended.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        self.is(ACKNOWLEDGED)
+    }
+
     /// A handler begins with the message.
     pub(crate) fn begin(&self) {
         self.facts.fetch_or(BEGUN, Ordering::AcqRel);
@@ -87,7 +104,7 @@ impl View {
 
     /// Whether the lease is lost, also where the owner has not found it out yet.
     pub(crate) fn is_lost(&self) -> bool {
-        self.is(LOST) || self.remaining().is_zero()
+        self.is(LOST) || (!self.is(DELETED) && self.remaining().is_zero())
     }
 
     /// For how long the message is ours as things stand.
@@ -119,6 +136,26 @@ impl View {
     /// Safe.
     pub(crate) async fn lost(&self) {
         self.until(|view| view.is(LOST).then_some(())).await;
+    }
+
+    /// Completes when the message is deleted.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn deleted(&self) {
+        self.until(|view| view.is(DELETED).then_some(())).await;
+    }
+
+    /// Completes when the message is deleted (`true`), or its lease is lost.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn deleted_or_lost(&self) -> bool {
+        self.until(|view| {
+            let facts = view.facts.load(Ordering::Acquire);
+            (facts & (DELETED | LOST) != 0).then_some(facts & DELETED != 0)
+        })
+        .await
     }
 
     /// Completes when the lease is known to be ours (`true`), or to be lost.

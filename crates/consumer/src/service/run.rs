@@ -60,7 +60,7 @@ async fn work<Form>(
         .shutdown_grace(host.grace)
         .lease_thread(true)
         .log_body(worker.log_body.unwrap_or_default())
-        .health(host.health.pulses.clone(), host.health.readiness.clone(), host.health.metrics.clone());
+        .health(&host.health);
     Ok(worker.run(handler, host.shutdown.requested()).await)
 }
 

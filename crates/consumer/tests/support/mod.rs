@@ -16,6 +16,7 @@ use lifeline_consumer::{
     Account, BoxHandler, Builder, Context, Drained, Failure, IntoHandler, Message, Worker,
 };
 use lifeline_emulator::Emulator;
+use lifeline_health::Health;
 use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
 use tokio::task::JoinHandle;
@@ -140,8 +141,11 @@ impl Consumer {
     ) -> Self {
         let readiness = lifeline_health::Readiness::new();
         let metrics = lifeline_health::Metrics::new("test", &pulses);
-        let builder =
-            Worker::builder(clients, queue).health(pulses.clone(), readiness.clone(), metrics.clone());
+        let builder = Worker::builder(clients, queue).health(&Health {
+            pulses: pulses.clone(),
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+        });
         let worker = set(builder).build();
         let stop = CancellationToken::new();
         let run = tokio::spawn(worker.run(handler.boxed(), stop.clone().cancelled_owned()));
