@@ -98,7 +98,6 @@ impl Queue {
     /// As many messages of one group as possible, then the next group.
     fn take_fifo(&mut self, request: &Receive, dead: &mut Vec<Message>, now: Time) -> Vec<Key> {
         let mut keys = Vec::new();
-        let mut held: Vec<Arc<str>> = Vec::new();
         while keys.len() < request.most {
             let Order::Fifo(groups) = &mut self.order else { break };
             let Some(group) = groups.next().cloned() else { break };
@@ -119,7 +118,6 @@ impl Queue {
             if let Order::Fifo(groups) = &mut self.order {
                 groups.hold(&group);
             }
-            held.push(group);
         }
         keys
     }
@@ -174,5 +172,45 @@ impl Queue {
             self.set_state(*key, State::InFlight { until: now.plus_seconds(visibility) });
         }
         Some(Taken { messages, dead: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{arn::Scope, settings::Settings};
+
+    /// A queue with as many messages in flight as may be, and one more that is visible.
+    fn full(fifo: bool) -> Queue {
+        let name = if fifo { "q.fifo" } else { "q" };
+        let scope = Scope::new("000000000000", "us-east-1");
+        let mut queue = Queue::new(scope, name, 1, Settings::new(fifo), Time::default());
+        for _ in 0..=IN_FLIGHT_LIMIT {
+            let mut message =
+                Message::new(String::new(), "m".into(), Arc::default(), "sender".into(), Time::default());
+            message.group = fifo.then(|| "g".into());
+            queue.put(message, 0, Time::default());
+        }
+        let all = Receive { most: IN_FLIGHT_LIMIT, ..Receive::default() };
+        let taken = queue.receive(&all, Time::default(), &mut Random::new(Some(1))).unwrap();
+        assert_eq!(taken.messages.len(), IN_FLIGHT_LIMIT);
+        queue
+    }
+
+    // docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html: "If your queue reaches this
+    // quota with short polling, SQS returns the OverLimit error; with long polling it returns no error messages."
+    #[test]
+    fn beyond_120000_in_flight_a_short_poll_is_an_error_and_a_long_one_and_a_fifo_queues_bring_nothing() {
+        let mut random = Random::new(Some(1));
+        for (fifo, waits, code) in
+            [(false, false, Some("OverLimit")), (false, true, None), (true, false, None), (true, true, None)]
+        {
+            let request = Receive { most: 1, waits, ..Receive::default() };
+            let answer = full(fifo).receive(&request, Time::default(), &mut random);
+            match code {
+                Some(code) => assert_eq!(answer.unwrap_err().code, code),
+                None => assert!(answer.unwrap().messages.is_empty()),
+            }
+        }
     }
 }
