@@ -27,11 +27,12 @@ for kind in podmonitor:podMonitorSelector prometheusrule:ruleSelector; do
 done
 
 ask() { kubectl get --raw "/api/v1/namespaces/$where/services/prometheus-operated:9090/proxy/api/v1/$1" 2>/dev/null; }
-pods=$(k get pods -l 'app.kubernetes.io/name in (producer,consumer),pod-template-hash' --no-headers | wc -l)
+# Counted each time: a pod that the step before has replaced may still be ending.
+pods() { { pods_of producer && pods_of consumer; } | wc -l; }
 # up{…} == 1, counted
-scraped() { ask "query?query=count(up%7Bnamespace%3D%22$NAMESPACE%22%7D%3D%3D1)" | grep -F "\"$pods\"]" >/dev/null; }
-until_true 180 "$pods targets that are up" scraped
-say "$pods of $pods pods are scraped"
+scraped() { ask "query?query=count(up%7Bnamespace%3D%22$NAMESPACE%22%7D%3D%3D1)" | grep -F "\"$(pods)\"]" >/dev/null; }
+until_true 180 "every pod to be a target that is up" scraped
+say "$(pods) of $(pods) pods are scraped"
 
 rules=$(grep -c 'alert:' "$E2E/../kustomize/components/monitoring/alerts.yaml")
 evaluated() {
