@@ -1,8 +1,6 @@
 //! Receiving: picks the next messages, hides them for a visibility timeout, and sets aside those that were received
 //! too often.
 
-use std::sync::Arc;
-
 use super::{
     message::{Key, Message, State},
     order::Order,
@@ -177,6 +175,8 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::model::{arn::Scope, settings::Settings};
 
