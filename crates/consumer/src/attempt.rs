@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::breaker::{Breaker, Pass};
+use crate::caution::{Caution, Place, Suspect};
 use crate::context::{Context, Held, WorkerContext};
 use crate::delivery::Identity;
 use crate::failure::{Failure, FailureKind};
@@ -34,6 +35,7 @@ const RETRY_CAP: Duration = Duration::from_secs(15 * 60);
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) ticket: Ticket,
+    pub(crate) suspect: Option<Suspect>,
     /// Boxed, since it is moved often on its way into a task.
     pub(crate) message: Result<Box<Message>, Unreadable>,
 }
@@ -47,6 +49,7 @@ struct Parts {
     handling: Handling,
     metrics: HandlerMetrics,
     breaker: Breaker,
+    caution: Arc<Caution>,
     tasks: TaskTracker,
     dead_letters: DeadLetters,
     worker: Arc<WorkerContext>,
@@ -76,11 +79,12 @@ impl Runner {
         handling: Handling,
         metrics: HandlerMetrics,
         breaker: Breaker,
+        caution: Arc<Caution>,
         tasks: TaskTracker,
         dead_letters: DeadLetters,
         worker: Arc<WorkerContext>,
     ) -> Self {
-        Self(Arc::new(Parts { handler, handling, metrics, breaker, tasks, dead_letters, worker }))
+        Self(Arc::new(Parts { handler, handling, metrics, breaker, caution, tasks, dead_letters, worker }))
     }
 
     /// Runs the handler with a message.
@@ -99,12 +103,12 @@ impl Runner {
 
 impl Parts {
     async fn run(&self, attempt: Attempt) {
-        let Attempt { ticket, message } = attempt;
+        let Attempt { ticket, suspect, message } = attempt;
         let identity = Arc::clone(ticket.identity());
         let ended = match &message {
-            // it waited for its group or for its confirmation, and was lost: another may have begun with it
+            // it waited for its group or for its extension, and was lost: another may have begun with it
             _ if !ticket.view().confirmed().await => Ended::LostLease,
-            Ok(message) => self.try_until_it_ends(message, &ticket).await,
+            Ok(message) => self.try_until_it_ends(message, &ticket, suspect).await,
             Err(unreadable) => {
                 // no handler can have it: that is its own fault
                 ticket.view().begin();
@@ -182,7 +186,12 @@ impl Parts {
     }
 
     /// Runs the handler, again and again in place while it reports that a dependency is unavailable.
-    async fn try_until_it_ends(&self, message: &Message, ticket: &Ticket) -> Ended {
+    async fn try_until_it_ends(
+        &self,
+        message: &Message,
+        ticket: &Ticket,
+        mut received_before: Option<Suspect>,
+    ) -> Ended {
         let view = ticket.view();
         let mut logged = false;
         // how many others had succeeded when it was last unavailable, and how often they did so meanwhile
@@ -191,13 +200,20 @@ impl Parts {
         // how often it was gone after this message ran alone, and whether it was gone since the last run
         let (mut deaths, mut gone) = (0, false);
         loop {
-            let pass = tokio::select! {
+            // what waited for its group may have been asked to stop meanwhile
+            if let Some(why) = view.cancellation() {
+                return not_begun(why);
+            }
+            let admitted = async {
+                let pass = self.breaker.admit(suspect.as_ref()).await;
+                let place =
+                    if logged { Place::Again } else { self.caution.enter(received_before.take()).await };
+                (pass, place)
+            };
+            let (pass, place) = tokio::select! {
                 biased;
-                pass = self.breaker.admit(suspect.as_ref()) => pass,
-                why = view.cancelled() => return match why {
-                    Cancelled::LostLease => Ended::LostLease,
-                    Cancelled::Shutdown => Ended::NotBegun,
-                },
+                admitted = admitted => admitted,
+                why = view.cancelled() => return not_begun(why),
             };
             if !std::mem::replace(&mut logged, true) {
                 guarded::log(|| log_received(message, self.handling.body_limit));
@@ -209,7 +225,7 @@ impl Parts {
                 view: Arc::clone(view),
                 receive_count: ticket.identity().receive_count,
             };
-            let ended = self.handle(message, held).await;
+            let ended = place.run(self.handle(message, held)).await;
             self.metrics.handle_seconds.observe(begun.elapsed().as_secs_f64());
             if view.is_acknowledged() && !matches!(ended, Ended::LostLease) {
                 drop(pass);
@@ -307,6 +323,13 @@ impl Parts {
             }
             (None, None) => Ended::Failed(Failure::new("the handler did not end")),
         }
+    }
+}
+
+fn not_begun(why: Cancelled) -> Ended {
+    match why {
+        Cancelled::LostLease => Ended::LostLease,
+        Cancelled::Shutdown => Ended::NotBegun,
     }
 }
 

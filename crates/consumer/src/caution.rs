@@ -1,90 +1,398 @@
-//! Caution after a start: a message that kills its process goes alone.
+//! Caution: a message that kills its process goes alone.
 //!
-//! What was in flight beside such a message is received again with it after the restart, and would follow it into the
-//! dead-letter queue. So a worker that starts asks for one message at a time for as long as what arrives was received
-//! before: the one that kills dies alone, and the others are handled. The first message that is new ends it; so do a number
-//! of messages and a time, so that a queue of ordinary retries does not crawl.
+//! What was in flight beside such a message comes back when its lease ends, all at once, and would follow it into the
+//! dead-letter queue. A message that was received before, and that this worker did not give back itself, is a *suspect*. A
+//! cautious worker receives one message at a time, and none while a suspect is here; and a suspect runs alone, with no other
+//! message beside it. New messages run beside each other as ever.
+//!
+//! A worker is cautious after its start until a message has come, and for as long as SQS may hide what a process that died
+//! had in flight; and again from a suspect on. That lasts for a visibility timeout, and at least a minute.
+//! Suspects hold up others for a minute of that altogether, and nine times as long passes before the next: a queue of ordinary
+//! retries does not crawl.
 
-use std::sync::Mutex;
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// The most messages that are handled one at a time.
-const MESSAGES: usize = 100;
+use crate::guarded;
 
-/// The longest that messages are handled one at a time, from the first of them.
-const TIME: Duration = Duration::from_secs(60);
+/// How long suspects may hold up others, each time; and the least that caution lasts.
+const ALONE: Duration = Duration::from_secs(60);
 
-/// Whether messages are taken one at a time.
+/// The longest that caution lasts. Where messages stay hidden for longer, it begins when they come back.
+const LONGEST: Duration = Duration::from_secs(10 * 60);
+
+/// How many times as long the worker is not cautious afterwards.
+const PAUSE: u32 = 9;
+
+/// How many messages that were given back are remembered.
+const REMEMBERED: usize = 10_000;
+
+/// Whether messages are taken one at a time, and which run alone.
 #[derive(Debug)]
-pub(crate) struct Caution(Mutex<State>);
+pub(crate) struct Caution {
+    /// What `state` says, without its lock: for every message of a worker that is not cautious.
+    on: AtomicBool,
+    state: Mutex<State>,
+    /// Held by the poller that receives one message.
+    turn: tokio::sync::Mutex<()>,
+    /// Held by each attempt, by that of a suspect alone.
+    gate: RwLock<()>,
+    changed: Notify,
+}
 
 #[derive(Debug)]
-enum State {
-    Over,
-    On { messages: usize, until: Option<Instant> },
+struct State {
+    /// Until when the worker is cautious at most; not known before the queue is.
+    until: Option<Instant>,
+    /// When it may be so again.
+    again: Instant,
+    /// How long suspects may still hold up others.
+    left: Duration,
+    /// No message has come yet.
+    none_came: bool,
+    /// SQS may hide what a process that died had in flight: one came back, or it is not known that there is nothing.
+    hidden: bool,
+    came_back: bool,
+    /// Suspects that have not run.
+    here: usize,
+    /// What this worker gave back: it did not kill its process.
+    given_back: HashSet<u64>,
+}
+
+impl State {
+    fn is_on(&self, now: Instant) -> bool {
+        self.none_came || (self.hidden || self.came_back) && self.until.is_none_or(|until| now < until)
+    }
+
+    fn begin(&mut self, visibility: Duration, now: Instant) {
+        let lasts = if visibility > LONGEST { ALONE } else { visibility.max(ALONE) };
+        self.until = Some(now + lasts);
+        self.again = now + lasts * (PAUSE + 1);
+        self.left = ALONE;
+    }
+
+    fn left(&self, now: Instant) -> Duration {
+        if self.is_on(now) { self.left } else { Duration::ZERO }
+    }
+}
+
+/// A message that may have killed its process, from its receive until it has run.
+#[derive(Debug)]
+pub(crate) struct Suspect(Arc<Caution>);
+
+impl Drop for Suspect {
+    fn drop(&mut self) {
+        self.0.state().here -= 1;
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// Leave to run a handler.
+pub(crate) enum Place<'a> {
+    Beside(RwLockReadGuard<'a, ()>),
+    Alone {
+        guard: RwLockWriteGuard<'a, ()>,
+        suspect: Suspect,
+        since: Instant,
+        until: Instant,
+    },
+    /// It ran before in this process, which lives.
+    Again,
 }
 
 impl Caution {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(State::On { messages: MESSAGES, until: None }))
-    }
-
-    /// Whether the next receive should ask for one message, once all before it are done.
-    pub(crate) fn is_on(&self) -> bool {
-        let mut state = self.state();
-        if matches!(*state, State::On { until: Some(until), .. } if Instant::now() >= until) {
-            *state = State::Over;
-        }
-        matches!(*state, State::On { .. })
-    }
-
-    /// A message was received for the `receive_count`th time.
-    pub(crate) fn received(&self, receive_count: u32) {
-        let mut state = self.state();
-        *state = match *state {
-            State::On { messages, until } if receive_count > 1 && messages > 1 => {
-                State::On { messages: messages - 1, until: until.or_else(|| Some(Instant::now() + TIME)) }
-            }
-            _ => State::Over,
+    pub(crate) fn new() -> Arc<Self> {
+        let state = State {
+            until: None,
+            again: Instant::now(),
+            left: ALONE,
+            none_came: true,
+            hidden: true,
+            came_back: false,
+            here: 0,
+            given_back: HashSet::new(),
         };
+        Arc::new(Self {
+            on: AtomicBool::new(true),
+            state: Mutex::new(state),
+            turn: tokio::sync::Mutex::default(),
+            gate: RwLock::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    /// At the start, SQS hides no message of this queue: no process had any in flight.
+    pub(crate) fn nothing_hidden(&self) {
+        self.state().hidden = false;
+    }
+
+    /// The turn to receive one message, to be held until it was [received](Self::received); `None` while any number may be.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn turn(&self, visibility: Duration) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if !self.is_on(visibility) {
+            return None;
+        }
+        let turn = self.turn.lock().await;
+        let left = self.left();
+        let none_is_here = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if self.state().here == 0 {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        timeout(left, none_is_here).await.ok();
+        self.is_on(visibility).then_some(turn)
+    }
+
+    fn is_on(&self, visibility: Duration) -> bool {
+        if !self.on.load(Ordering::Acquire) {
+            return false;
+        }
+        let (mut state, now) = (self.state(), Instant::now());
+        if state.until.is_none() {
+            state.begin(visibility, now);
+            state.again = now;
+        }
+        let on = state.is_on(now);
+        self.on.store(on, Ordering::Release);
+        on
+    }
+
+    /// A message was received for the `receive_count`th time. What it is if it has to run alone.
+    pub(crate) fn received(
+        self: &Arc<Self>,
+        id: &str,
+        receive_count: u32,
+        visibility: Duration,
+    ) -> Option<Suspect> {
+        if receive_count <= 1 && !self.on.load(Ordering::Acquire) {
+            return None;
+        }
+        let (mut state, now) = (self.state(), Instant::now());
+        let first = std::mem::replace(&mut state.none_came, false);
+        if receive_count <= 1 {
+            return None;
+        }
+        if state.given_back.remove(&hash(id)) {
+            return None;
+        }
+        if first || !state.is_on(now) {
+            if !first && now < state.again {
+                return None;
+            }
+            state.begin(visibility, now);
+            guarded::log(|| {
+                tracing::info!(target: "consumer", message_id = id, receive_count,
+                    "received before, and not given back by this process; receiving one message at a time for a while");
+            });
+        }
+        state.came_back = true;
+        state.here += 1;
+        self.on.store(true, Ordering::Release);
+        Some(Suspect(Arc::clone(self)))
+    }
+
+    /// This worker gave a message back, and lives.
+    pub(crate) fn gave_back(&self, id: &str) {
+        let mut state = self.state();
+        if state.given_back.len() >= REMEMBERED {
+            state.given_back.clear();
+        }
+        state.given_back.insert(hash(id));
+    }
+
+    /// Completes when the handler may run: of a suspect, when no other does.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn enter(&self, suspect: Option<Suspect>) -> Place<'_> {
+        if let Some(suspect) = suspect {
+            let (since, left) = (Instant::now(), self.left());
+            if let Ok(guard) = timeout(left, self.gate.write()).await {
+                return Place::Alone { guard, suspect, since, until: since + left };
+            }
+            self.spend(since);
+        }
+        Place::Beside(self.gate.read().await)
+    }
+
+    fn left(&self) -> Duration {
+        self.state().left(Instant::now())
+    }
+
+    fn spend(&self, since: Instant) {
+        let mut state = self.state();
+        state.left = state.left.saturating_sub(since.elapsed());
     }
 
     /// Nothing under this lock can panic half-way.
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Place<'_> {
+    /// Runs a handler here. One that was alone for its time goes on beside others.
+    pub(crate) async fn run<T>(self, handling: impl Future<Output = T>) -> T {
+        tokio::pin!(handling);
+        match self {
+            Self::Beside(_guard) => handling.await,
+            Self::Again => handling.await,
+            Self::Alone { guard, suspect, since, until } => {
+                let done = timeout_at(until, &mut handling).await;
+                suspect.0.spend(since);
+                drop(suspect);
+                let _beside = guard.downgrade();
+                match done {
+                    Ok(done) => done,
+                    Err(_) => handling.await,
+                }
+            }
+        }
+    }
+}
+
+fn hash(id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn it_lasts_while_what_arrives_was_received_before() {
+    const VISIBILITY: Duration = Duration::from_secs(120);
+
+    fn one_at_a_time(caution: &Caution) -> bool {
+        caution.turn(VISIBILITY).now_or_never().is_none_or(|turn| turn.is_some())
+    }
+
+    fn received(caution: &Arc<Caution>, receive_count: u32) -> Option<Suspect> {
+        caution.received("a", receive_count, VISIBILITY)
+    }
+
+    /// One that has got a new message, and nothing was hidden at its start.
+    fn calm() -> Arc<Caution> {
         let caution = Caution::new();
-        assert!(caution.is_on());
-        for _ in 0..20 {
-            caution.received(2);
-            assert!(caution.is_on());
-        }
-        caution.received(1);
-        assert!(!caution.is_on());
-        caution.received(2);
-        assert!(!caution.is_on(), "it ends permanently");
+        caution.nothing_hidden();
+        assert!(received(&caution, 1).is_none());
+        assert!(!one_at_a_time(&caution));
+        caution
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_ends_with_time_and_with_messages() {
+    async fn a_start_is_cautious_until_a_message_has_come_where_nothing_is_hidden() {
         let caution = Caution::new();
-        tokio::time::advance(TIME * 10).await;
-        assert!(caution.is_on(), "while nothing arrives");
-        caution.received(3);
-        tokio::time::advance(TIME).await;
-        assert!(!caution.is_on());
+        caution.nothing_hidden();
+        assert!(one_at_a_time(&caution));
+        tokio::time::advance(VISIBILITY).await;
+        assert!(one_at_a_time(&caution));
+        assert!(received(&caution, 1).is_none());
+        assert!(!one_at_a_time(&caution));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_is_cautious_until_what_is_hidden_can_have_come_back() {
         let caution = Caution::new();
-        (0..MESSAGES).for_each(|_| caution.received(2));
-        assert!(!caution.is_on());
+        for _ in 0..100 {
+            assert!(one_at_a_time(&caution));
+            assert!(received(&caution, 1).is_none());
+        }
+        tokio::time::advance(VISIBILITY - Duration::from_millis(1)).await;
+        assert!(one_at_a_time(&caution));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!one_at_a_time(&caution));
+        assert!(received(&caution, 2).is_some(), "and again from a suspect on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_back_is_received_alone_and_runs_alone() {
+        let caution = calm();
+        let new = caution.enter(received(&caution, 1)).await;
+        let suspect = received(&caution, 2);
+        assert!(suspect.is_some());
+        assert!(caution.turn(VISIBILITY).now_or_never().is_none(), "nothing is received beside it");
+        let alone = caution.enter(suspect);
+        tokio::pin!(alone);
+        assert!(alone.as_mut().now_or_never().is_none(), "it waits for the other");
+        drop(new);
+        let alone = alone.now_or_never().expect("it may run");
+        assert!(caution.enter(None).now_or_never().is_none(), "nothing runs beside it");
+        alone.run(async {}).await;
+        assert!(caution.enter(None).now_or_never().is_some());
+        assert!(
+            caution.turn(VISIBILITY).now_or_never().is_some_and(|turn| turn.is_some()),
+            "one is received"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_this_worker_gave_back_is_no_suspect_once() {
+        let caution = calm();
+        caution.gave_back("a");
+        assert!(received(&caution, 2).is_none());
+        assert!(!one_at_a_time(&caution));
+        assert!(received(&caution, 3).is_some(), "somebody else had it meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn suspects_hold_up_others_for_a_minute_and_not_again_for_long() {
+        let caution = calm();
+        let long = caution.enter(received(&caution, 2)).await;
+        let work = tokio::time::sleep(10 * ALONE);
+        let begun = Instant::now();
+        let beside = async {
+            drop(caution.enter(None).await);
+            begun.elapsed()
+        };
+        let (beside, ()) = tokio::join!(beside, long.run(work));
+        assert!(beside >= ALONE && beside < ALONE + Duration::from_secs(1), "{beside:?}");
+        assert!(received(&caution, 2).is_none(), "the time is over, and the next is far");
+        tokio::time::advance(VISIBILITY * (PAUSE + 1)).await;
+        assert!(received(&caution, 2).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_suspects_that_are_slow_do_not_crawl() {
+        let caution = calm();
+        let begun = Instant::now();
+        for _ in 0..100 {
+            let suspect = received(&caution, 2);
+            let turn = caution.turn(VISIBILITY);
+            let handled = async { caution.enter(suspect).await.run(tokio::time::sleep(ALONE / 30)).await };
+            tokio::join!(async { drop(turn.await) }, handled);
+        }
+        // 30 alone; those after them could have run beside each other
+        assert!(begun.elapsed() >= ALONE * 3, "{:?}", begun.elapsed());
+        assert!(caution.state().left.is_zero());
+        let beside = caution.enter(received(&caution, 2)).await;
+        assert!(caution.enter(None).now_or_never().is_some());
+        drop(beside);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_lost_its_lease_while_it_waited_holds_up_nothing() {
+        let caution = calm();
+        let (beside, suspect) = (caution.enter(None).await, received(&caution, 2));
+        assert!(caution.enter(suspect).now_or_never().is_none());
+        assert!(caution.turn(VISIBILITY).now_or_never().is_some());
+        assert!(caution.enter(None).now_or_never().is_some());
+        drop(beside);
     }
 }

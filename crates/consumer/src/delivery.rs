@@ -10,6 +10,7 @@ use lifeline_messaging::trace::{TraceContext, TraceId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
+use crate::caution::Caution;
 use crate::metrics::DeliveryMetrics;
 use crate::summary::{Outcome, Tally};
 
@@ -35,6 +36,7 @@ pub(crate) struct Settled {
 pub(crate) struct Books {
     pub(crate) tally: Tally,
     pub(crate) metrics: DeliveryMetrics,
+    pub(crate) caution: Arc<Caution>,
     /// The queue's name, as spans call it.
     pub(crate) queue: Arc<str>,
 }
@@ -128,6 +130,9 @@ impl Delivery {
             self.books.metrics.end_to_end_seconds.observe(age.as_secs_f64());
         }
         self.books.tally.settle(outcome);
+        if outcome != Outcome::Deleted {
+            self.books.caution.gave_back(&self.identity.id);
+        }
         self.hold.next().1 = Some(Settled { outcome, visible_at: self.visible_at });
         let failure = match outcome {
             Outcome::Deleted | Outcome::Released => None,

@@ -31,7 +31,7 @@ impl Dispatch {
     /// one for each of them; those left over are released.
     pub(crate) fn accept(
         &self,
-        entries: Vec<Received>,
+        mut entries: Vec<Received>,
         mut permits: OwnedSemaphorePermit,
         (asked, now): (Instant, Instant),
         queue: &Queue,
@@ -39,6 +39,9 @@ impl Dispatch {
         self.metrics.oldest.set(oldest(&entries));
         if entries.is_empty() {
             return;
+        }
+        if !queue.is_fifo() {
+            take_turns(&mut entries);
         }
         self.books.tally.receive(u64::try_from(entries.len()).unwrap_or(0));
         let mut new = Vec::with_capacity(entries.len());
@@ -48,6 +51,7 @@ impl Dispatch {
             let permit = permits.split(1).unwrap_or_else(spare);
             let (identity, trace) = identity(&entry);
             let Received { receipt, group, mut message, .. } = entry;
+            let suspect = self.books.caution.received(&identity.id, identity.receive_count, queue.visibility);
             let (mut delivery, context) = Delivery::new(self.books.clone(), identity, trace, permit);
             if let Ok(message) = &mut message {
                 message.trace = context;
@@ -56,7 +60,7 @@ impl Dispatch {
             let turn = group.map(|group| (group, delivery.outcome()));
             let (lease, ticket) = self.leases.prepare(receipt, delivery, asked, now, queue.visibility);
             new.push(lease);
-            start.push((Attempt { ticket, message: message.map(Box::new) }, turn));
+            start.push((Attempt { ticket, suspect, message: message.map(Box::new) }, turn));
         }
         // the owner has a message before anything can be reported about it
         self.leases.hold(new);
@@ -75,6 +79,19 @@ impl Dispatch {
                 None => self.runner.start(attempt),
             }
         }
+    }
+}
+
+/// Those that were received before run one at a time: one that kills its process takes those after it along. So each time
+/// they are received together, their order is the other way round.
+fn take_turns(entries: &mut [Received]) {
+    let before = |entry: &Received| entry.receive_count > 1;
+    if entries.iter().filter(|entry| before(entry)).count() > 1 {
+        let even = entries.iter().any(|entry| before(entry) && entry.receive_count % 2 == 0);
+        entries.sort_by(|a, b| {
+            let order = a.sqs_message_id.cmp(&b.sqs_message_id);
+            if even { order.reverse() } else { order }
+        });
     }
 }
 

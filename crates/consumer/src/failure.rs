@@ -130,6 +130,7 @@ impl Failure {
     }
 
     /// The dependency did not go on after it was interrupted: it is gone.
+    #[cfg(feature = "service")]
     pub(crate) fn gone(mut self, gone: bool) -> Self {
         self.0.what.gone = gone;
         self

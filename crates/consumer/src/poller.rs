@@ -21,7 +21,6 @@ use crate::batch::LARGEST;
 use crate::breaker::Breaker;
 use crate::call_monitor::CallMonitor;
 use crate::capacity::Capacity;
-use crate::caution::Caution;
 use crate::dispatch::Dispatch;
 use crate::poller_scale::PollerScale;
 use crate::queue_watch::KnownQueue;
@@ -54,7 +53,6 @@ pub(crate) struct Polling {
     pub(crate) monitor: CallMonitor,
     pub(crate) draining: CancellationToken,
     pub(crate) breaker: Breaker,
-    pub(crate) caution: Arc<Caution>,
 }
 
 /// Works until it is stopped by the scale or the worker drains.
@@ -65,14 +63,13 @@ pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
     // a receive whose response was lost is repeated first, under its own id: its messages are hidden until then
     while !polling.draining.is_cancelled() && (polling.scale.wants(number) || poller.repeats()) {
         let Some(queue) = poller.unless_draining(polling.queue.known()).await else { return };
-        let cautious = polling.caution.is_on();
-        if cautious && poller.unless_draining(polling.capacity.all_free()).await.is_none() {
-            return;
-        }
+        let caution = &polling.dispatch.books.caution;
+        let Some(turn) = poller.unless_draining(caution.turn(queue.visibility)).await else { return };
         let Some(mut permits) = poller.unless_draining(polling.capacity.take()).await else { return };
         // after the permits: whoever waited for them may have found out that the handler is unavailable
         let Some(intake) = poller.unless_draining(polling.breaker.intake()).await else { return };
-        let most = if cautious { 1 } else { permits.num_permits().min(poller.most).min(intake) };
+        let one = turn.is_some() || queue.is_fifo() && polling.dispatch.groups.one_at_a_time();
+        let most = if one { 1 } else { permits.num_permits().min(poller.most).min(intake) };
         // what is not asked for is somebody else's
         drop(permits.split(permits.num_permits() - most));
         let clock = polling.dispatch.leases.clock();
@@ -81,10 +78,9 @@ pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
             Ok(entries) => {
                 match entries.len() {
                     0 => polling.scale.empty(number),
-                    n if n >= most.min(LARGEST) && !cautious => polling.scale.full(number),
+                    n if n >= most.min(LARGEST) && !one => polling.scale.full(number),
                     _ => {}
                 }
-                entries.iter().for_each(|entry| polling.caution.received(entry.receive_count));
                 poller.backoff.reset();
                 missing = 0;
                 if !entries.is_empty() {
@@ -92,6 +88,7 @@ pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
                 }
                 let waited = !entries.is_empty() || began.elapsed() >= IDLE_PAUSE_CAP;
                 polling.dispatch.accept(entries, permits, (asked, clock.now()), &queue);
+                drop(turn);
                 if waited {
                     idle = 0;
                     continue;
@@ -101,7 +98,7 @@ pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
                 poller.unless_draining(tokio::time::sleep(pause)).await;
             }
             Err(error) => {
-                drop(permits);
+                drop((permits, turn));
                 polling.scale.failed();
                 if error.fault == Fault::TimedOut {
                     // a response that was too large for the link: the next one is half of it

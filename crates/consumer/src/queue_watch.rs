@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::caution::Caution;
 use crate::guarded;
 use crate::metrics::QueueMetrics;
 use crate::summary::Tally;
@@ -111,6 +112,7 @@ pub(crate) struct QueueWatch {
     /// A call found the queue missing.
     pub(crate) missing: Arc<Notify>,
     pub(crate) metrics: QueueMetrics,
+    pub(crate) caution: Arc<Caution>,
     pub(crate) tally: Tally,
     pub(crate) drained: CancellationToken,
     pub(crate) queue: watch::Sender<Option<Arc<Queue>>>,
@@ -176,13 +178,15 @@ impl QueueWatch {
             }
         };
         guarded::log(|| self.outage.succeeded());
+        // before the first receive: what is hidden now is another's
+        let empty = self.measure(&queue).await;
         if self.queue.borrow().is_none() {
             // AWS answers; the first receive of an idle queue would say so a whole wait later
             self.aws.met();
         }
         self.adopt(queue.clone());
         self.topology.met();
-        Ok(self.measure(&queue).await)
+        Ok(empty)
     }
 
     /// Publishes the queue, to those also who wait for it to be [seen again](KnownQueue::seen_again). A queue without
@@ -231,6 +235,9 @@ impl QueueWatch {
             self.metrics.visible.set(of(&names[0]));
             self.metrics.in_flight.set(of(&names[1]));
             empty = of(&names[0]) == 0 && of(&names[1]) == 0;
+            if of(&names[1]) == 0 && self.queue.borrow().is_none() {
+                self.caution.nothing_hidden();
+            }
         }
         let Some(url) = queue.dead_letter_url() else { return empty };
         if let Ok(depth) = topology::queue_attributes(&self.clients, &url, &names[..1]).await {

@@ -94,6 +94,7 @@ impl Running {
         let tasks = TaskTracker::new();
         let tally = Tally::new(metrics.outcomes.clone());
         let missing = Arc::new(Notify::new());
+        let caution = Caution::new();
         let monitor = |what, calls: &lifeline_health::IntCounterVec| {
             CallMonitor::new(what, aws.clone(), Arc::clone(&missing), calls.clone())
         };
@@ -105,6 +106,7 @@ impl Running {
             outage: Outage::new("finding the queue"),
             missing: Arc::clone(&missing),
             metrics: metrics.queue.clone(),
+            caution: Arc::clone(&caution),
             tally: tally.clone(),
             drained: drained.clone(),
             queue: watch::Sender::new(None),
@@ -160,6 +162,7 @@ impl Running {
             options.handling(),
             metrics.handlers.clone(),
             breaker.clone(),
+            Arc::clone(&caution),
             tasks.clone(),
             DeadLetters::new(clients.clone(), queue.clone(), clock),
             Arc::clone(&context),
@@ -174,12 +177,12 @@ impl Running {
             monitor: monitor("receiving", &metrics.pollers.calls),
             draining: draining.clone(),
             breaker,
-            caution: Arc::new(Caution::new()),
             dispatch: Dispatch {
                 leases: leases.clone(),
                 books: Books {
                     tally: tally.clone(),
                     metrics: metrics.deliveries.clone(),
+                    caution,
                     queue: watch.spec.queue.name().into(),
                 },
                 groups: Groups::new(runner.clone(), queue, draining.clone(), tasks.clone()),

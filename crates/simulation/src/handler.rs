@@ -45,6 +45,7 @@ enum Character {
     Panics,
     Hangs,
     Aborts,
+    Rejects,
 }
 
 impl Desk {
@@ -54,7 +55,7 @@ impl Desk {
         }
         let mut dice = dice(self.seed ^ id, 4);
         let mut throw = dice.u32(..1000);
-        let Temper { long, fails, poison, panics, hangs, aborts, .. } = self.temper;
+        let Temper { long, fails, poison, panics, hangs, aborts, rejects, .. } = self.temper;
         let of = [
             (long, Character::Long),
             (fails, Character::Fails(dice.u32(1..=2))),
@@ -62,6 +63,7 @@ impl Desk {
             (panics, Character::Panics),
             (hangs, Character::Hangs),
             (aborts, Character::Aborts),
+            (rejects, Character::Rejects),
         ];
         for (share, character) in of {
             if throw < share {
@@ -108,7 +110,11 @@ impl Desk {
         }
         match character {
             Character::Fails(times) if attempt <= times => Err(Failure::failed("as planned")),
-            // not rejected: what a copy in the dead-letter queue makes of a message is not followed here
+            Character::Rejects => {
+                attempted.end(End::Rejected);
+                self.observer.reach("a message was rejected");
+                Err(Failure::rejected("it is not what was ordered"))
+            }
             Character::Poison => Err(Failure::failed("it will never work")),
             Character::Panics if attempt == 1 => {
                 attempted.end(End::Failed);

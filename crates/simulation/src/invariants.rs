@@ -84,6 +84,9 @@ impl Facts {
         found.extend(self.spent_receives());
         found.extend(self.handled_again());
         found.extend(self.dead_for_no_reason(dead));
+        if setting.max_receives > 2 {
+            found.extend(self.dead_beside_others(dead));
+        }
         if setting.fifo {
             found.extend(self.out_of_order(dead));
         }
@@ -172,6 +175,28 @@ impl Facts {
                 || last.is_some_and(|d| d.begun.is_none() && !by(d, "drain"))
         });
         unexplained.map(|(_, id)| format!("#{id} is a dead letter, and has never failed")).collect()
+    }
+
+    /// What ends its process goes alone: no other loses all its receives beside such messages. Its first receive may be beside
+    /// one, and another in a process that learns of it with the same batch.
+    fn dead_beside_others(&self, dead: &Dead) -> Vec<String> {
+        let innocent =
+            dead.iter().filter(|(_, id)| self.publications.get(id).is_some_and(|p| p.failures == 0));
+        let unexplained = innocent.filter(|(message, _)| {
+            let mut of_it = self.deliveries.iter().filter(|delivery| delivery.message == **message);
+            of_it.all(|d| {
+                let lost_to = self.disturbances.iter().filter(|fault| {
+                    let his = fault.who.as_ref().is_none_or(|who| *who == d.pod);
+                    his && fault.at >= d.at.saturating_sub(BEFORE) && fault.at <= d.visible_at
+                });
+                let mut aborts = 0;
+                let alone = lost_to.inspect(|_| aborts += 1).all(|fault| fault.what == "abort");
+                alone && aborts > 0 && !d.tainted && !self.group_failed(d)
+            })
+        });
+        unexplained
+            .map(|(_, id)| format!("#{id} is a dead letter beside messages that end processes"))
+            .collect()
     }
 
     /// Within a group, none is handled before one that was confirmed before it.

@@ -29,6 +29,7 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer::{self, Answer, Pace};
+use crate::handler::PANIC;
 use crate::observer::Observer;
 use crate::plan::{Calls, Effect, Fault, What, dice};
 use crate::process::Process;
@@ -250,6 +251,10 @@ impl Client {
         match way.effect {
             Some(Effect::LoseRequest) => return std::future::pending().await,
             Some(Effect::Refuse) => return Err(io(io::ErrorKind::ConnectionRefused)),
+            Some(Effect::Panic) => {
+                observer.facts().died(&who);
+                std::panic::panic_any(PANIC)
+            }
             _ => {}
         }
         let (sender, answer) = oneshot::channel();
@@ -327,6 +332,7 @@ impl Served {
             }
             Some(Effect::ServerError) => Some(answer::error(sqs, 500, "InternalError")),
             Some(Effect::Deny) => Some(answer::error(sqs, 403, "AccessDenied")),
+            Some(Effect::Expired) => Some(answer::error(sqs, if sqs { 400 } else { 403 }, "ExpiredToken")),
             Some(Effect::Page(status, false)) => Some(answer::page(status)),
             _ => None,
         };

@@ -19,6 +19,12 @@ pub(crate) type Id = u64;
 const CAUTIOUS_TIME: Duration = Duration::from_secs(55);
 const CAUTIOUS_MESSAGES: usize = 95;
 
+/// A task that has died again and again for this long is stuck, and `/health` says so.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// A task that has not died for this long is not stuck: a long poll, and the slack of its pulse.
+const RECOVERED: Duration = Duration::from_secs(60);
+
 /// What became of what the producer was given.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Publication {
@@ -58,6 +64,8 @@ pub(crate) enum End {
     Handled,
     /// The message's own fault: an error, a panic, a time-out, the end of the process.
     Failed,
+    /// The same, permanently: a copy of it goes to the dead-letter queue.
+    Rejected,
     Unavailable,
     /// It was cut off.
     Cut,
@@ -94,6 +102,8 @@ pub(crate) struct Facts {
     /// Handlers at work, by pod.
     pub(crate) at_work: BTreeMap<Arc<str>, usize>,
     pub(crate) calls: u64,
+    /// Whose poller died at every receive, since when and at last.
+    deaths: BTreeMap<Arc<str>, (Duration, Duration)>,
     /// When the run ended.
     pub(crate) ended: Duration,
     pub(crate) violations: Vec<String>,
@@ -118,6 +128,7 @@ impl Observer {
             minutes: BTreeMap::new(),
             at_work: BTreeMap::new(),
             calls: 0,
+            deaths: BTreeMap::new(),
             ended: Duration::ZERO,
             violations: Vec::new(),
             reached: BTreeSet::new(),
@@ -173,6 +184,28 @@ impl Facts {
             .rev()
             .take_while(|disturbance| disturbance.at >= from)
             .any(|disturbance| disturbance.who.as_ref().is_none_or(|other| other == who))
+    }
+
+    /// A receive killed the task that made it.
+    pub(crate) fn died(&mut self, who: &Arc<str>) {
+        let now = self.now();
+        let (since, last) = self.deaths.entry(Arc::clone(who)).or_insert((now, now));
+        // a restart comes within 15 s
+        if now > *last + Duration::from_secs(16) {
+            *since = now;
+        }
+        *last = now;
+    }
+
+    /// Whether `/health` of this process is to be DOWN: `None` where it may be either.
+    pub(crate) fn is_stuck(&self, who: &Arc<str>) -> Option<bool> {
+        let Some((since, last)) = self.deaths.get(who) else { return Some(false) };
+        let ago = self.now() - *last;
+        if ago > RECOVERED {
+            Some(false)
+        } else {
+            (ago < Duration::from_secs(16) && *last > *since + STUCK).then_some(true)
+        }
     }
 
     pub(crate) fn called(&mut self, who: &Arc<str>) {
@@ -269,7 +302,7 @@ impl Facts {
         let now = self.now();
         for (_, _, index) in self.entries(request) {
             let delivery = &self.deliveries[index];
-            let handled = matches!(delivery.end, Some((_, End::Handled)));
+            let handled = matches!(delivery.end, Some((_, End::Handled | End::Rejected)));
             if !handled || delivery.pod != *pod {
                 let what = format!("{pod} deletes #{} which it has not handled", delivery.id);
                 self.violated(what);
@@ -350,7 +383,7 @@ impl Facts {
                 End::Handled => {
                     publication.handled.get_or_insert(now);
                 }
-                End::Failed => publication.failures += 1,
+                End::Failed | End::Rejected => publication.failures += 1,
                 End::Unavailable | End::Cut => {}
             }
         }

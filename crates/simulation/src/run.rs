@@ -1,8 +1,10 @@
 //! Plays a plan: sets the world up, does what the plan says when it says so, waits until all is settled, and judges.
 
+#![allow(clippy::print_stdout, reason = "what ends the program says why")]
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use lifeline_emulator::{Emulator, Queue};
@@ -34,6 +36,9 @@ const SETTLING: Duration = Duration::from_secs(40 * 60);
 /// and what is not provisioned is looked at every five.
 const REPAIR: Duration = Duration::from_secs(6 * 60);
 
+/// How long five seconds of simulated time may take at most: a run takes a second or two as a whole.
+const STANDSTILL: Duration = Duration::from_secs(120);
+
 /// How a run went.
 #[derive(Debug)]
 pub struct Report {
@@ -59,7 +64,8 @@ pub fn run(plan: &Plan) -> Report {
     fastrand::seed(plan.seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without sockets needs nothing");
-    let observer = runtime.block_on(async { Box::pin(Run::new(plan).play()).await });
+    let passing = watch_time(plan.seed);
+    let observer = runtime.block_on(async { Box::pin(Run::new(plan, passing).play()).await });
     drop(runtime);
     let mut facts = observer.facts();
     Report {
@@ -69,6 +75,25 @@ pub fn run(plan: &Plan) -> Report {
         calls: facts.calls,
         simulated: facts.ended,
     }
+}
+
+/// A task that spins stops simulated time, and with it all that could notice. So a thread of its own looks whether time passes,
+/// and ends the program if it does not.
+fn watch_time(seed: u64) -> mpsc::Sender<()> {
+    let (passing, passes) = mpsc::channel();
+    std::thread::spawn(move || {
+        loop {
+            match passes.recv_timeout(STANDSTILL) {
+                Ok(()) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    println!("seed {seed}: INVARIANT time stands still: a task spins");
+                    std::process::exit(1);
+                }
+            }
+        }
+    });
+    passing
 }
 
 fn silence_planned_panics() {
@@ -112,12 +137,14 @@ struct Run<'a> {
     shop: Option<Shop>,
     drains: JoinSet<()>,
     crashes: UnboundedReceiver<usize>,
+    /// Told that time passes.
+    passing: mpsc::Sender<()>,
     /// What was published before this may be lost: somebody outside broke what SNS delivers to.
     excused_until: Duration,
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Plan) -> Self {
+    fn new(plan: &'a Plan, passing: mpsc::Sender<()>) -> Self {
         let setting = &plan.setting;
         let observer = Observer::new();
         let emulator = Emulator::builder().seed(plan.seed).starting_at(pod::beginning()).build();
@@ -150,6 +177,7 @@ impl<'a> Run<'a> {
             shop: None,
             drains: JoinSet::new(),
             crashes,
+            passing,
             excused_until: Duration::ZERO,
         }
     }
@@ -250,6 +278,7 @@ impl<'a> Run<'a> {
             }
             Step::Look => {
                 self.look();
+                self.passing.send(()).ok();
                 self.at(self.now() + LOOK, Step::Look);
             }
         }
@@ -387,8 +416,17 @@ impl<'a> Run<'a> {
         let frozen = facts.disturbances.iter().rev().any(|d| d.what == "freeze" && d.at + LOOK >= now);
         for pod in self.pods.iter().flatten() {
             let stale = pod.pulses.stale();
-            if !stale.is_empty() && !frozen && pod.process.is_alive() {
-                facts.violated(format!("{} is DOWN: {}", pod.process.name(), stale.join(", ")));
+            let name = pod.process.name();
+            let stuck = facts.is_stuck(name);
+            if frozen || !pod.process.is_alive() {
+                // nobody looks
+            } else if stuck == Some(false) && !stale.is_empty() {
+                facts.violated(format!("{name} is DOWN: {}", stale.join(", ")));
+            } else if stuck == Some(true) && stale.is_empty() {
+                facts.violated(format!("{name} is UP, and its poller dies at every receive"));
+            }
+            if !stale.is_empty() {
+                facts.reached.insert("DOWN while it is stuck");
             }
             for (condition, reason) in pod.readiness.reasons() {
                 let state = match (&*condition, reason.split_once(' ').map_or("", |(word, _)| word)) {

@@ -282,11 +282,11 @@ where
             }
             (Outcome::LostLease, _) if handled && self.queue.is_last_receive(identity.receive_count) => {
                 tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
-                    "handled, but the visibility timeout of its last receive expired before the delete; the message goes to the dead-letter queue");
+                    "handled, but its delete was not confirmed in time, on the last receive; the message goes to the dead-letter queue");
             }
             (Outcome::LostLease, _) if handled => {
                 tracing::warn!(target: "consumer", message_id = %identity.id, receive_count = identity.receive_count,
-                    "handled, but the visibility timeout expired before the delete; the message will be redelivered");
+                    "handled, but its delete was not confirmed in time; the message will be redelivered");
             }
             // each costs the message a receive
             (Outcome::Released, _) if !begun => {

@@ -50,8 +50,8 @@ pub(crate) struct Running {
     expires: Instant,
     /// When the extension was sent that `expires` goes back to: an answer to an older one proves nothing more.
     asked: Instant,
-    /// Whether the lease is known to be ours. One whose receive took so long that it may be over is not, until an
-    /// extension succeeds; its handler does not start before that.
+    /// Whether a handler may start. One whose receive took so long that the lease may be over has to wait for an extension
+    /// that SQS accepts, whatever [that proves](super).
     confirmed: bool,
     extension: Extension,
     /// The last extension that was sent, and how many are unanswered: one that hangs is overtaken by the next.

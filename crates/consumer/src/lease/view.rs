@@ -158,7 +158,7 @@ impl View {
         .await
     }
 
-    /// Completes when the lease is known to be ours (`true`), or to be lost.
+    /// Completes when a handler may start (`true`), or the lease is lost.
     ///
     /// # Cancel safety
     /// Safe.

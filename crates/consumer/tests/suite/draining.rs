@@ -252,3 +252,34 @@ async fn a_rollout_of_an_idle_worker_dead_letters_nothing_that_no_handler_saw() 
     assert_eq!((dead.bodies().len(), queue.deleted().len()), (0, 50));
     consumer.drain().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_on_its_last_receive_when_the_grace_ends_is_released_and_not_begun() {
+    let aws = emulator().await;
+    let _dead = aws.queue("dead.fifo");
+    let queue = aws.queue("events.fifo").attribute("ContentBasedDeduplication", "true");
+    let queue = queue.dead_letters_to("dead.fifo", 3);
+    let message = |body: &str, group: &str| lifeline_emulator::Message::new(body).group(group);
+    // the first receive of a worker that starts is for one
+    queue.send(message("first", "b"));
+    queue.send_all(["a0", "a1"].map(|body| message(body, "a").received_before(2)));
+    let begun = Seen::default();
+    let handler = {
+        let begun = begun.clone();
+        move |message: Message, _: Context| {
+            let begun = begun.clone();
+            async move {
+                begun.push(message.body.clone());
+                if message.body != "first" {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<(), lifeline_consumer::Failure>(())
+            }
+        }
+    };
+    let consumer = Consumer::start(&aws, "events.fifo", handler).await;
+    aws.wait_for(|_| begun.len() == 2 && consumer.received() == 3, SOON).await;
+    let drained = consumer.drain().await;
+    assert_eq!(begun.all(), ["first", "a0"]);
+    assert_eq!((drained.account, drained.cancelled), (account(3, 1, 0, 2, 0), 1));
+}

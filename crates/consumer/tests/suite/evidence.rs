@@ -162,8 +162,9 @@ async fn after_a_timeout_a_receive_asks_for_fewer_messages() {
         .map(|call| call.request["MaxNumberOfMessages"].as_u64().unwrap())
         .take(6)
         .collect();
-    assert_eq!(asked[..5], [1, 10, 5, 2, 4]);
-    assert!(asked[5] > 4, "and more again after each success: {asked:?}");
+    assert_eq!(asked[..4], [1, 10, 5, 2]);
+    // a response that was lost spent a receive: what comes back could be what kills its process
+    assert_eq!(asked[4..], [1, 1]);
     consumer.drain().await;
 }
 

@@ -273,3 +273,25 @@ async fn every_receive_whose_response_was_lost_is_repeated_whatever_becomes_of_i
     }
     consumer.drain().await;
 }
+
+/// A head that fails takes the receives of those after it along, as far as they were received together.
+#[tokio::test(start_paused = true)]
+async fn nothing_waits_on_its_last_receive_behind_a_head_that_failed_twice() {
+    let aws = emulator().await;
+    let _dead = aws.queue("dead.fifo");
+    let queue = fifo(&aws).dead_letters_to("dead.fifo", 3);
+    put(&queue, "a", 0..4);
+    let handler = |message: Message, _: Context| async move {
+        if message.receive_count < 3 && message.body == "a0" {
+            return Err(Failure::failed("as scripted"));
+        }
+        // its process may end at any moment now
+        std::future::pending().await
+    };
+    let consumer = Consumer::start(&aws, "events.fifo", handler).await;
+    aws.wait_for(|_| queue.receives("a0") == 3, MINUTE).await;
+    tokio::time::sleep(10 * SECOND).await;
+    let receives: Vec<_> = (1..4).map(|n| queue.receives(&format!("a{n}"))).collect();
+    assert!(receives.iter().all(|receives| *receives < 3), "{receives:?}");
+    consumer.kill().await;
+}

@@ -118,10 +118,11 @@ async fn a_lease_that_cannot_be_extended_is_lost_and_the_handler_told() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_taken_by_another_is_told_counted_and_its_delete_not_sent() {
     let aws = emulator().await;
-    let queue = aws.queue("events");
-    queue.send("one");
+    // a standard queue accepts the receipt still
+    let queue = aws.queue("events.fifo").attribute("ContentBasedDeduplication", "true");
+    queue.send(lifeline_emulator::Message::new("one").group("a"));
     let why = Seen::default();
-    let consumer = Consumer::start(&aws, "events", until_told(&why)).await;
+    let consumer = Consumer::start(&aws, "events.fifo", until_told(&why)).await;
     aws.wait_for(|_| consumer.received() == 1, SOON).await;
     assert_eq!(queue.steal(|_| true, 10 * MINUTE), 1);
     aws.wait_for(|_| why.len() == 1, MINUTE).await;
@@ -133,13 +134,48 @@ async fn a_lease_taken_by_another_is_told_counted_and_its_delete_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_ignores_the_loss_is_dropped_a_second_later() {
+async fn on_a_standard_queue_what_another_has_too_is_handled_twice_and_nothing_is_lost() {
     let aws = emulator().await;
     let queue = aws.queue("events");
     queue.send("one");
+    let (ours, theirs) = (Seen::<String>::default(), Seen::<String>::default());
+    let handler = |seen: &Seen<String>| {
+        let seen = seen.clone();
+        move |message: Message, context: Context| {
+            let seen = seen.clone();
+            async move {
+                tokio::select! {
+                    why = context.cancelled() => seen.push(format!("{why:?}")),
+                    () = tokio::time::sleep(MINUTE) => seen.push(message.body),
+                }
+                Ok::<(), lifeline_consumer::Failure>(())
+            }
+        }
+    };
+    let one = |b: lifeline_consumer::Builder| b.max_in_flight(1);
+    let first = Consumer::start_with(&aws, existing("events"), one, handler(&ours)).await;
+    aws.wait_for(|_| first.received() == 1, SOON).await;
+    // SQS hands it out a second time, as standard queues may: neither consumer can learn of the other
+    tokio::time::sleep(30 * SECOND).await;
+    assert_eq!(queue.redeliver(|_| true), 1);
+    let second = Consumer::start(&aws, "events", handler(&theirs)).await;
+    aws.wait_for(|_| queue.is_empty(), 5 * MINUTE).await;
+    // whoever is done first deletes it for both, and the other is told so
+    aws.wait_for(|_| ours.len() + theirs.len() == 2, 5 * MINUTE).await;
+    let mut ends = [ours.all(), theirs.all()].concat();
+    ends.sort();
+    assert_eq!(ends, ["LostLease", "one"]);
+    assert_eq!(first.drain().await.account.received + second.drain().await.account.received, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_ignores_the_loss_is_dropped_a_second_later() {
+    let aws = emulator().await;
+    let queue = aws.queue("events.fifo").attribute("ContentBasedDeduplication", "true");
+    queue.send(lifeline_emulator::Message::new("one").group("a"));
     let dropped = Count::default();
     let handler = hangs_until_dropped(&dropped);
-    let consumer = Consumer::start(&aws, "events", handler).await;
+    let consumer = Consumer::start(&aws, "events.fifo", handler).await;
     aws.wait_for(|_| consumer.received() == 1, SOON).await;
     queue.steal(|_| true, 10 * MINUTE);
     let begun = Instant::now();

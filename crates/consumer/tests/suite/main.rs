@@ -3,7 +3,7 @@
 //! answers which acceptance case.
 //!
 //! Where a test waits for long, time is paused: the runtime jumps to the next timer as soon as nothing else can happen.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -21,6 +21,7 @@ mod inputs;
 mod leases;
 mod liveness;
 mod names;
+mod outages;
 mod receiving;
 mod rejecting;
 mod state_machine;

@@ -33,7 +33,9 @@ impl Mortal {
                         biased;
                         () = died.notified() => break,
                         Ok((stream, _)) = listener.accept() => {
-                            connections.spawn(serve(stream, poison, handled.clone(), Arc::clone(&died)));
+                            let died = Arc::clone(&died);
+                            // all that came together are at work when it dies
+                            connections.spawn(serve(stream, poison, handled.clone(), died, TOGETHER));
                         }
                     }
                 }
@@ -48,11 +50,15 @@ impl Mortal {
     }
 }
 
-async fn serve(
+/// How long the service takes for a request.
+const TOGETHER: Duration = Duration::from_millis(20);
+
+pub(crate) async fn serve(
     mut stream: tokio::net::TcpStream,
     poison: &str,
     handled: Seen<String>,
     died: Arc<tokio::sync::Notify>,
+    time: Duration,
 ) {
     let mut text = String::new();
     let mut bytes = [0; 4096];
@@ -63,8 +69,7 @@ async fn serve(
         if body.len() < length.parse().unwrap() {
             continue;
         }
-        // all that came together are at work when it dies
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(time).await;
         if body == poison {
             died.notify_one();
             return std::future::pending().await;
@@ -126,7 +131,7 @@ async fn a_body_that_kills_its_service_is_dead_lettered_on_a_quiet_queue_too() {
 async fn a_proxy_that_closes_every_connection_costs_a_lone_message_no_receive() {
     let aws = emulator().await;
     let queue = aws.queue("events").dead_letters_to("dead", 1);
-    let _dead = aws.queue("dead");
+    let dead = aws.queue("dead");
     queue.send("good");
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/in", proxy.local_addr().unwrap());
@@ -138,8 +143,9 @@ async fn a_proxy_that_closes_every_connection_costs_a_lone_message_no_receive() 
     }
     let handled = Seen::<String>::default();
     let (stream, _) = proxy.accept().await.unwrap();
-    tokio::spawn(serve(stream, "none", handled.clone(), Arc::default()));
+    tokio::spawn(serve(stream, "none", handled.clone(), Arc::default(), TOGETHER));
     aws.wait_for(|_| queue.is_empty(), 2 * SOON).await;
     assert_eq!((handled.all(), queue.receives("good")), (vec!["good".to_owned()], 1));
+    assert!(dead.is_empty());
     service.drain().await;
 }

@@ -262,7 +262,7 @@ impl On {
         self.with(Effect::Duplicate)
     }
 
-    /// Takes what a receive brings from its receiver at once, for this long: its receipts are worth nothing.
+    /// Takes what a receive brings from its receiver at once, for this long: its receipts are older ones then.
     pub fn lose_lease(self, lease: Duration) -> Fault {
         self.with(Effect::LoseLease(lease))
     }

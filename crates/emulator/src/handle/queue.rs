@@ -249,8 +249,8 @@ impl Queue {
         self.history(body).received.len()
     }
 
-    /// Another consumer takes every message in flight whose body fits, for this long: its receipts are worth nothing.
-    /// Returns how many.
+    /// Another consumer takes every message in flight whose body fits, for this long. Its receipts are older ones then: a FIFO
+    /// queue refuses them, a standard queue does not, as on AWS. Returns how many.
     pub fn steal(&self, fits: impl Fn(&str) -> bool, lease: Duration) -> usize {
         self.break_leases(fits, Some(lease.as_secs()))
     }

@@ -15,7 +15,7 @@ pub(crate) struct History {
     /// Visibility timeouts that a caller set, in seconds.
     pub(crate) visibility: Vec<(Time, u64)>,
     pub(crate) deleted: Option<Time>,
-    /// Deletes that succeeded and deleted nothing: by a receipt that was taken from its owner, or of what was gone.
+    /// Deletes that succeeded and deleted nothing: of what was gone.
     pub(crate) stale_deletes: u32,
     pub(crate) dead_lettered: Option<Time>,
 }

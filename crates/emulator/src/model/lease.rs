@@ -24,7 +24,9 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// For what is no receipt of this queue, for a message that is gone, and beyond twelve hours from the receive.
+    /// For what is no receipt of this queue, for a message that is gone, and beyond twelve hours from the receive; in a FIFO
+    /// queue also for one that another receive has made stale. A standard queue accepts an older receipt, as AWS does, and
+    /// changes the lease of whoever has the message now.
     pub(crate) fn change_visibility(&mut self, handle: &str, seconds: i64, now: Time) -> Result<()> {
         let seconds = u64::try_from(seconds)
             .ok()
@@ -40,7 +42,7 @@ impl Queue {
             sqs::invalid_value(handle, "ReceiptHandle", reason)
         };
         let message = self.messages.get(&receipt.key).ok_or_else(gone)?;
-        if receipt.number <= message.lost_receipts {
+        if self.settings.fifo && receipt.number != message.receipts {
             return Err(gone());
         }
         let received = message.received.unwrap_or(now);
@@ -71,8 +73,7 @@ impl Queue {
     pub(crate) fn delete(&mut self, handle: &str, now: Time) -> Result<Option<Message>> {
         self.advance(now);
         let receipt = self.decode(handle)?;
-        let message = self.messages.get(&receipt.key);
-        let Some(message) = message.filter(|message| receipt.number > message.lost_receipts) else {
+        let Some(message) = self.messages.get(&receipt.key) else {
             self.journal.stale_delete(receipt.key);
             return Ok(None);
         };
@@ -116,7 +117,6 @@ impl Queue {
     pub(crate) fn take_away(&mut self, key: Key, seconds: u64, now: Time) {
         let Some(message) = self.messages.get_mut(&key) else { return };
         message.receipts += 1;
-        message.lost_receipts = message.receipts - 1;
         self.set_state(key, State::InFlight { until: now.plus_seconds(seconds.max(1)) });
     }
 }

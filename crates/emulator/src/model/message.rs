@@ -37,8 +37,6 @@ pub(crate) struct Message {
     pub(crate) received: Option<Time>,
     /// How many receipts were issued for it here; the last is the number of the latest.
     pub(crate) receipts: u32,
-    /// Receipts up to this number were taken from their owner by a fault.
-    pub(crate) lost_receipts: u32,
     pub(crate) state: State,
 }
 
@@ -85,7 +83,6 @@ impl Message {
             first_received: None,
             received: None,
             receipts: 0,
-            lost_receipts: 0,
             state: State::Visible,
         }
     }

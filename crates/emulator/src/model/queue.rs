@@ -170,7 +170,6 @@ impl Queue {
         message.state = State::Visible;
         message.receives_here = 0;
         message.receipts = 0;
-        message.lost_receipts = 0;
         self.journal.put(key, &message, now);
         self.insert(key, message);
         if delay > 0 {

@@ -12,6 +12,9 @@ use super::{Burst, Calls, Effect, Fault, Plan, Setting, Temper, What, dice};
 /// The first faults come after this: a start is a story of its own, and some seeds have it too.
 const QUIET: u64 = 20;
 
+/// Nearly the largest message that SNS takes, in an envelope that escapes nothing.
+const LARGE: usize = 200_000;
+
 pub(super) fn plan(seed: u64) -> Plan {
     let setting = setting(&mut dice(seed, 1));
     let faults = faults(&mut dice(seed, 2), &setting);
@@ -42,7 +45,7 @@ fn setting(dice: &mut Rng) -> Setting {
         raw: chance(dice, 400),
         provision,
         visibility,
-        max_receives: one(dice, &[3, 5, 5, 6]),
+        max_receives: one(dice, &[1, 2, 3, 3, 5, 5, 6]),
         pods: one(dice, &[1, 1, 2, 3]),
         pollers: one(dice, &[1, 2, 4]),
         in_flight: one(dice, &[1, 4, 16, 64]),
@@ -59,11 +62,18 @@ fn setting(dice: &mut Rng) -> Setting {
 }
 
 fn burst(dice: &mut Rng, length: Duration, fifo: bool) -> Burst {
-    let most = if fifo { 20 } else { 60 };
+    let bytes = one(dice, &[0, 0, 200, 2_000, 30_000, LARGE]);
+    let most = if bytes == LARGE {
+        12
+    } else if fifo {
+        20
+    } else {
+        60
+    };
     Burst {
         at: seconds(dice, 0..=length.as_secs() * 8 / 10),
         messages: dice.u32(1..=most),
-        bytes: one(dice, &[0, 0, 200, 2_000, 30_000]),
+        bytes,
         groups: dice.u32(1..=5),
     }
 }
@@ -71,9 +81,9 @@ fn burst(dice: &mut Rng, length: Duration, fifo: bool) -> Burst {
 fn temper(dice: &mut Rng, length: Duration) -> Temper {
     let mut of = |per_mille: u32| if dice.bool() { 0 } else { per_mille };
     let (long, fails, poison) = (of(40), of(60), of(20));
-    let (panics, hangs, aborts) = (of(30), of(15), of(8));
+    let (panics, hangs, aborts, rejects) = (of(30), of(15), of(8), of(30));
     let work = one(dice, &[20, 200, 2_000]).pipe(Duration::from_millis).min(length / 20);
-    Temper { work, long, fails, poison, panics, hangs, aborts }
+    Temper { work, long, fails, poison, panics, hangs, aborts, rejects }
 }
 
 /// A kind of faults.
@@ -85,7 +95,8 @@ const KINDS: &[(u32, Draw)] = &[
     (250, pages),
     (250, slow),
     (250, entries),
-    (200, emulator),
+    (60, deaths),
+    (250, emulator),
     (400, dependency),
     (200, freeze),
     (80, suspend),
@@ -107,13 +118,27 @@ fn faults(dice: &mut Rng, setting: &Setting) -> Vec<Fault> {
     }
     for _ in 0..dice.u32(1..=6) {
         let (what, lasts) = one(dice, &kinds)(dice, setting);
-        let first = if chance(dice, 100) { 0 } else { QUIET };
-        let at = seconds(dice, first..=setting.length.as_secs().max(first + 1));
+        let at = moment(dice, setting, &faults);
         let lasts = lasts.min(setting.length.saturating_sub(at));
         faults.push(Fault { at, lasts, what, seed: dice.u64(..) });
     }
     faults.sort_by_key(|fault| fault.at);
     faults
+}
+
+/// At any time, or as messages are published, or soon after another fault began: what meets nothing shows nothing.
+fn moment(dice: &mut Rng, setting: &Setting, faults: &[Fault]) -> Duration {
+    let first = if chance(dice, 100) { 0 } else { QUIET };
+    let any = seconds(dice, first..=setting.length.as_secs().max(first + 1));
+    let (near, burst) = (seconds(dice, 0..=20), one(dice, &[0, 1, 2, 3]));
+    let at = match dice.u32(..10) {
+        0..=2 => {
+            setting.bursts.get(burst).map(|burst| (burst.at + near).saturating_sub(Duration::from_secs(5)))
+        }
+        3..=4 => faults.last().map(|fault| fault.at + near),
+        _ => None,
+    };
+    at.filter(|at| *at < setting.length).unwrap_or(any)
 }
 
 const CALLS: [Calls; 6] =
@@ -136,6 +161,7 @@ fn calls(dice: &mut Rng, setting: &Setting) -> (What, Duration) {
         Effect::Throttle,
         Effect::ServerError,
         Effect::Deny,
+        Effect::Expired,
     ];
     let (effect, per_mille) = (one(dice, &effects), one(dice, &[50, 200, 600, 1000]));
     (network(dice, setting, effect, per_mille), seconds(dice, 5..=120))
@@ -162,10 +188,17 @@ fn slow(dice: &mut Rng, setting: &Setting) -> (What, Duration) {
     (network(dice, setting, effect, per_mille), seconds(dice, 5..=90))
 }
 
-fn entries(dice: &mut Rng, setting: &Setting) -> (What, Duration) {
+fn entries(dice: &mut Rng, _: &Setting) -> (What, Duration) {
     let per_mille = one(dice, &[200, 1000]);
     let effect = one(dice, &[Effect::Misname, Effect::Forget]);
-    (network(dice, setting, effect, per_mille), seconds(dice, 5..=60))
+    let of = one(dice, &[Calls::Deletes, Calls::Leases, Calls::Publishes, Calls::All]);
+    (What::Network { of, pod: None, effect, per_mille }, seconds(dice, 5..=60))
+}
+
+fn deaths(dice: &mut Rng, setting: &Setting) -> (What, Duration) {
+    let pod = if dice.bool() { Some(dice.usize(..setting.pods)) } else { None };
+    let (of, per_mille) = (Calls::Receives, one(dice, &[300, 1000, 1000]));
+    (What::Network { of, pod, effect: Effect::Panic, per_mille }, seconds(dice, 5..=240))
 }
 
 fn emulator(dice: &mut Rng, _: &Setting) -> (What, Duration) {

@@ -96,6 +96,10 @@ pub enum Effect {
     ServerError,
     /// AWS does not let us.
     Deny,
+    /// AWS says that the credentials have expired.
+    Expired,
+    /// What makes the call panics, and the task with it.
+    Panic,
     /// A page of somebody else, with this status; after the call had its effect or instead.
     Page(u16, bool),
     /// The response arrives at this many bytes per second.

@@ -56,6 +56,8 @@ pub(crate) struct Temper {
     pub(crate) hangs: u32,
     /// Ends the process each time.
     pub(crate) aborts: u32,
+    /// Is rejected each time.
+    pub(crate) rejects: u32,
 }
 
 impl fmt::Display for Setting {

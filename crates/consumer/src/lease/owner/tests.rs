@@ -102,7 +102,12 @@ impl Bench {
             Owner::new(leases.clone(), commands, queue, Duration::from_secs(5), tally.clone(), calls);
         let pulse = pulses.start("leases", VISIBILITY);
         let running = tokio::spawn(async move { owner.run(&pulse).await });
-        let books = Books { tally, metrics: metrics.deliveries.clone(), queue: "events".into() };
+        let books = Books {
+            tally,
+            metrics: metrics.deliveries.clone(),
+            caution: crate::caution::Caution::new(),
+            queue: "events".into(),
+        };
         Self {
             leases,
             books,
