@@ -21,6 +21,7 @@ use crate::dlq::DlqArgs;
 use crate::doctor::DoctorArgs;
 use crate::output::{Identity, Output};
 use crate::provision::ProvisionArgs;
+use crate::reference::{CompletionsArgs, ManArgs};
 use crate::send::SendArgs;
 use crate::tail::TailArgs;
 
@@ -66,6 +67,10 @@ pub enum Command {
     Dlq(Box<DlqArgs>),
     /// Shows what goes through a topic, or how a queue's length changes
     Tail(Box<TailArgs>),
+    /// Prints what a shell needs to complete this command line
+    Completions(CompletionsArgs),
+    /// Prints a man page, or writes all of them
+    Man(ManArgs),
 }
 
 /// What `--demo` has its own values for.
@@ -86,9 +91,23 @@ const DEMO_DECIDES: [&str; 14] = [
     "max_receives",
 ];
 
+const UP_HELP: &str = "\
+Exit codes: 0 everything was handled, 1 something was not, 2 invalid settings.
+
+Examples:
+  lifeline up --demo
+  lifeline up --input orders.jsonl --handler-url http://localhost:8080/orders --dead-letters failed.jsonl
+  lifeline up --publish-rate 100 --publish-count 1000 --max-in-flight 50";
+
+const EMBEDDED_HELP: &str = "\
+Examples:
+  lifeline aws
+  lifeline aws --data aws.json --enforce-policies
+  lifeline aws --listen 127.0.0.1:0 --fault 'ReceiveMessage: nth=3 hang' --fault '*: delay=20ms'";
+
 /// The settings of `up`.
 #[derive(clap::Args, Debug, Clone)]
-#[command(next_help_heading = "Pipeline")]
+#[command(next_help_heading = "Pipeline", after_help = UP_HELP)]
 pub struct UpArgs {
     /// Show a retry, a dead letter, an outage and a hung consumer in half a minute, explained as they happen
     #[arg(long, conflicts_with_all = DEMO_DECIDES)]
@@ -166,7 +185,7 @@ pub struct EndpointArgs {
 
 /// The settings of `aws`.
 #[derive(clap::Args, Debug, Clone)]
-#[command(next_help_heading = "Emulator")]
+#[command(next_help_heading = "Emulator", after_help = EMBEDDED_HELP)]
 pub struct EmbeddedArgs {
     /// Where it listens, and its file.
     #[command(flatten)]
@@ -225,7 +244,8 @@ pub fn parse() -> Cli {
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| unreadable(&error, PREFIX))
 }
 
-fn command() -> clap::Command {
+/// The command line: what [`parse`] reads.
+pub fn command() -> clap::Command {
     // a shutdown waits for the current receive, and on this machine an empty one costs nothing
     let quick = |command: clap::Command| command.mut_arg("wait_time", |wait| wait.default_value("1s"));
     read_environment(quick(Cli::command()).mut_subcommand("up", quick), PREFIX)

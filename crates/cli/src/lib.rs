@@ -10,6 +10,7 @@ pub mod output;
 pub mod permissions;
 mod progress;
 pub mod provision;
+pub mod reference;
 mod retry;
 pub mod screen;
 pub mod send;

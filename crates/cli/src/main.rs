@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lifeline_cli::args::{self, Command, EmbeddedArgs, PREFIX, UpArgs};
 use lifeline_cli::screen::Screen;
-use lifeline_cli::{aws, up};
+use lifeline_cli::{aws, reference, up};
 use lifeline_service::settings::Problems;
 use lifeline_service::{Log, Shutdown, Threads, failed, flush_log, invalid_settings};
 
@@ -31,6 +31,8 @@ fn main() -> ExitCode {
             Ok((log, command)) => operate(log, command.run()),
             Err(problems) => invalid_settings(&problems),
         },
+        Some(Command::Completions(args)) => ended(reference::completions(&args, args::command())),
+        Some(Command::Man(args)) => ended(reference::man(&args, args::command())),
         Some(Command::Provision(args)) => match args.check(Problems::new(PREFIX)) {
             Ok((log, command)) => operate(log, command.run()),
             Err(problems) => invalid_settings(&problems),
@@ -83,5 +85,9 @@ fn on_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> ExitCode 
     let runtime = Threads::new(2).runtime().map_err(anyhow::Error::from);
     let ended = runtime.and_then(|runtime| runtime.block_on(work));
     flush_log(LAST_LINES);
-    ended.unwrap_or_else(|error| failed("lifeline", &error))
+    self::ended(ended)
+}
+
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| failed("lifeline", &error))
 }

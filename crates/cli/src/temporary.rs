@@ -42,11 +42,12 @@ fn expires() -> String {
 }
 
 impl TemporaryQueue {
-    /// Creates and subscribes it. A queue that cannot be subscribed is removed again.
+    /// Creates and subscribes it, encrypted with a key if there is one. A queue that cannot be subscribed is removed again.
     pub(crate) async fn subscribe(
         clients: &Clients,
         topic_arn: &str,
         filter_policy: Option<&str>,
+        key: Option<&str>,
     ) -> anyhow::Result<Self> {
         let fifo = topic_arn.ends_with(".fifo");
         let name = format!("{PREFIX}{:016x}{}", fastrand::u64(..), if fifo { ".fifo" } else { "" });
@@ -59,6 +60,10 @@ impl TemporaryQueue {
                 .tags(TOPIC, topic_arn)
                 .tags(EXPIRES, expires());
             let call = if fifo { call.attributes(QueueAttributeName::FifoQueue, "true") } else { call };
+            let call = match key {
+                Some(key) => call.attributes(QueueAttributeName::KmsMasterKeyId, key),
+                None => call,
+            };
             bounded("CreateQueue", clients.call_timeout, call.send())
         };
         let created = retrying(create).await?;

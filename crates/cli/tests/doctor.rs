@@ -128,3 +128,60 @@ fn an_endpoint_that_is_not_there_or_hangs_is_one_failure() {
         assert_eq!(statuses(&output), [("endpoint-reachable".to_owned(), "fail".to_owned())]);
     }
 }
+
+/// The outcome of a check by its code.
+fn outcome(output: &Output, code: &str) -> Option<(String, String)> {
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(output)));
+    let line = report["checks"].as_array().unwrap().iter().find(|check| check["code"] == code)?.clone();
+    let word = |value: &Value| value.as_str().unwrap().to_owned();
+    Some((word(&line["status"]), word(&line["message"])))
+}
+
+fn temporary_queues(aws: &Emulator) -> Vec<String> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let clients = Clients::connect(&Access::local(aws.url())).await.unwrap();
+        let queues = clients.sqs.list_queues().queue_name_prefix("lifeline-tail-").send().await.unwrap();
+        queues.queue_urls.unwrap_or_default()
+    })
+}
+
+#[test]
+fn a_probe_is_timed_hop_by_hop_and_marked_for_the_consumer() {
+    let aws = Emulator::start_on_own_thread().unwrap();
+    provision(&aws);
+    let output = doctor(&aws.url(), &["--probe", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    for code in ["probe-published", "probe-delivered", "probe-deleted"] {
+        let (status, message) = outcome(&output, code).unwrap_or_else(|| panic!("{code}: {}", text(&output)));
+        assert!(status == "ok" && message.ends_with(" ms"), "{code}: {message}");
+    }
+    // what the consumer recognizes
+    let bodies = aws.existing_queue("events-consumer").bodies();
+    assert!(bodies.len() == 1 && bodies[0].contains("lifeline-probe"), "{bodies:?}");
+    assert_eq!(temporary_queues(&aws), Vec::<String>::new());
+}
+
+#[test]
+fn no_probe_is_sent_where_another_subscriber_would_get_it_or_a_check_failed() {
+    let aws = Emulator::start_on_own_thread().unwrap();
+    let output = doctor(&aws.url(), &["--probe", "--json"]);
+    assert_eq!(outcome(&output, "probe-sent").unwrap().1, "no probe was sent: a check failed");
+    provision(&aws);
+    let _other = aws.topic("events").subscribed_by(&aws.queue("audit"));
+    let output = doctor(&aws.url(), &["--probe", "--json"]);
+    let (status, message) = outcome(&output, "probe-sent").unwrap();
+    assert!(status == "warn" && message.contains(":audit is subscribed to the topic too"), "{message}");
+    assert_eq!(aws.calls(Action::Publish), 0);
+}
+
+#[test]
+fn a_probe_that_is_not_accepted_fails_and_leaves_nothing_behind() {
+    let aws = Emulator::start_on_own_thread().unwrap();
+    provision(&aws);
+    aws.inject(Fault::on(Action::Publish).error(403, "AuthorizationError"));
+    let output = doctor(&aws.url(), &["--probe", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert_eq!(outcome(&output, "probe-published").unwrap().0, "fail");
+    assert_eq!(temporary_queues(&aws), Vec::<String>::new());
+}

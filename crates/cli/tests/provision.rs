@@ -214,3 +214,65 @@ fn the_page_for_eks_has_the_policies_of_the_table() {
         assert!(table.iter().any(|line| line.ends_with(&row)), "{role:?}: {row}");
     }
 }
+
+/// What a call is about: the resource of the table.
+fn resource(call: &lifeline_emulator::Call) -> Option<On> {
+    let request = &call.request;
+    if request["TopicArn"].is_string() || request["SubscriptionArn"].is_string() {
+        return Some(On::Topic);
+    }
+    let of_arn = ["SourceArn", "TaskHandle"].iter().any(|name| request[name].is_string());
+    match call.queue() {
+        Some(name) if name.starts_with("lifeline-tail-") => Some(On::Temporary),
+        Some(name) if name.ends_with("-dlq") => Some(On::DeadLetters),
+        Some(_) => Some(On::Queue),
+        None => of_arn.then_some(On::DeadLetters),
+    }
+}
+
+#[test]
+fn the_operators_commands_need_nothing_that_their_role_lacks() {
+    let aws = Emulator::start_on_own_thread().unwrap();
+    assert_eq!(provision(&aws, &[]).status.code(), Some(0));
+    let before = aws.log(None).len();
+    let letters = aws.existing_queue("events-consumer-dlq");
+    for arguments in [
+        &["doctor", "--probe"][..],
+        &["send", "x"],
+        &["tail", "queue", "--count", "1"],
+        &["dlq", "list"],
+        &["dlq", "show", "x"],
+        &["dlq", "redrive", "--limit", "1"],
+        &["dlq", "redrive"],
+        &["dlq", "purge", "--yes", "--limit", "1"],
+        &["dlq", "purge", "--yes"],
+    ] {
+        letters.send("a letter");
+        let output = Command::new(env!("CARGO_BIN_EXE_lifeline"))
+            .args(arguments)
+            .args(["--aws-endpoint-url", &aws.url(), "--aws-region", "us-east-1"])
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .output()
+            .unwrap();
+        let missing = arguments.contains(&"show");
+        assert_eq!(output.status.code(), Some(i32::from(missing)), "{arguments:?}: {}", text(&output));
+    }
+    let mut used = 0;
+    for call in aws.log(None).into_iter().skip(before) {
+        let name = format!("{:?}", call.action);
+        let (name, on) = (name.strip_suffix("Batch").unwrap_or(&name), resource(&call));
+        if name == "GetCallerIdentity" {
+            continue;
+        }
+        let allowed = PERMISSIONS.iter().any(|permission| {
+            let named = |action: &&str| action.split_once(':').is_some_and(|(_, action)| action == name);
+            permission.role == Role::Operator
+                && Some(permission.on) == on
+                && permission.actions.iter().any(named)
+        });
+        assert!(allowed, "{name} on {on:?}: {}", call.request);
+        used += 1;
+    }
+    assert!(used > 50, "{used}");
+}

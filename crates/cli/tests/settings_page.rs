@@ -83,7 +83,11 @@ fn table(page: &mut String, settings: &[Setting], prefix: &str) {
             writeln!(page, "| **{heading}** | | |").unwrap();
         }
         let foreign = setting.name.starts_with(['-', '[']) || !setting.name.contains(char::is_uppercase);
-        let prefix = if foreign || ["BODY", "ID"].contains(&setting.name.as_str()) { "" } else { prefix };
+        let prefix = if foreign || ["BODY", "ID", "SHELL", "COMMAND"].contains(&setting.name.as_str()) {
+            ""
+        } else {
+            prefix
+        };
         writeln!(page, "| `{prefix}{}` | {} | {} |", setting.name, setting.default, setting.help).unwrap();
     }
 }

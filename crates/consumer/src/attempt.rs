@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use lifeline_escape::{Line, unescaped};
 use lifeline_messaging::call::backoff::exponential;
 use lifeline_messaging::envelope::Unreadable;
-use lifeline_messaging::message::Message;
+use lifeline_messaging::message::{Message, PROBE};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -108,6 +108,13 @@ impl Parts {
         let ended = match &message {
             // it waited for its group or for its extension, and was lost: another may have begun with it
             _ if !ticket.view().confirmed().await => Ended::LostLease,
+            Ok(message) if message.attributes.contains_key(PROBE) => {
+                ticket.view().begin();
+                guarded::log(|| {
+                    tracing::info!(target: "consumer", message_id = %message.id, "deleted a probe of lifeline doctor without calling the handler");
+                });
+                Ended::Handled
+            }
             Ok(message) => self.try_until_it_ends(message, &ticket, suspect).await,
             Err(unreadable) => {
                 // no handler can have it: that is its own fault

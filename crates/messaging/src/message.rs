@@ -6,6 +6,9 @@ use std::time::SystemTime;
 
 use crate::trace::TraceContext;
 
+/// The attribute that marks a probe of `lifeline doctor`: a consumer deletes such a message without calling its handler.
+pub const PROBE: &str = "lifeline-probe";
+
 /// A message as a handler sees it, whichever way it came. `B` is its body: text, or what was read from it.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]

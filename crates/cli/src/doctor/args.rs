@@ -9,6 +9,7 @@ use lifeline_messaging::client::{Access, Clients};
 use lifeline_service::settings::{Checked, Problems, duration};
 use lifeline_service::{Log, LogArgs};
 
+use super::probe;
 use super::report::{Report, Style};
 use super::snapshot::{Snapshot, Target};
 
@@ -23,6 +24,10 @@ pub struct DoctorArgs {
     /// Prints for each finding the AWS CLI call, or the policy statement, that changes it; runs none of them
     #[arg(long)]
     pub fix: bool,
+
+    /// Sends a marked message through the topic and times it, if no check failed and nobody but the queue is subscribed
+    #[arg(long)]
+    pub probe: bool,
 
     /// Repeats the checks every 2 s until none fails, for at most this time
     #[arg(long, value_name = "DURATION", value_parser = duration(Duration::ZERO..=Duration::from_secs(3600)))]
@@ -48,12 +53,13 @@ pub struct DoctorArgs {
 }
 
 const AFTER_HELP: &str = "\
-Reads only. Exit codes: 0 no check failed (warnings may remain), 1 a check failed, 2 invalid settings.
+Reads only, but for --probe: its message goes through the topic, and a temporary queue with the queue's key receives a copy, which is
+timed and deleted. The queue gets one too; a consumer of this version deletes it without calling a handler. Exit codes: 0 no check failed (warnings may remain), 1 a check failed, 2 invalid settings.
 
 Examples:
   lifeline doctor --topic-name orders --queue-name billing      on AWS, with your credentials
   lifeline doctor --fix                                         what to type to change what is wrong
-  lifeline doctor --aws-endpoint-url http://127.0.0.1:4566 --wait 30s --json";
+  lifeline doctor --probe --wait 30s                            how long a message takes, once all is well";
 
 /// How often `--wait` repeats.
 const REPEAT: Duration = Duration::from_secs(2);
@@ -65,6 +71,7 @@ pub struct Doctor {
     target: Target,
     json: bool,
     fix: bool,
+    probe: bool,
     wait: Duration,
 }
 
@@ -81,7 +88,7 @@ impl DoctorArgs {
         let target = Target { topic: queue.topic, queue: queue.queue, handler_timeout };
         let wait = problems.optional(self.wait).unwrap_or_default();
         let log = self.log.check(&mut problems);
-        let doctor = Doctor { access, target, json: self.json, fix: self.fix, wait };
+        let doctor = Doctor { access, target, json: self.json, fix: self.fix, probe: self.probe, wait };
         problems.finish().map(|_| (log, doctor))
     }
 }
@@ -97,6 +104,12 @@ impl Doctor {
         while !report.is_ok() && tokio::time::Instant::now() + REPEAT <= deadline {
             tokio::time::sleep(REPEAT).await;
             report = self.examine().await?;
+        }
+        if self.probe {
+            let clients = Clients::connect(&self.access).await?;
+            let snapshot = self.snapshot(&clients).await;
+            let lines = probe::run(&clients, &snapshot, report.is_ok()).await;
+            report = report.with(lines);
         }
         let mut out = io::stdout();
         if self.json {
@@ -116,7 +129,10 @@ impl Doctor {
     /// No region is known.
     pub async fn examine(&self) -> anyhow::Result<Report> {
         let clients = Clients::connect(&self.access).await?;
-        let endpoint = self.access.endpoint.clone();
-        Ok(Report::of(&Snapshot::take(&clients, endpoint, self.target.clone()).await))
+        Ok(Report::of(&self.snapshot(&clients).await))
+    }
+
+    async fn snapshot(&self, clients: &Clients) -> Snapshot {
+        Snapshot::take(clients, self.access.endpoint.clone(), self.target.clone()).await
     }
 }

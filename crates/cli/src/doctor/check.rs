@@ -26,6 +26,8 @@ pub enum Group {
     Queue,
     /// The redrive policy and the dead-letter queue.
     DeadLetters,
+    /// What `--probe` sent.
+    Probe,
 }
 
 impl Group {
@@ -37,6 +39,7 @@ impl Group {
             Self::Subscription => "subscription",
             Self::Queue => "queue",
             Self::DeadLetters => "dead letters",
+            Self::Probe => "probe",
         }
     }
 }

@@ -6,11 +6,13 @@
 //! | `snapshot` | one read of everything that the checks look at |
 //! | `checks` | the checks: a stable code and a pure function of the snapshot each |
 //! | `check` | what a check is, and what it finds |
+//! | `probe` | a marked message, timed hop by hop |
 //! | `report` | the findings as text and as JSON |
 
 mod args;
 mod check;
 mod checks;
+mod probe;
 mod report;
 mod snapshot;
 

@@ -62,6 +62,14 @@ impl Report {
         }
     }
 
+    /// With the outcomes of a probe.
+    #[must_use]
+    pub(super) fn with(mut self, lines: Vec<Line>) -> Self {
+        self.checks.extend(lines);
+        self.status = self.checks.iter().map(|line| line.outcome.status).max().unwrap_or(Status::Ok);
+        self
+    }
+
     /// Whether no check failed. Warnings do not count.
     pub fn is_ok(&self) -> bool {
         self.status < Status::Fail

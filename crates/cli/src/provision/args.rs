@@ -56,6 +56,9 @@ pub struct ProvisionArgs {
 const AFTER_HELP: &str = "\
 Makes what is missing and reads it back. What exists is not changed, but for one statement added to the queue's policy.
 In the plan + is created, ~ is changed, = is kept, and ! is different and left alone.
+Needs sns:CreateTopic, GetTopicAttributes, Subscribe, ListSubscriptionsByTopic and GetSubscriptionAttributes, and sqs:CreateQueue,
+GetQueueUrl, GetQueueAttributes and SetQueueAttributes; with --sweep also sqs:ListQueues, ListQueueTags and DeleteQueue, and
+sns:Unsubscribe.
 Exit codes: 0 everything is there, 1 something failed, 2 invalid settings, 3 with --dry-run: something is missing.
 
 Examples:

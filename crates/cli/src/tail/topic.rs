@@ -30,7 +30,7 @@ pub(super) async fn follow(
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let topic = topology::topic(clients, topic, false).await?.arn;
-    let queue = TemporaryQueue::subscribe(clients, &topic, filter_policy).await?;
+    let queue = TemporaryQueue::subscribe(clients, &topic, filter_policy, None).await?;
     writeln!(io::stderr(), "following {topic} through the temporary queue {}; end with ctrl-c", queue.name)
         .ok();
     let followed = show(clients, &queue, lines, shutdown).await;

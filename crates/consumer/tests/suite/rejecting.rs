@@ -74,3 +74,15 @@ async fn without_a_dead_letter_queue_it_has_failed() {
     assert_eq!(consumer.drain().await.account.deleted, 0);
     assert_eq!(queue.bodies(), ["seven"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_is_deleted_and_no_handler_is_called_with_it() {
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    // as raw delivery brings it; the handler would fail
+    queue.send(lifeline_emulator::Message::new("probe").attribute("lifeline-probe", "7"));
+    queue.send("7");
+    let consumer = Consumer::start(&aws, "events", parse).await;
+    aws.wait_for(|_| queue.is_empty(), SOON).await;
+    assert_eq!(consumer.drain().await.account, account(2, 2, 0, 0, 0));
+}

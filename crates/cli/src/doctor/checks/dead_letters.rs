@@ -113,8 +113,9 @@ fn dead_letters(snapshot: &Snapshot) -> Option<Outcome> {
     let count = number(snapshot.dead_letters.found()?, "ApproximateNumberOfMessages")?;
     Some(match count {
         0 => Outcome::ok("no dead letters"),
-        count => {
-            Outcome::warn(format!("{count} dead letters"), "find out why they failed, then redrive them")
-        }
+        count => Outcome::warn(
+            format!("{count} dead letters"),
+            "lifeline dlq list has the reasons; repair the cause, then lifeline dlq redrive",
+        ),
     })
 }

@@ -17,6 +17,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { code: "queue-retention", group: Group::Queue, run: retention },
     Check { code: "visibility-timeout", group: Group::Queue, run: visibility },
     Check { code: "in-flight", group: Group::Queue, run: in_flight },
+    Check { code: "oldest-message", group: Group::Queue, run: oldest },
 ];
 
 /// What SQS hands out at most before it answers `OverLimit`, or on a FIFO queue with nothing.
@@ -33,7 +34,7 @@ fn exists(snapshot: &Snapshot) -> Option<Outcome> {
             let fifo = if queue.is_fifo() { " --attributes FifoQueue=true" } else { "" };
             Outcome::fail(
                 format!("queue {name} does not exist in {}", snapshot.region),
-                "create it, or run the consumer once with PROVISION=true",
+                "create it, or run lifeline provision",
             )
             .fix(aws(snapshot, format_args!("sqs create-queue --queue-name {name}{fifo}")))
         }
@@ -121,8 +122,26 @@ fn size(snapshot: &Snapshot) -> Option<Outcome> {
         )
         .fix(set_queue_attributes(snapshot, &json!({ "MaximumMessageSize": topic.to_string() })))
     } else {
-        Outcome::ok(format!("the queue takes {queue} bytes per message, the topic {topic}"))
+        let subscription = snapshot.subscription.found().and_then(|found| found.attributes.found());
+        let raw = subscription.and_then(|all| all.get("RawMessageDelivery")).is_some_and(|raw| raw == "true");
+        let envelope = if raw || queue > topic { "" } else { "; SNS's envelope counts too" };
+        Outcome::ok(format!("the queue takes {queue} bytes per message, the topic {topic}{envelope}"))
     })
+}
+
+/// SQS tells it to CloudWatch alone, which the documented roles need not read.
+fn oldest(snapshot: &Snapshot) -> Option<Outcome> {
+    let ready = number(snapshot.queue.found()?, "ApproximateNumberOfMessages").filter(|ready| *ready > 0)?;
+    if snapshot.endpoint.is_some() {
+        return None;
+    }
+    let name = snapshot.target.queue.name();
+    let call = format!(
+        "cloudwatch get-metric-statistics --namespace AWS/SQS --metric-name ApproximateAgeOfOldestMessage --dimensions \
+         Name=QueueName,Value={name} --statistics Maximum --period 60 --start-time $(date -u -d -5min +%FT%TZ) --end-time $(date -u +%FT%TZ)"
+    );
+    let outcome = Outcome::ok(format!("{ready} messages wait; the age of the oldest is in CloudWatch alone"));
+    Some(Outcome { hint: Some(aws(snapshot, call)), ..outcome })
 }
 
 fn delay(snapshot: &Snapshot) -> Option<Outcome> {

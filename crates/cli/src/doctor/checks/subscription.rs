@@ -39,7 +39,7 @@ fn exists(snapshot: &Snapshot) -> Option<Outcome> {
         }
         Read::Missing => Outcome::fail(
             "the queue is not subscribed to the topic",
-            "subscribe it, or run the consumer once with PROVISION=true",
+            "subscribe it, or run lifeline provision",
         )
         .fix(subscribe()),
         Read::Denied(why) => Outcome::warn("cannot tell whether the queue is subscribed to the topic", why),

@@ -6,6 +6,7 @@ use crate::doctor::snapshot::{Read, Snapshot};
 
 pub(super) const CHECKS: &[Check] = &[
     Check { code: "topic-exists", group: Group::Topic, run: exists },
+    Check { code: "topic-key", group: Group::Topic, run: key },
     Check { code: "fifo", group: Group::Topic, run: fifo },
 ];
 
@@ -18,7 +19,7 @@ fn exists(snapshot: &Snapshot) -> Option<Outcome> {
             let fifo = if topic.is_fifo() { " --attributes FifoTopic=true" } else { "" };
             Outcome::fail(
                 format!("topic {name} does not exist in {}", snapshot.region),
-                "create it, or run the producer once with PROVISION=true",
+                "create it, or run lifeline provision",
             )
             .fix(aws(snapshot, format_args!("sns create-topic --name {name}{fifo}")))
         }
@@ -28,6 +29,18 @@ fn exists(snapshot: &Snapshot) -> Option<Outcome> {
         }
         Read::Skipped => return None,
     })
+}
+
+fn key(snapshot: &Snapshot) -> Option<Outcome> {
+    let key = snapshot.topic.found()?.get("KmsMasterKeyId").filter(|key| !key.is_empty())?;
+    let aws_managed = key == "alias/aws/sns" || key.ends_with(":alias/aws/sns");
+    Some(Outcome::warn(
+        format!("the topic is encrypted with {key}: whether the producer may use it cannot be seen here"),
+        match aws_managed {
+            true => "roles of this account may; services that publish, such as EventBridge, may not",
+            false => "the producer's role needs kms:GenerateDataKey and kms:Decrypt on it",
+        },
+    ))
 }
 
 fn fifo(snapshot: &Snapshot) -> Option<Outcome> {
