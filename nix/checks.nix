@@ -10,7 +10,7 @@
   images,
   linked,
   sbom,
-  vmTest,
+  vmTests,
 }:
 let
   inherit (rust) craneLib shared;
@@ -65,6 +65,8 @@ let
 in
 rules
 // reproducible
+# With KVM, or ten times slower.
+// vmTests
 // {
   clippy = craneLib.cargoClippy (
     shared // { cargoClippyExtraArgs = "--workspace --all-targets -- --deny warnings"; }
@@ -169,6 +171,4 @@ rules
     pkgs.jq
     pkgs.python3
   ] "bash ${project.scripts}/nixos-vm/tests/run ${nixpkgs}/lib";
-
-  vm = vmTest;
 }

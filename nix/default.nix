@@ -30,7 +30,7 @@ let
     packages = part ./packages.nix;
     commands = part ./apps.nix;
     # The machines hold some of the commands, and some of the commands start the machines.
-    inherit (part ./machines.nix) machines vmTest;
+    inherit (part ./machines.nix) machines vmTests;
     apps = lib.mapAttrs (_: command: {
       type = "app";
       program = lib.getExe command;

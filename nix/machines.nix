@@ -1,5 +1,7 @@
-# The virtual machines of `nix run .#vm` and `.#vm-minikube`, and the test that runs the end-to-end steps in the first one.
+# The virtual machines of `nix run .#vm` and `.#vm-minikube`, the test that runs the end-to-end steps in the first one, and
+# the test of the NixOS module.
 {
+  self,
   nixpkgs,
   pkgs,
   lib,
@@ -34,5 +36,10 @@ in
     k3s = machine ../nixos-vm/k3s.nix;
     minikube = machine ../nixos-vm/minikube.nix;
   };
-  vmTest = pkgs.testers.runNixOSTest (import ../nixos-vm/test.nix { inherit lib lifeline; });
+  vmTests = {
+    vm = pkgs.testers.runNixOSTest (import ../nixos-vm/test.nix { inherit lib lifeline; });
+    services = pkgs.testers.runNixOSTest (
+      import ../nixos-vm/services.nix { module = self.nixosModules.default; }
+    );
+  };
 }

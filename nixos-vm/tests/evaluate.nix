@@ -87,6 +87,13 @@ let
         Requires = toString service.requires;
         After = toString service.after;
       }
+      # An option without a default.
+      // (
+        let
+          limit = builtins.tryEval service.startLimitIntervalSec;
+        in
+        lib.optionalAttrs limit.success { StartLimitIntervalSec = limit.value; }
+      )
       // service.unitConfig
     )
     + section "Service" (
@@ -167,6 +174,17 @@ in
     {
       machine = machine config;
       inherit (config.users) motd;
+    };
+  services =
+    let
+      test = import ../services.nix { module = module.default; };
+    in
+    {
+      script = test.testScript;
+      machine = machine (evaluate [
+        test.nodes.machine
+        { networking.hostName = lib.mkDefault "machine"; }
+      ]);
     };
   test =
     let
