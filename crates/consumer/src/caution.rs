@@ -1,7 +1,7 @@
 //! Caution: a message that kills its process goes alone.
 //!
 //! What was in flight beside such a message comes back when its lease ends, all at once, and would follow it into the
-//! dead-letter queue. A message that was received before, and that this worker did not give back itself, is a *suspect*. A
+//! dead-letter queue. A message that was received before, and that this worker did not release itself, is a *suspect*. A
 //! cautious worker receives one message at a time, and none while a suspect is here; and a suspect runs alone, with no other
 //! message beside it. New messages run beside each other as ever.
 //!
@@ -30,7 +30,7 @@ const LONGEST: Duration = Duration::from_secs(10 * 60);
 /// How many times as long the worker is not cautious afterwards.
 const PAUSE: u32 = 9;
 
-/// How many messages that were given back are remembered.
+/// How many messages that were released are remembered.
 const REMEMBERED: usize = 10_000;
 
 /// Whether messages are taken one at a time, and which run alone.
@@ -196,7 +196,7 @@ impl Caution {
             state.begin(visibility, now);
             guarded::log(|| {
                 tracing::info!(target: "consumer", message_id = id, receive_count,
-                    "received before, and not given back by this process; receiving one message at a time for a while");
+                    "received before, and not released by this process; receiving one message at a time for a while");
             });
         }
         state.came_back = true;

@@ -36,7 +36,7 @@ const SETTLING: Duration = Duration::from_secs(40 * 60);
 /// and what is not provisioned is looked at every five.
 const REPAIR: Duration = Duration::from_secs(6 * 60);
 
-/// How long five seconds of simulated time may take at most: a run takes a second or two as a whole.
+/// How long five seconds of simulated time may take at most: a run takes a second or two in all.
 const STANDSTILL: Duration = Duration::from_secs(120);
 
 /// How a run went.
@@ -87,7 +87,7 @@ fn watch_time(seed: u64) -> mpsc::Sender<()> {
                 Ok(()) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    println!("seed {seed}: INVARIANT time stands still: a task spins");
+                    println!("seed {seed}: INVARIANT time does not pass: a task spins");
                     std::process::exit(1);
                 }
             }

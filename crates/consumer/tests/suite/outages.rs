@@ -107,7 +107,7 @@ async fn ten_thousand_messages_survive_a_minute_without_the_service_behind() {
     let dead = aws.queue("dead");
     let queue = aws.queue("events").dead_letters_to("dead", 3);
     queue.send_all((0..10_000).map(|n| n.to_string()));
-    // nobody listens there yet
+    // nothing listens there yet
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = format!("http://{address}/in");
     let mut process = Process::start(&aws, &[("HANDLER", "http"), ("HANDLER_URL", url.as_str())]);
