@@ -239,7 +239,7 @@ impl Breaker {
         }
     }
 
-    /// How many attempts have succeeded.
+    /// How many attempts have succeeded that met what those meet that begin now.
     pub(crate) fn successes(&self) -> u64 {
         self.0.successes.load(Ordering::Relaxed)
     }
@@ -288,8 +288,12 @@ impl Pass {
     /// The handler succeeded.
     pub(crate) fn succeeded(mut self) {
         let breaker = self.breaker.clone();
-        breaker.0.successes.fetch_add(1, Ordering::Relaxed);
-        if breaker.0.closed.load(Ordering::Acquire) && breaker.0.failing.load(Ordering::Relaxed) == 0 {
+        let closed = breaker.0.closed.load(Ordering::Acquire);
+        // one that began before it opened does not tell what others meet now
+        if closed || self.counted {
+            breaker.0.successes.fetch_add(1, Ordering::Relaxed);
+        }
+        if closed && breaker.0.failing.load(Ordering::Relaxed) == 0 {
             return;
         }
         let mut state = breaker.state();
@@ -521,6 +525,18 @@ mod tests {
             passes.into_iter().for_each(Pass::succeeded);
         }
         assert_eq!(breaker.intake().await, usize::MAX, "closed again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_began_before_an_outage_and_succeeds_says_nothing_about_those_that_wait() {
+        let breaker = breaker();
+        let long = breaker.admit(None).await;
+        breaker.admit(None).await.unavailable(None, "down");
+        let before = breaker.successes();
+        long.succeeded();
+        assert_eq!(breaker.successes(), before);
+        breaker.admit(None).await.succeeded();
+        assert_eq!(breaker.successes(), before + 1);
     }
 
     #[tokio::test(start_paused = true)]

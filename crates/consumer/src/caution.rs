@@ -6,7 +6,7 @@
 //! message beside it. New messages run beside each other as ever.
 //!
 //! A worker is cautious after its start until a message has come, and for as long as SQS may hide what a process that died
-//! had in flight; and again from a suspect on. That lasts for a visibility timeout, and at least a minute.
+//! had in flight; and again from a suspect on. That lasts for a visibility timeout after the last of them, and at least a minute.
 //! Suspects hold up others for a minute of that altogether, and nine times as long passes before the next: a queue of ordinary
 //! retries does not crawl.
 
@@ -48,7 +48,8 @@ pub(crate) struct Caution {
 
 #[derive(Debug)]
 struct State {
-    /// Until when the worker is cautious at most; not known before the queue is.
+    /// Since when the worker is cautious, and until when at most; not known before the queue is.
+    since: Instant,
     until: Option<Instant>,
     /// When it may be so again.
     again: Instant,
@@ -67,14 +68,21 @@ struct State {
 
 impl State {
     fn is_on(&self, now: Instant) -> bool {
-        self.none_came || (self.hidden || self.came_back) && self.until.is_none_or(|until| now < until)
+        let in_time = self.until.is_none_or(|until| now < until) && !self.left.is_zero();
+        self.none_came || (self.hidden || self.came_back) && in_time
     }
 
     fn begin(&mut self, visibility: Duration, now: Instant) {
+        (self.since, self.until, self.left) = (now, None, ALONE);
+        self.goes_on(visibility, now);
+    }
+
+    /// A suspect came: others may come for a visibility timeout.
+    fn goes_on(&mut self, visibility: Duration, now: Instant) {
         let lasts = if visibility > LONGEST { ALONE } else { visibility.max(ALONE) };
-        self.until = Some(now + lasts);
-        self.again = now + lasts * (PAUSE + 1);
-        self.left = ALONE;
+        let until = (now + lasts).min(self.since + LONGEST).max(self.until.unwrap_or(now));
+        self.until = Some(until);
+        self.again = until + (until - self.since) * PAUSE;
     }
 
     fn left(&self, now: Instant) -> Duration {
@@ -109,6 +117,7 @@ pub(crate) enum Place<'a> {
 impl Caution {
     pub(crate) fn new() -> Arc<Self> {
         let state = State {
+            since: Instant::now(),
             until: None,
             again: Instant::now(),
             left: ALONE,
@@ -200,6 +209,7 @@ impl Caution {
             });
         }
         state.came_back = true;
+        state.goes_on(visibility, now);
         state.here += 1;
         self.on.store(true, Ordering::Release);
         Some(Suspect(Arc::clone(self)))

@@ -84,7 +84,7 @@ impl Facts {
         found.extend(self.spent_receives());
         found.extend(self.handled_again());
         found.extend(self.dead_for_no_reason(dead));
-        if setting.max_receives > 2 {
+        if setting.max_receives > 2 && setting.pods == 1 && setting.temper.is_quick() {
             found.extend(self.dead_beside_others(dead));
         }
         if setting.fifo {
@@ -177,8 +177,9 @@ impl Facts {
         unexplained.map(|(_, id)| format!("#{id} is a dead letter, and has never failed")).collect()
     }
 
-    /// What ends its process goes alone: no other loses all its receives beside such messages. Its first receive may be beside
-    /// one, and another in a process that learns of it with the same batch.
+    /// What ends its process goes alone: no other loses all its receives beside such messages, where handlers are quick and a
+    /// process learns of all that comes back. Suspects hold up others for a minute at most, and a busy pod that receives what
+    /// another died of may get several of them at once.
     fn dead_beside_others(&self, dead: &Dead) -> Vec<String> {
         let innocent =
             dead.iter().filter(|(_, id)| self.publications.get(id).is_some_and(|p| p.failures == 0));

@@ -60,6 +60,13 @@ pub(crate) struct Temper {
     pub(crate) rejects: u32,
 }
 
+impl Temper {
+    /// No handler takes long.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.work <= Duration::from_millis(200) && self.long == 0 && self.hangs == 0
+    }
+}
+
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.fifo { "FIFO" } else { "standard" };
