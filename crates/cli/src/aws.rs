@@ -67,7 +67,9 @@ pub async fn run(settings: Embedded, stop: impl Future<Output = ()>) -> anyhow::
     };
     let emulator = listen(builder, settings.listen).await?;
     let url = emulator.endpoint_url().unwrap_or_default();
-    tracing::info!(target: "lifeline", "SNS and SQS at {}; set AWS_ENDPOINT_URL={url}", settings.listen);
+    // a free port, or IPv4 alone, is not what was asked for
+    let address = emulator.local_addr().unwrap_or(settings.listen);
+    tracing::info!(target: "lifeline", "SNS and SQS at {address}; set AWS_ENDPOINT_URL={url}");
     stop.await;
     Ok(())
 }

@@ -44,12 +44,18 @@ const SLOWEST_PART: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(120);
 /// Most connections at a time; others wait in the backlog.
 const CONNECTIONS: usize = 2048;
+/// What large bodies are counted in; smaller ones are free, so that receives and deletes never wait behind sends.
+const UNIT: usize = 64 * 1024;
+/// Most units of bodies that are read or being answered at a time: 256 MiB.
+const UNITS: usize = 4096;
 
 /// Answers on `listener` until `shutdown` completes.
 pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
     let Ok(address) = listener.local_addr() else { return };
     let mut listener = Some(listener);
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Arc::new(Semaphore::new(UNITS));
+    let mut full = false;
     let (mut connections, mut next) = (JoinSet::new(), 1);
     let mut mode = service.mode();
     tokio::pin!(shutdown);
@@ -77,9 +83,14 @@ pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener, shutdown
             (accepted, permit) = accept => match accepted {
                 Ok((stream, _)) => {
                     let (service, number) = (Arc::clone(&service), Connection(next));
+                    let room = Arc::clone(&room);
                     next += 1;
+                    if permits.available_permits() == 0 && !full {
+                        full = true;
+                        tracing::warn!("the emulator has {CONNECTIONS} connections: more wait until one ends");
+                    }
                     connections.spawn(async move {
-                        connection(stream, service, address.ip().is_loopback(), number).await;
+                        connection(stream, service, room, address.ip().is_loopback(), number).await;
                         drop(permit);
                     });
                 }
@@ -109,16 +120,22 @@ async fn again(address: SocketAddr) -> TcpListener {
     }
 }
 
-async fn connection(stream: TcpStream, service: Arc<Service>, loopback: bool, number: Connection) {
+async fn connection(
+    stream: TcpStream,
+    service: Arc<Service>,
+    room: Arc<Semaphore>,
+    loopback: bool,
+    number: Connection,
+) {
     stream.set_nodelay(true).ok();
     let mut mode = service.mode();
     let reset = Arc::new(AtomicBool::new(false));
     let stream = Stream { stream, reset: Arc::clone(&reset) };
     let cut = Arc::clone(&reset);
     let answer = service_fn(move |request| {
-        let (service, reset) = (Arc::clone(&service), Arc::clone(&reset));
+        let (service, room, reset) = (Arc::clone(&service), Arc::clone(&room), Arc::clone(&reset));
         async move {
-            let reply = answer(&service, request, loopback, number).await;
+            let reply = answer(&service, &room, request, loopback, number).await;
             reply.inspect_err(|_: &Reset| reset.store(true, Ordering::Relaxed))
         }
     });
@@ -136,6 +153,7 @@ async fn connection(stream: TcpStream, service: Arc<Service>, loopback: bool, nu
 
 async fn answer(
     service: &Arc<Service>,
+    room: &Semaphore,
     request: Request<Incoming>,
     loopback: bool,
     number: Connection,
@@ -146,6 +164,10 @@ async fn answer(
         return refuse(StatusCode::FORBIDDEN, reason);
     }
     let (head, body) = request.into_parts();
+    let _room = match units(&body) {
+        0 => None,
+        units => room.acquire_many(units).await.ok(),
+    };
     let body = match read(body).await {
         Ok(body) => body,
         Err((status, reason)) => return refuse(status, &reason),
@@ -157,6 +179,12 @@ async fn answer(
     request.extensions_mut().insert(number);
     let Reply { response, pace } = service.answer(request).await?;
     Ok(response.map(|body| PacedBody::new(body, pace)))
+}
+
+/// How many units a body takes; one that does not tell its length is taken for the largest.
+fn units(body: &Incoming) -> u32 {
+    let bytes = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+    u32::try_from(bytes.unwrap_or(LARGEST_REQUEST).min(LARGEST_REQUEST) / UNIT).unwrap_or(u32::MAX)
 }
 
 /// Reads a body that keeps arriving and has an end.
