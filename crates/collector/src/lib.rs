@@ -69,6 +69,10 @@ pub struct Span {
     pub error: Option<String>,
     /// Its attributes as text.
     pub attributes: BTreeMap<String, String>,
+    /// The `tracestate` of its trace.
+    pub trace_state: String,
+    /// The conventions that it follows.
+    pub schema_url: String,
     /// Those of its resource.
     pub resource: BTreeMap<String, String>,
 }
@@ -169,7 +173,11 @@ fn spans(body: &[u8]) -> Vec<Span> {
     let mut spans = Vec::new();
     for of_resource in request.resource_spans {
         let resource = texts(of_resource.resource.unwrap_or_default().attributes);
-        for span in of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+        let scopes = of_resource.scope_spans.into_iter();
+        for (schema_url, span) in scopes.flat_map(|scope| {
+            let url = scope.schema_url;
+            scope.spans.into_iter().map(move |span| (url.clone(), span))
+        }) {
             let nanoseconds = span.end_time_unix_nano.checked_sub(span.start_time_unix_nano);
             spans.push(Span {
                 kind: span.kind(),
@@ -180,6 +188,8 @@ fn spans(body: &[u8]) -> Vec<Span> {
                 took: Duration::from_nanos(nanoseconds.unwrap()),
                 error: span.status.filter(|status| status.code == 2).map(|status| status.message),
                 attributes: texts(span.attributes),
+                trace_state: span.trace_state,
+                schema_url,
                 resource: resource.clone(),
             });
         }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::caution::Caution;
 use crate::metrics::DeliveryMetrics;
+use crate::queue_watch::KnownQueue;
 use crate::summary::{Outcome, Tally};
 
 /// What a message is called in the log.
@@ -37,8 +38,14 @@ pub(crate) struct Books {
     pub(crate) tally: Tally,
     pub(crate) metrics: DeliveryMetrics,
     pub(crate) caution: Arc<Caution>,
-    /// The queue's name, as spans call it.
-    pub(crate) queue: Arc<str>,
+    pub(crate) queue: Arc<SpanQueue>,
+}
+
+/// The queue, as spans have it.
+#[derive(Debug)]
+pub(crate) struct SpanQueue {
+    pub(crate) name: String,
+    pub(crate) known: KnownQueue,
 }
 
 /// A received message without its contents.
@@ -78,14 +85,15 @@ impl Drop for Hold {
 }
 
 impl Delivery {
-    /// A message received in the trace `trace`; its context for the handler is that of a new span, where spans are exported.
+    /// A message received in the trace `trace`, with its `tracestate`; its context for the handler is that of a new span, where spans are exported.
     pub(crate) fn new(
         books: Books,
         mut identity: Identity,
         trace: Option<TraceContext>,
+        state: Option<&str>,
         permit: OwnedSemaphorePermit,
     ) -> (Self, Option<TraceContext>) {
-        let span = Span::under(Operation::Process, trace);
+        let span = Span::under(Operation::Process, trace, state);
         let context = span.context().or(trace);
         identity.trace = context.map(TraceContext::trace_id);
         let delivery = Self {
@@ -134,18 +142,22 @@ impl Delivery {
             self.books.caution.gave_back(&self.identity.id);
         }
         self.hold.next().1 = Some(Settled { outcome, visible_at: self.visible_at });
-        let failure = match outcome {
-            Outcome::Deleted | Outcome::Released => None,
-            Outcome::Retried => Some("the handler failed"),
-            Outcome::LostLease => Some("the lease was lost"),
+        let (failure, error_type) = match outcome {
+            Outcome::Deleted | Outcome::Released => (None, None),
+            Outcome::Retried => (Some("the handler failed"), Some("handler_failed")),
+            Outcome::LostLease => (Some("the lease was lost"), Some("lease_lost")),
         };
         self.span.end(|| Facts {
             operation: Operation::Process,
-            destination: &self.books.queue,
+            destination: &self.books.queue.name,
             message_id: Some(&self.identity.id),
             receive_count: Some(self.identity.receive_count),
             outcome: outcome.name(),
             failure: failure.map(str::to_owned),
+            error_type,
+            queue_url: Some(self.books.queue.known.url()),
+            request_id: None,
+            batch_size: None,
         });
     }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use lifeline_messaging::envelope::{Received, Unreadable};
 use lifeline_messaging::message::Message;
 use lifeline_messaging::topology::Queue;
+use lifeline_messaging::trace::TRACESTATE;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +53,9 @@ impl Dispatch {
             let (identity, trace) = identity(&entry);
             let Received { receipt, group, mut message, .. } = entry;
             let suspect = self.books.caution.received(&identity.id, identity.receive_count, queue.visibility);
-            let (mut delivery, context) = Delivery::new(self.books.clone(), identity, trace, permit);
+            let state =
+                message.as_ref().ok().and_then(|message| message.attributes.get(TRACESTATE)?.as_str());
+            let (mut delivery, context) = Delivery::new(self.books.clone(), identity, trace, state, permit);
             if let Ok(message) = &mut message {
                 message.trace = context;
             }

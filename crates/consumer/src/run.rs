@@ -25,7 +25,7 @@ use crate::capacity::Capacity;
 use crate::caution::Caution;
 use crate::clock::LeaseClock;
 use crate::context::WorkerContext;
-use crate::delivery::Books;
+use crate::delivery::{Books, SpanQueue};
 use crate::dispatch::Dispatch;
 use crate::fifo::Groups;
 use crate::guarded;
@@ -183,7 +183,10 @@ impl Running {
                     tally: tally.clone(),
                     metrics: metrics.deliveries.clone(),
                     caution,
-                    queue: watch.spec.queue.name().into(),
+                    queue: Arc::new(SpanQueue {
+                        name: watch.spec.queue.name().to_owned(),
+                        known: queue.clone(),
+                    }),
                 },
                 groups: Groups::new(runner.clone(), queue, draining.clone(), tasks.clone()),
                 runner: runner.clone(),

@@ -11,6 +11,9 @@ use lifeline_emulator::{Emulator, Message};
 
 const SOON: Duration = Duration::from_secs(20);
 
+/// The version of OpenTelemetry's semantic conventions that spans follow.
+const CONVENTIONS: &str = "https://opentelemetry.io/schemas/1.45.0";
+
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
@@ -66,7 +69,7 @@ fn traced(body: &str, flags: &str) -> Message {
 async fn a_handled_message_is_a_child_of_its_traceparent() {
     let (aws, collector) = (Emulator::start_on_own_thread().unwrap(), Collector::start(Mood::Takes));
     let queue = aws.queue("q");
-    queue.send(traced("one", "01").received_before(2));
+    queue.send(traced("one", "01").attribute("tracestate", "vendor=a1,other=b2").received_before(2));
     let consumer = consumer(&aws, &collector, &[]);
     aws.wait_for(|_| queue.is_empty(), SOON).await;
     let (code, log, _) = consumer.drain();
@@ -77,11 +80,14 @@ async fn a_handled_message_is_a_child_of_its_traceparent() {
     assert_eq!((span.name.as_str(), span.kind.as_str_name()), ("process q", "SPAN_KIND_CONSUMER"));
     assert_eq!((span.trace_id.as_str(), span.parent.as_str()), (TRACE, PARENT));
     assert!(log.contains(&format!("trace_id={TRACE}")));
+    assert_eq!((span.schema_url.as_str(), span.trace_state.as_str()), (CONVENTIONS, "vendor=a1,other=b2"));
     for (key, value) in [
+        ("messaging.system.name", "aws.sqs"),
         ("messaging.system", "aws_sqs"),
         ("messaging.operation.name", "process"),
         ("messaging.operation.type", "process"),
         ("messaging.destination.name", "q"),
+        ("aws.sqs.queue.url", &format!("{}/000000000000/q", aws.url())),
         ("messaging.message.id", &queue.history("one").message_id),
         ("lifeline.receive_count", "3"),
         ("lifeline.outcome", "deleted"),
@@ -111,7 +117,7 @@ async fn a_failure_is_a_failed_span_that_says_why() {
     let _consumer = consumer(&aws, &collector, &variables);
     let span = collector.wait_for(1, SOON).remove(0);
     assert_eq!(span.attributes["lifeline.outcome"], "retried");
-    assert_eq!(span.attributes["error.type"], "retried");
+    assert_eq!(span.attributes["error.type"], "handler_failed");
     let error = span.error.unwrap();
     assert!(error.contains("500"), "{error}");
 }

@@ -2,7 +2,8 @@
 //!
 //! The producer's span has the id that its message's `traceparent` carries, and the consumer's is a child of it, so that
 //! both are one trace, whose id is the `trace_id` of both logs. Names and attributes follow OpenTelemetry's conventions for
-//! messaging: <https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/>.
+//! messaging, version 1.45: <https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/>. The span of one message has no
+//! `messaging.batch.message_count`, which the conventions keep for spans of a batch: `lifeline.batch_size` is ours.
 //!
 //! With the feature `otlp` they go to OpenTelemetry's global tracer provider, if there is one when the first message is
 //! published or received. Without the feature, or without a provider, a span is nothing and costs nothing.
@@ -26,7 +27,10 @@ mod provider {
         false
     }
 
-    pub(super) fn start(_: Operation, _: Option<TraceContext>) -> Option<(TraceContext, Option<Started>)> {
+    pub(super) fn start(
+        _: Operation,
+        _: Option<(TraceContext, Option<&str>)>,
+    ) -> Option<(TraceContext, Option<Started>)> {
         None
     }
 
@@ -61,6 +65,14 @@ pub struct Facts<'a> {
     pub outcome: &'static str,
     /// Why that is a failure, if it is one.
     pub failure: Option<String>,
+    /// The class of the failure, in one word of a few: AWS's code where there is one.
+    pub error_type: Option<&'a str>,
+    /// The queue's URL.
+    pub queue_url: Option<String>,
+    /// AWS's id of the call that settled it.
+    pub request_id: Option<&'a str>,
+    /// How many messages that call had.
+    pub batch_size: Option<usize>,
 }
 
 /// The name of a topic, shared by the spans of its messages.
@@ -100,12 +112,13 @@ impl Span {
         }
     }
 
-    /// The next span of a trace, if that is sampled; of a message without one, the first of a new trace.
-    pub fn under(operation: Operation, parent: Option<TraceContext>) -> Self {
+    /// The next span of a trace, if that is sampled; of a message without one, the first of a new trace. `state` is the trace's
+    /// `tracestate`, which the span and those under it keep.
+    pub fn under(operation: Operation, parent: Option<TraceContext>, state: Option<&str>) -> Self {
         if parent.is_some_and(|parent| !parent.is_sampled()) {
             return Self(None);
         }
-        provider::start(operation, parent)
+        provider::start(operation, parent.map(|parent| (parent, state)))
             .map_or(Self(None), |(context, started)| Self::open(context, started))
     }
 

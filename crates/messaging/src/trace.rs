@@ -8,6 +8,10 @@ use std::str::FromStr;
 /// The name of the message attribute, and of the HTTP header.
 pub const TRACEPARENT: &str = "traceparent";
 
+/// The name of the attribute, and of the HTTP header, that carries what vendors add to a trace.
+/// <https://www.w3.org/TR/trace-context/#tracestate-header>
+pub const TRACESTATE: &str = "tracestate";
+
 /// The flag of a trace whose spans are kept.
 const SAMPLED: u8 = 1;
 

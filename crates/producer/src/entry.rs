@@ -10,7 +10,7 @@ use lifeline_messaging::trace::TraceId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::error::PublishError;
+use crate::error::{PublishError, PublishErrorKind};
 use crate::message::Outgoing;
 
 /// SNS's confirmation that the topic has the message.
@@ -25,6 +25,14 @@ pub struct Receipt {
     pub bytes: usize,
     /// The trace it carries, unless the caller's `traceparent` could not be parsed.
     pub trace_id: Option<TraceId>,
+}
+
+/// What the span of a message says of the call that published it.
+#[derive(Debug)]
+pub(crate) struct CallFacts {
+    /// Its id at AWS.
+    pub(crate) request_id: Option<String>,
+    pub(crate) messages: usize,
 }
 
 /// A message's one result.
@@ -120,14 +128,18 @@ impl Entry {
 
     /// Ends it. The capacity is free before the caller gets the result, so that it can use it immediately.
     pub(crate) fn settle(self, outcome: Outcome) {
-        self.outgoing.span.end(|| facts(&self.outgoing, &outcome));
+        self.settle_by(outcome, None);
+    }
+
+    fn settle_by(self, outcome: Outcome, call: Option<&CallFacts>) {
+        self.outgoing.span.end(|| self.facts(&outcome, call));
         drop(self.permits);
         self.reply.send(outcome);
     }
 
-    pub(crate) fn publish(self, message_id: String, sequence_number: Option<String>) {
+    pub(crate) fn publish(self, message_id: String, sequence_number: Option<String>, call: &CallFacts) {
         let Outgoing { size, trace_id, .. } = *self.outgoing;
-        self.settle(Ok(Receipt { message_id, sequence_number, bytes: size, trace_id }));
+        self.settle_by(Ok(Receipt { message_id, sequence_number, bytes: size, trace_id }), Some(call));
     }
 
     pub(crate) fn reject(self, code: String, text: String) {
@@ -148,28 +160,39 @@ impl Entry {
         self.settle(Err(error.published_perhaps(perhaps)));
     }
 
+    fn facts<'a>(&'a self, outcome: &'a Outcome, call: Option<&'a CallFacts>) -> Facts<'a> {
+        let word = match outcome {
+            Ok(_) => "published",
+            Err(error) if error.is_final() => "rejected",
+            Err(_) => "unknown",
+        };
+        let error = outcome.as_ref().err();
+        let error_type = error.map(|error| match error.kind() {
+            PublishErrorKind::Rejected => error.code().unwrap_or("rejected"),
+            PublishErrorKind::Invalid => "invalid",
+            PublishErrorKind::TimedOut => "timeout",
+            PublishErrorKind::Abandoned | PublishErrorKind::Closed => "closed",
+        });
+        Facts {
+            operation: Operation::Publish,
+            destination: self.outgoing.span.destination(),
+            message_id: outcome.as_ref().ok().map(|receipt| receipt.message_id.as_str()),
+            receive_count: None,
+            outcome: word,
+            failure: error.map(ToString::to_string),
+            error_type,
+            queue_url: None,
+            request_id: call.and_then(|call| call.request_id.as_deref()),
+            batch_size: call.map(|call| call.messages),
+        }
+    }
+
     fn last(&self) -> String {
         match &self.last_failure {
             Some(failure) => failure.to_string(),
             None if self.tries == 0 => "not sent yet".to_owned(),
             None => "no response yet".to_owned(),
         }
-    }
-}
-
-fn facts<'a>(outgoing: &'a Outgoing, outcome: &'a Outcome) -> Facts<'a> {
-    let (word, failure) = match outcome {
-        Ok(_) => ("published", None),
-        Err(error) if error.is_final() => ("rejected", Some(error.to_string())),
-        Err(error) => ("unknown", Some(error.to_string())),
-    };
-    Facts {
-        operation: Operation::Publish,
-        destination: outgoing.span.destination(),
-        message_id: outcome.as_ref().ok().map(|receipt| receipt.message_id.as_str()),
-        receive_count: None,
-        outcome: word,
-        failure,
     }
 }
 

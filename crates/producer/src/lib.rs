@@ -55,7 +55,7 @@ pub use error::{PublishError, PublishErrorKind};
 pub use invalid_message::InvalidMessage;
 pub use limits::MAX_ATTRIBUTES;
 pub use message::NewMessage;
-pub use publisher::{ConfigError, Pending, Permit, Publisher, PublisherBuilder};
+pub use publisher::{ConfigError, ConfigErrorKind, Pending, Permit, Publisher, PublisherBuilder};
 #[cfg(feature = "service")]
 pub use service::{Generator, Input, LONGEST_LINE, Progress, Service, Summary};
 pub use sink::{Reservation, Sink};

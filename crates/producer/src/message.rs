@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lifeline_messaging::message::Attribute;
 use lifeline_messaging::span::{Operation, Span};
-use lifeline_messaging::trace::{TRACEPARENT, TraceContext, TraceId};
+use lifeline_messaging::trace::{TRACEPARENT, TRACESTATE, TraceContext, TraceId};
 
 use crate::deduplication::DeduplicationIds;
 use crate::invalid_message::InvalidMessage;
@@ -75,7 +75,8 @@ impl NewMessage {
         self
     }
 
-    /// Continues this trace instead of starting one. `None` changes nothing.
+    /// Continues this trace instead of starting one. `None` changes nothing. A `tracestate` that belongs to it is an attribute of
+    /// that name.
     pub fn continue_trace(self, trace: impl Into<Option<TraceContext>>) -> Self {
         match trace.into() {
             Some(trace) => self.attribute(TRACEPARENT, Attribute::string(trace.to_string())),
@@ -187,7 +188,8 @@ fn trace(attributes: &mut BTreeMap<String, Attribute>) -> (Option<TraceId>, Span
     let Some(own) = own.as_str().and_then(|text| text.parse::<TraceContext>().ok()) else {
         return (None, Span::none());
     };
-    let span = Span::under(Operation::Publish, Some(own));
+    let state = attributes.get(TRACESTATE).and_then(Attribute::as_str);
+    let span = Span::under(Operation::Publish, Some(own), state);
     if let Some(trace) = span.context() {
         carry(attributes, trace);
     }

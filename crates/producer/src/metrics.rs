@@ -36,7 +36,8 @@ impl PublisherMetrics {
                 "Duration of PublishBatch calls, failed ones included.",
                 LATENCY_BUCKETS,
             ),
-            buffered: metrics.int_gauge("producer_buffered_messages", "Messages entry now, unconfirmed."),
+            buffered: metrics
+                .int_gauge("producer_buffered_messages", "Messages buffered or in flight now, unconfirmed."),
         }
     }
 }

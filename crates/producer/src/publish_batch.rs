@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_sns::config::Config;
 use aws_sdk_sns::config::timeout::TimeoutConfig;
+use aws_sdk_sns::operation::RequestId as _;
 use aws_sdk_sns::operation::publish_batch::PublishBatchOutput;
 use aws_sdk_sns::primitives::Blob;
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
@@ -17,6 +18,7 @@ use lifeline_messaging::call::{CallError, Fault, bounded};
 use lifeline_messaging::client::Clients;
 use lifeline_messaging::message::Attribute;
 
+use crate::entry::CallFacts;
 use crate::message::Outgoing;
 
 /// The slowest link that a large batch is given time for, in bytes per second.
@@ -43,6 +45,9 @@ pub(crate) enum EntryResult {
     /// In neither list: nobody knows, so it is sent again.
     Unmentioned,
 }
+
+/// What became of a call, and of its messages in their order.
+pub(crate) type Answer = Result<(CallFacts, Vec<EntryResult>), Failure>;
 
 /// What a failure means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +83,7 @@ pub(crate) async fn publish(
     arn: &str,
     messages: &[Arc<Outgoing>],
     limit: Duration,
-) -> Result<Vec<EntryResult>, Failure> {
+) -> Answer {
     let entries = messages.iter().enumerate().map(|(at, message)| entry(at, message)).collect();
     let call = clients.sns.publish_batch().topic_arn(arn).set_publish_batch_request_entries(Some(entries));
     let mut page = None;
@@ -95,7 +100,11 @@ pub(crate) async fn publish(
         })
     };
     match bounded("PublishBatch", limit, call).await {
-        Ok(response) => Ok(results(response, messages.len())),
+        Ok(response) => {
+            let request_id = response.request_id().map(str::to_owned);
+            let call = CallFacts { request_id, messages: messages.len() };
+            Ok((call, results(response, messages.len())))
+        }
         Err(error) => Err(Failure::new(error, page)),
     }
 }

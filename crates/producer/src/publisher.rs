@@ -1,9 +1,10 @@
 //! The public entry point: `Publisher`, its builder, and the future of a result.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use lifeline_messaging::topology::TopicRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::batcher::Batcher;
+use crate::batcher::{Batcher, PULSE_BOUND};
 use crate::deduplication::DeduplicationIds;
 use crate::entry::{Outcome, Receipt, Reply};
 use crate::error::PublishError;
@@ -52,6 +53,7 @@ pub struct PublisherBuilder {
     deadline: Option<Duration>,
     provision: bool,
     wait_for_subscription: bool,
+    name: &'static str,
     health: Health,
 }
 
@@ -69,6 +71,7 @@ impl Publisher {
             deadline: Some(Duration::from_secs(120)),
             provision: false,
             wait_for_subscription: true,
+            name: "",
             health: Health::new(env!("CARGO_PKG_VERSION")),
         }
     }
@@ -246,6 +249,13 @@ impl PublisherBuilder {
         self
     }
 
+    /// What it is called, where several publishers report to one [`Health`]: the pulse is `orders/batcher` then, and the
+    /// conditions are `orders/topology` and `orders/aws`. Without names they would hide each other's failures. Metrics are sums.
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
     /// Where it reports: the pulse `batcher`, the conditions `topology` and `aws`, the metrics `producer_…`; nowhere.
     pub fn health(mut self, health: &Health) -> Self {
         self.health = health.clone();
@@ -268,6 +278,7 @@ impl PublisherBuilder {
         let (commands, received) = mpsc::unbounded_channel();
         let (closing, abandoned, done) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let metrics = PublisherMetrics::new(&self.health.metrics);
         let submit = Arc::new(Submit {
             commands,
             messages: Arc::new(Semaphore::new(self.buffer)),
@@ -278,7 +289,7 @@ impl PublisherBuilder {
             deadline: self.deadline,
             ids: DeduplicationIds::new(),
             destination: Destination::new(self.topic.name()),
-            rejected: PublisherMetrics::new(&self.health.metrics).rejected,
+            rejected: metrics.rejected.clone(),
         });
         let batcher = Batcher {
             commands: received,
@@ -291,9 +302,11 @@ impl PublisherBuilder {
                 self.topic,
                 self.provision,
                 self.wait_for_subscription,
-                &self.health,
+                self.health.readiness.condition(named(self.name, "topology")),
             ),
-            health: self.health,
+            pulse: self.health.pulses.start(named(self.name, "batcher"), PULSE_BOUND),
+            aws: self.health.readiness.condition(named(self.name, "aws")),
+            metrics,
             closing: closing.clone(),
             abandoned: abandoned.clone(),
         };
@@ -308,10 +321,36 @@ impl PublisherBuilder {
     }
 }
 
+/// `orders/aws`. Conditions live as long as the process, and so do their names: each is made once.
+fn named(publisher: &'static str, part: &'static str) -> &'static str {
+    static NAMES: Mutex<BTreeMap<(&str, &str), &str>> = Mutex::new(BTreeMap::new());
+    if publisher.is_empty() {
+        return part;
+    }
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    names.entry((publisher, part)).or_insert_with(|| format!("{publisher}/{part}").leak())
+}
+
 /// Why a publisher cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct ConfigError(#[from] NoRegion);
+
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConfigErrorKind {
+    /// No clients were given, and nothing names a region.
+    NoRegion,
+}
+
+impl ConfigError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ConfigErrorKind {
+        let Self(NoRegion) = self;
+        ConfigErrorKind::NoRegion
+    }
+}
 
 /// The future of an accepted message's result.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeline_escape::unescaped;
-use lifeline_health::{Condition, Health};
+use lifeline_health::Condition;
 use lifeline_messaging::call::Outage;
 use lifeline_messaging::call::backoff::Backoff;
 use lifeline_messaging::call::{CallError, Fault};
@@ -54,14 +54,14 @@ impl TopicLookup {
         topic: TopicRef,
         provision: bool,
         wait_for_subscription: bool,
-        health: &Health,
+        topology: Condition,
     ) -> Self {
         Self {
             clients,
             topic,
             provision,
             wait_for_subscription,
-            topology: health.readiness.condition("topology"),
+            topology,
             outage: Arc::new(Outage::new("looking up the topic")),
         }
     }

@@ -230,3 +230,40 @@ fn a_profile_signs_on_at_its_portal() {
     let topic = aws.log(Action::PublishBatch)[0].topic().unwrap().to_owned();
     assert!(topic.starts_with("arn:aws:sns:eu-west-1:"), "{topic}");
 }
+
+/// With the library alone: what the environment says reaches nobody but the SDK. The child is this test again.
+#[test]
+fn a_publisher_of_the_library_needs_an_endpoint_and_no_region() {
+    const NAME: &str = "a_publisher_of_the_library_needs_an_endpoint_and_no_region";
+    if std::env::var_os("LIBRARY").is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let started = runtime.block_on(async {
+            let publisher = lifeline_producer::Publisher::to("events").start().await?;
+            publisher.publish("one").await.unwrap();
+            Ok::<_, lifeline_producer::ConfigError>(())
+        });
+        std::process::exit(match started.map_err(|error| error.kind()) {
+            Ok(()) => 0,
+            Err(lifeline_producer::ConfigErrorKind::NoRegion) => 3,
+            Err(_) => 4,
+        });
+    }
+    let aws = emulator();
+    let url = aws.url();
+    let run = |variables: &[(&str, &str)]| {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child
+            .args(["--exact", NAME, "--nocapture"])
+            .env_clear()
+            .env("LIBRARY", "1")
+            .env("HOME", "/nonexistent");
+        child.env("AWS_EC2_METADATA_DISABLED", "true").envs(KEYS).envs(variables.iter().copied());
+        child.stdout(Stdio::null()).status().unwrap().code()
+    };
+    assert_eq!(run(&[("AWS_ENDPOINT_URL", &url)]), Some(0));
+    let published = aws.log(Action::PublishBatch)[0].topic().unwrap().to_owned();
+    assert!(published.starts_with("arn:aws:sns:us-east-1:"), "{published}");
+    let ignored = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
+    assert_eq!(run(&[("AWS_ENDPOINT_URL", &url), ignored]), Some(3));
+    assert_eq!(run(&[]), Some(3));
+}

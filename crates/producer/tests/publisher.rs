@@ -576,3 +576,21 @@ async fn metrics_tell_what_was_done() {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishers_with_names_do_not_hide_each_others_failures() {
+    let (aws, _topic) = endpoint("here").await;
+    let health = Health::new("test");
+    let here = publisher(&aws.url(), "here").await.name("orders").health(&health).start().await.unwrap();
+    let away = publisher(&aws.url(), "away").await.name("invoices").health(&health).start().await.unwrap();
+    here.publish("one").await.unwrap();
+    aws.wait_for(|_| health.readiness.reasons().iter().any(|(_, reason)| reason.contains("away")), SOON)
+        .await;
+    let unmet: Vec<_> = health.readiness.reasons().into_iter().map(|(name, _)| name.to_string()).collect();
+    let is_unmet = |name: &str| unmet.iter().any(|unmet| unmet == name);
+    assert!(is_unmet("invoices/topology") && !is_unmet("orders/topology"), "{unmet:?}");
+    let pulses: Vec<_> = health.pulses.ages().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(pulses, ["invoices/batcher", "orders/batcher"]);
+    here.close().await;
+    away.abandon().await;
+}

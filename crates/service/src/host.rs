@@ -255,7 +255,7 @@ impl Shell {
     /// Receives signals, starts the trace export and builds the runtime. The log must be installed already.
     ///
     /// # Errors
-    /// The system has no thread or descriptor to give, or the settings of the trace export are invalid.
+    /// The system has no thread or descriptor to give.
     pub fn start(
         name: &'static str,
         version: &str,
@@ -273,7 +273,7 @@ impl Shell {
             grace: process.grace,
             access_log: process.access_log,
             shutdown: Shutdown::on_signals(process.grace).context("receiving signals")?,
-            export: Export::install(name).context("starting the trace export")?,
+            export: Export::install(name),
             runtime: threads.runtime().context("starting the runtime")?,
             // the process itself counts as one until `block_on`, so that the first of several services is not the last
             starting: Arc::new(Starting { left: AtomicUsize::new(1), systemd: systemd.clone() }),

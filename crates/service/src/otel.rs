@@ -4,7 +4,6 @@
 //! feature `otlp` it only warns that they have no effect.
 
 use std::env;
-use std::io;
 use std::time::Duration;
 
 use crate::settings::Problems;
@@ -42,7 +41,19 @@ fn is_wanted() -> bool {
     !disabled && !none && ENDPOINTS.iter().any(|name| variable(name).is_some())
 }
 
-/// Checks the variables that the SDK would ignore if they were wrong. Notes bad ones in `problems`.
+/// Where spans go: the URL for traces, else the general one with their path.
+#[cfg(feature = "otlp")]
+fn endpoint() -> Option<String> {
+    let [traces, general] = ENDPOINTS.map(|name| variable(name).filter(|url| is_url(url)));
+    traces.or_else(|| Some(format!("{}/v1/traces", general?.trim_end_matches('/'))))
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// Warns of variables that are not supported and are ignored: a platform injects them into every container, and they never
+/// prevent a start, as the specification asks.
 pub(crate) fn check(problems: &mut Problems) {
     if !is_wanted() {
         return;
@@ -53,13 +64,11 @@ pub(crate) fn check(problems: &mut Problems) {
     }
     let mut expect = |name: &str, expected: &str, valid: fn(&str) -> bool| {
         if let Some(value) = variable(name).filter(|value| !valid(value)) {
-            problems.invalid(name, &value, expected);
+            problems.ignored(name, &value, expected);
         }
     };
     for name in ENDPOINTS {
-        expect(name, "a URL that begins with http:// or https://", |url| {
-            url.starts_with("http://") || url.starts_with("https://")
-        });
+        expect(name, "a URL that begins with http:// or https://", is_url);
     }
     for name in ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] {
         expect(name, "http/protobuf", |protocol| protocol == "http/protobuf");
@@ -70,22 +79,30 @@ pub(crate) fn check(problems: &mut Problems) {
     for name in ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"] {
         // the value may be a credential
         if variable(name).is_some_and(|headers| headers.split(',').any(|header| !header.contains('='))) {
-            problems.invalid(name, "***", "name=value,…");
+            problems.ignored(name, "***", "name=value,…");
         }
     }
 }
 
 impl Export {
-    /// Starts the export that the environment asks for. `service` is the service's name unless the environment has one.
-    ///
-    /// # Errors
-    /// The collector is behind TLS and the system trusts no certificate, or there is no thread to be had.
-    #[cfg_attr(not(feature = "otlp"), allow(unused_variables, clippy::unnecessary_wraps))]
-    pub(crate) fn install(service: &'static str) -> io::Result<Self> {
+    /// Starts the export that the environment asks for. `service` is the service's name unless the environment has one. One
+    /// that cannot start, because the system trusts no certificate for example, is logged.
+    #[cfg_attr(not(feature = "otlp"), allow(unused_variables))]
+    pub(crate) fn install(service: &'static str) -> Self {
         #[cfg(feature = "otlp")]
-        return Ok(Self { running: is_wanted().then(|| exporter::Running::start(service)).transpose()? });
+        {
+            let endpoint = endpoint().filter(|_| is_wanted());
+            let running = endpoint.and_then(|endpoint| match exporter::Running::start(service, &endpoint) {
+                Ok(running) => Some(running),
+                Err(error) => {
+                    tracing::warn!(target: "service", %error, "no spans are exported: the trace export cannot start");
+                    None
+                }
+            });
+            Self { running }
+        }
         #[cfg(not(feature = "otlp"))]
-        Ok(Self {})
+        Self {}
     }
 
     /// Exports what has ended, for at most 2 s and no longer than `remaining`. Blocks its thread.

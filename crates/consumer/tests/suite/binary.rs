@@ -174,6 +174,33 @@ async fn a_sigterm_drains_and_the_last_line_is_the_account() {
     }
 }
 
+/// As `docker stop` ends it: SIGTERM at any moment of a poll, SIGKILL 10 s later.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_consumer_is_gone_before_docker_kills_it_and_strands_nothing() {
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    for late in [false, true] {
+        let mut process = Process::start(&aws, &[("SHUTDOWN_GRACE", "8s"), ("WAIT_TIME", "20s")]);
+        // the worst moment: the poll has just begun
+        let polls = aws.calls(Action::ReceiveMessage);
+        aws.wait_for(|_| aws.calls(Action::ReceiveMessage) > polls, SOON).await;
+        process.signal("TERM");
+        let begun = Instant::now();
+        if late {
+            aws.wait_for(|_| process.has_said("shutting down"), SOON).await;
+            queue.send("late");
+        }
+        let (code, lines) = process.end(Duration::from_secs(10)).await;
+        assert_eq!(code, 0, "{lines:#?}");
+        let brought = u8::from(late);
+        let summary = format!("drained received={brought} deleted=0 retried=0 released={brought}");
+        assert!(lines.last().unwrap().contains(&summary), "{lines:#?}");
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        // and nothing hides it
+        assert_eq!(queue.counts().visible, usize::from(late));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_works_on_one_thread_unless_told_to_use_more() {
     for (settings, workers) in [(&[][..], 0), (&[("THREADS", "3")], 3)] {

@@ -183,7 +183,13 @@ fn region(access: &Access, http: SharedHttpClient) -> RegionProviderChain {
         profile = profile.profile_name("default");
     }
     let named = RegionProviderChain::first_try(set).or_else(profile.build());
-    if access.sns().is_some() && access.sqs().is_some() {
+    let ignored = variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    // those of a library's user are given to nobody but the SDK, in the environment
+    let is_known = |given: Option<&str>, own: &str| {
+        given.is_some() || (!ignored && [own, "AWS_ENDPOINT_URL"].iter().any(|name| variable(name).is_some()))
+    };
+    if is_known(access.sns(), "AWS_ENDPOINT_URL_SNS") && is_known(access.sqs(), "AWS_ENDPOINT_URL_SQS") {
         return named.or_else(Region::from_static("us-east-1"));
     }
     let instance = ProviderConfig::without_region().with_http_client(http);

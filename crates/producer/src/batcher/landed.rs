@@ -15,8 +15,8 @@ use tokio::task::{Id, JoinError};
 use tokio::time::Instant;
 
 use super::{FIRST_BACKOFF, InFlight, Run};
-use crate::entry::{Entry, Refused};
-use crate::publish_batch::{EntryResult, Failure, LARGE, Meaning};
+use crate::entry::{CallFacts, Entry, Refused};
+use crate::publish_batch::{Answer, EntryResult, Failure, LARGE, Meaning};
 use crate::send_queue::Batch;
 
 /// How often a message is refused alone, without a code about its content and while others pass, before it is rejected.
@@ -26,7 +26,7 @@ const REFUSED_ALONE: u32 = 8;
 const REFUSED_BACKOFF: Duration = Duration::from_secs(5);
 
 impl Run {
-    pub(super) fn landed(&mut self, landed: Result<(Id, Result<Vec<EntryResult>, Failure>), JoinError>) {
+    pub(super) fn landed(&mut self, landed: Result<(Id, Answer), JoinError>) {
         let (id, response) = match landed {
             Ok((id, response)) => (id, response),
             Err(error) => (error.id(), Err(panicked(&error))),
@@ -35,12 +35,12 @@ impl Run {
         self.bytes_in_flight -= call.bytes;
         self.metrics.call_seconds.observe(call.launched.elapsed().as_secs_f64());
         match response {
-            Ok(results) => self.answered(call, results),
+            Ok((by, results)) => self.answered(call, &by, results),
             Err(failure) => self.failed(call, &failure),
         }
     }
 
-    fn answered(&mut self, call: InFlight, results: Vec<EntryResult>) {
+    fn answered(&mut self, call: InFlight, by: &CallFacts, results: Vec<EntryResult>) {
         let InFlight { batch, limit, launched, .. } = call;
         self.call_outage.succeeded();
         self.aws.met();
@@ -55,7 +55,7 @@ impl Run {
                 EntryResult::Published { message_id, sequence_number } => {
                     self.settled(&entry);
                     self.metrics.published.inc();
-                    entry.publish(message_id, sequence_number);
+                    entry.publish(message_id, sequence_number, by);
                 }
                 EntryResult::Failed { meaning: Meaning::Content { .. }, code, text } => {
                     self.reject(entry, code, text);

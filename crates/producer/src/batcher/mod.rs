@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeline_health::{BEAT, Condition, Health, Pulse};
+use lifeline_health::{BEAT, Condition, Pulse};
 use lifeline_messaging::call::backoff::Backoff;
 use lifeline_messaging::call::{Fault, Outage};
 use tokio::sync::mpsc;
@@ -20,7 +20,7 @@ use crate::error::PublishError;
 use crate::invalid_message::InvalidMessage;
 use crate::limits::MAX_ENTRIES;
 use crate::metrics::PublisherMetrics;
-use crate::publish_batch::{self, EntryResult, Failure};
+use crate::publish_batch::{self, Answer};
 use crate::rate_limit::RateLimit;
 use crate::send_queue::{Batch, Bounds, SendQueue};
 use crate::submit::Command;
@@ -50,7 +50,9 @@ pub(crate) struct Batcher {
     pub(crate) concurrency: usize,
     pub(crate) rate: RateLimit,
     pub(crate) lookup: TopicLookup,
-    pub(crate) health: Health,
+    pub(crate) pulse: Pulse,
+    pub(crate) aws: Condition,
+    pub(crate) metrics: PublisherMetrics,
     pub(crate) closing: CancellationToken,
     pub(crate) abandoned: CancellationToken,
 }
@@ -69,7 +71,7 @@ struct Run {
     topic: Option<Arc<Topic>>,
     finding: Option<JoinHandle<Topic>>,
     found_at: Instant,
-    calls: JoinSet<Result<Vec<EntryResult>, Failure>>,
+    calls: JoinSet<Answer>,
     in_flight: HashMap<Id, InFlight>,
     bytes_in_flight: usize,
     backoff: Backoff,
@@ -105,9 +107,9 @@ impl Batcher {
             queue: SendQueue::new(self.fifo, self.linger),
             window: Window::new(self.concurrency),
             rate: self.rate,
-            pulse: self.health.pulses.start("batcher", PULSE_BOUND),
-            aws: self.health.readiness.condition("aws"),
-            metrics: PublisherMetrics::new(&self.health.metrics),
+            pulse: self.pulse,
+            aws: self.aws,
+            metrics: self.metrics,
             lookup: self.lookup,
             topic: None,
             finding,

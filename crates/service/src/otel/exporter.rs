@@ -21,7 +21,7 @@ use opentelemetry_sdk::trace::{
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use super::{ENDPOINTS, variable};
+use super::variable;
 
 /// Maximum number of spans that wait; each takes half a kilobyte.
 const QUEUE: usize = 4096;
@@ -51,8 +51,7 @@ struct Counts {
 }
 
 impl Running {
-    pub(super) fn start(service: &'static str) -> io::Result<Self> {
-        let endpoint = ENDPOINTS.iter().find_map(|name| variable(name)).unwrap_or_default();
+    pub(super) fn start(service: &'static str, endpoint: &str) -> io::Result<Self> {
         let uri = endpoint.parse::<http::Uri>().map_err(io::Error::other)?;
         let timeouts = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
         let timeout = timeouts.iter().find_map(|name| variable(name)?.parse().ok());
@@ -63,6 +62,9 @@ impl Running {
             .with_http()
             .with_http_client(client)
             .with_timeout(timeout)
+            // whatever the variables say, this is what is supported
+            .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+            .with_endpoint(endpoint)
             .build()
             .map_err(io::Error::other)?;
         let counts = Arc::<Counts>::default();

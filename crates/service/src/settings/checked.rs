@@ -187,6 +187,11 @@ impl Problems {
         self.problems.push(format!("{variable}={}: invalid value; expected {expected}", shown(value)));
     }
 
+    /// Warns of a bad value that is ignored.
+    pub(crate) fn ignored(&mut self, variable: &str, value: &str, expected: &str) {
+        self.warnings.push(format!("{variable}={}: ignored; expected {expected}", shown(value)));
+    }
+
     /// Notes what is wrong with a variable whose value is secret.
     pub fn secret(&mut self, variable: &str, why: impl fmt::Display) {
         self.problems.push(format!("{variable}: {why}"));

@@ -11,7 +11,7 @@ use super::*;
 use crate::batch::Verdict;
 use crate::capacity::Capacity;
 use crate::clock::LeaseClock;
-use crate::delivery::{Books, Identity};
+use crate::delivery::{Books, Identity, SpanQueue};
 use crate::lease::handle::Ticket;
 use crate::lease::view::Cancelled;
 use crate::metrics::WorkerMetrics;
@@ -106,7 +106,7 @@ impl Bench {
             tally,
             metrics: metrics.deliveries.clone(),
             caution: crate::caution::Caution::new(),
-            queue: "events".into(),
+            queue: Arc::new(SpanQueue { name: "events".to_owned(), known: KnownQueue::unknown() }),
         };
         Self {
             leases,
@@ -136,7 +136,7 @@ impl Bench {
                 receive_count: 1,
                 published_at: Some(SystemTime::now()),
             };
-            let (delivery, _) = Delivery::new(self.books.clone(), identity, None, permit);
+            let (delivery, _) = Delivery::new(self.books.clone(), identity, None, None, permit);
             let (lease, ticket) = self.leases.prepare(n.to_string(), delivery, now, now, VISIBILITY);
             new.push(lease);
             tickets.push(ticket);
