@@ -397,6 +397,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn it_goes_on_while_suspects_come_and_ends() {
+        let caution = calm();
+        let begun = Instant::now();
+        while let Some(suspect) = received(&caution, 2) {
+            assert!(one_at_a_time(&caution));
+            drop(suspect);
+            tokio::time::advance(VISIBILITY - Duration::from_secs(1)).await;
+        }
+        let lasted = begun.elapsed();
+        assert!(lasted > 2 * VISIBILITY && lasted <= LONGEST + VISIBILITY, "{lasted:?}");
+        assert!(!one_at_a_time(&caution));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_that_lost_its_lease_while_it_waited_holds_up_nothing() {
         let caution = calm();
         let (beside, suspect) = (caution.enter(None).await, received(&caution, 2));
