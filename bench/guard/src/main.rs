@@ -71,7 +71,7 @@ async fn consume(endpoint: &FakeEndpoint, messages: usize) -> Result<()> {
     let handler =
         |_: lifeline_consumer::Message, _: lifeline_consumer::Context| async { Ok::<(), Failure>(()) };
     let drained =
-        Worker::builder(clients(endpoint).await?, spec).run(handler, endpoint.clone().emptied()).await;
+        Worker::on(spec).clients(clients(endpoint).await?).run(handler, endpoint.clone().emptied()).await?;
     let deleted = usize::try_from(drained.account.deleted)?;
     anyhow::ensure!(deleted == messages, "{}", drained.account);
     Ok(())

@@ -73,7 +73,7 @@ async fn round_trip(
     };
     // before the first message, as `lifeline up` does it
     topology::queue(&clients, &spec).await.unwrap();
-    let worker = Worker::builder(clients.clone(), spec.clone()).wait_time(Duration::from_secs(1));
+    let worker = Worker::on(spec.clone()).clients(clients.clone()).wait_time(Duration::from_secs(1));
     let worker = tokio::spawn(worker.run(handler, done.clone().cancelled_owned()));
     let publisher = Publisher::to(spec.topic.clone()).clients(clients.clone()).start().await.unwrap();
     let mut pending = Vec::new();
@@ -85,7 +85,7 @@ async fn round_trip(
     }
     publisher.close().await;
     tokio::time::timeout(PATIENCE, done.cancelled()).await.expect("every message arrives");
-    let drained = worker.await.unwrap();
+    let drained = worker.await.unwrap().unwrap();
     assert!(drained.account.balances(), "{}", drained.account);
     assert_eq!(drained.account.lost_lease, 0, "{}", drained.account);
     assert!(drained.account.deleted >= bodies.len() as u64, "{}", drained.account);

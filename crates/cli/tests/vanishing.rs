@@ -55,7 +55,7 @@ async fn an_endpoint_that_comes_back_empty_gets_everything_back_and_messages_flo
         max_receives: 5,
         raw_delivery: false,
     };
-    let worker = Worker::builder(clients.clone(), spec).wait_time(Duration::from_secs(2));
+    let worker = Worker::on(spec).clients(clients.clone()).wait_time(Duration::from_secs(2));
     let worker = tokio::spawn(worker.run(handler, stop.clone().cancelled_owned()));
     let args = ["producer", "--publish-rate=50", "--topic-name=vanishing", "--provision=true"];
     let checked = lifeline_service::check(lifeline_producer::service::Args::parse_from(args)).unwrap();
@@ -80,7 +80,7 @@ async fn an_endpoint_that_comes_back_empty_gets_everything_back_and_messages_flo
     stop.cancel();
     let summary = producer.await.unwrap().unwrap();
     assert!(summary.balances(), "{summary:?}");
-    let drained = worker.await.unwrap();
+    let drained = worker.await.unwrap().unwrap();
     assert!(drained.account.balances(), "{}", drained.account);
 }
 
@@ -104,7 +104,7 @@ async fn a_worker_receives_within_two_seconds_of_its_queue_being_back() {
         raw_delivery: false,
     };
     let stop = CancellationToken::new();
-    let worker = Worker::builder(clients.clone(), spec).wait_time(Duration::from_secs(20));
+    let worker = Worker::on(spec).clients(clients.clone()).wait_time(Duration::from_secs(20));
     let worker = tokio::spawn(worker.run(handler, stop.clone().cancelled_owned()));
     // what dead letters are sent to is created first, and the queue last
     let queue = async || loop {
@@ -135,5 +135,5 @@ async fn a_worker_receives_within_two_seconds_of_its_queue_being_back() {
         );
     }
     stop.cancel();
-    worker.await.unwrap();
+    worker.await.unwrap().unwrap();
 }

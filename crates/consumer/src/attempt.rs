@@ -1,6 +1,5 @@
 //! An attempt: one run of the handler with one message, with its timeout, its panics and its cancellation.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +24,7 @@ use crate::lease::handle::Ticket;
 use crate::lease::view::Cancelled;
 use crate::metrics::HandlerMetrics;
 use crate::options::Handling;
+use crate::rate_limit::RateLimit;
 use crate::rejection::DeadLetters;
 
 /// Failures are redelivered after 1 s, 2 s, 4 s, … at most 15 minutes, each jittered between half of that and all.
@@ -53,6 +53,7 @@ struct Parts {
     tasks: TaskTracker,
     dead_letters: DeadLetters,
     worker: Arc<WorkerContext>,
+    rate: Option<RateLimit>,
 }
 
 /// How often an unavailable message is tried again although others succeed between its tries; then it counts as failed:
@@ -74,6 +75,7 @@ enum Ended {
 }
 
 impl Runner {
+    #[allow(clippy::too_many_arguments, reason = "each comes from another part of the worker")]
     pub(crate) fn new(
         handler: BoxHandler,
         handling: Handling,
@@ -84,7 +86,18 @@ impl Runner {
         dead_letters: DeadLetters,
         worker: Arc<WorkerContext>,
     ) -> Self {
-        Self(Arc::new(Parts { handler, handling, metrics, breaker, caution, tasks, dead_letters, worker }))
+        let rate = handling.rate.map(RateLimit::new);
+        Self(Arc::new(Parts {
+            rate,
+            handler,
+            handling,
+            metrics,
+            breaker,
+            caution,
+            tasks,
+            dead_letters,
+            worker,
+        }))
     }
 
     /// Runs the handler with a message.
@@ -212,6 +225,9 @@ impl Parts {
                 return not_begun(why);
             }
             let admitted = async {
+                if let Some(rate) = &self.rate {
+                    rate.turn().await;
+                }
                 let pass = self.breaker.admit(suspect.as_ref()).await;
                 let place =
                     if logged { Place::Again } else { self.caution.enter(received_before.take()).await };
@@ -322,9 +338,7 @@ impl Parts {
             (Some(Ok(Ok(Ok(())))), Some(_) | None) => Ended::Handled,
             (_, Some(_)) => Ended::Shutdown,
             (Some(Ok(Ok(Err(failure)))), None) => Ended::Failed(failure),
-            (Some(Ok(Err(panic))), None) => {
-                Ended::Failed(Failure::new(format!("the handler panicked: {}", text_of(&*panic))))
-            }
+            (Some(Ok(Err(panic))), None) => Ended::Failed(Failure::panicked(&*panic)),
             (Some(Err(_)), None) => {
                 Ended::Failed(Failure::new(format!("the handler took longer than {limit:?}")))
             }
@@ -348,11 +362,6 @@ fn judge(pass: Pass, ended: &Ended, message_id: &str) {
         // that it was stopped says nothing
         Ended::LostLease | Ended::Shutdown | Ended::NotBegun => drop(pass),
     }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
 /// Grows with every receive, and is never zero: a message that fails at once must not be visible at once.

@@ -5,6 +5,8 @@ use std::fmt::{self, Display};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -17,12 +19,21 @@ use crate::lease::view::{Cancelled, View};
 use crate::queue_watch::KnownQueue;
 use crate::summary::Tally;
 
-/// What a handler may ask about the lease of its message. Cheap to clone.
+/// What a handler may ask about the lease of its message. Cheap to clone. That of a [`Batch`](crate::Batch) is about all of its
+/// messages: the shortest lease, the earliest deadline; one lost lease does not cancel the handler of the others.
 #[derive(Debug, Clone)]
 pub struct Context {
-    message: Held,
+    messages: Messages,
     timeout_at: Instant,
     worker: Arc<WorkerContext>,
+}
+
+/// What a handler is at work on.
+#[derive(Debug, Clone)]
+enum Messages {
+    One(Held),
+    /// At least one.
+    Batch(Arc<[Held]>),
 }
 
 /// A message that a handler is at work on.
@@ -42,6 +53,8 @@ pub(crate) struct WorkerContext {
     /// `None` outside of a worker.
     parts: Option<(Leases, Tally)>,
     queue: KnownQueue,
+    /// The most messages of a batch, and how long they are waited for.
+    batch: (usize, Duration),
     /// When handlers are cancelled, once a shutdown has begun.
     cutoff: OnceLock<Instant>,
     /// Handlers are cancelled: for those whose message is deleted already, which the lease owner no longer knows.
@@ -49,8 +62,14 @@ pub(crate) struct WorkerContext {
 }
 
 impl WorkerContext {
-    pub(crate) fn new(name: String, span: Span, parts: Option<(Leases, Tally)>, queue: KnownQueue) -> Self {
-        Self { name, span, parts, queue, cutoff: OnceLock::new(), over: CancellationToken::new() }
+    pub(crate) fn new(
+        name: String,
+        span: Span,
+        parts: Option<(Leases, Tally)>,
+        queue: KnownQueue,
+        batch: (usize, Duration),
+    ) -> Self {
+        Self { name, span, parts, batch, queue, cutoff: OnceLock::new(), over: CancellationToken::new() }
     }
 
     pub(crate) fn span(&self) -> &Span {
@@ -93,7 +112,32 @@ impl WorkerContext {
 
 impl Context {
     pub(crate) fn new(message: Held, timeout_at: Instant, worker: Arc<WorkerContext>) -> Self {
-        Self { message, timeout_at, worker }
+        Self { messages: Messages::One(message), timeout_at, worker }
+    }
+
+    /// The context of all these messages: it is cancelled when the worker shuts down, or all leases are lost.
+    pub(crate) fn of_batch(contexts: &[Self]) -> Option<Self> {
+        let first = contexts.first()?;
+        let messages: Arc<[Held]> = contexts.iter().flat_map(|one| one.messages().iter().cloned()).collect();
+        let timeout_at = contexts.iter().map(|one| one.timeout_at).min()?;
+        Some(Self { messages: Messages::Batch(messages), timeout_at, worker: Arc::clone(&first.worker) })
+    }
+
+    fn messages(&self) -> &[Held] {
+        match &self.messages {
+            Messages::One(message) => std::slice::from_ref(message),
+            Messages::Batch(messages) => messages,
+        }
+    }
+
+    /// The delivery that this is the context of, told from others of the worker.
+    pub(crate) fn delivery(&self) -> u64 {
+        self.messages().first().map_or(0, |message| message.lease.0)
+    }
+
+    /// The most messages of a batch, and how long they are waited for.
+    pub(crate) fn batch(&self) -> (usize, Duration) {
+        self.worker.batch
     }
 
     /// A context outside of a worker, for tests of handlers: its deadline is in five minutes, it is never cancelled, and
@@ -121,7 +165,13 @@ impl Context {
         let (timeout, lease) = (Duration::from_secs(5 * 60), Duration::from_secs(12 * 3600));
         let view = Arc::new(View::new(clock, now, now + lease, true));
         let message = Held { lease: LeaseId(0), view, receive_count: 1 };
-        let worker = WorkerContext::new("test".to_owned(), Span::none(), None, KnownQueue::unknown());
+        let worker = WorkerContext::new(
+            "test".to_owned(),
+            Span::none(),
+            None,
+            KnownQueue::unknown(),
+            (1, Duration::ZERO),
+        );
         Self::new(message, now + timeout, Arc::new(worker))
     }
 
@@ -147,7 +197,17 @@ impl Context {
     /// # Cancel safety
     /// Safe: nothing is lost by dropping it and asking again.
     pub async fn cancelled(&self) -> Cancelled {
-        self.worker.cancelled(&self.message.view).await
+        let (worker, messages) = (&self.worker, self.messages());
+        let mut cancelled: FuturesUnordered<_> =
+            messages.iter().map(|message| worker.cancelled(&message.view)).collect();
+        loop {
+            match cancelled.next().await {
+                // others of the batch may be ours
+                Some(Cancelled::LostLease) if !cancelled.is_empty() => {}
+                Some(why) => return why,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Deletes the message now, and completes when SQS has confirmed it: from then on it will not be delivered again. For
@@ -177,27 +237,32 @@ impl Context {
     /// The delete may happen anyway; call it again to learn.
     pub async fn acknowledge(&self) -> Result<(), LeaseLost> {
         let Some((leases, _)) = &self.worker.parts else { return Ok(()) };
-        let Held { lease, view, .. } = &self.message;
-        if view.acknowledge() {
-            leases.acknowledge(*lease);
+        for Held { lease, view, .. } in self.messages() {
+            if view.acknowledge() {
+                leases.acknowledge(*lease);
+            }
         }
-        if view.deleted_or_lost().await { Ok(()) } else { Err(LeaseLost(())) }
+        let mut deleted = true;
+        for message in self.messages() {
+            deleted &= message.view.deleted_or_lost().await;
+        }
+        if deleted { Ok(()) } else { Err(LeaseLost(())) }
     }
 
     /// Whether the lease is lost: the message may be handled elsewhere, and will not be deleted from here.
     pub fn lease_lost(&self) -> bool {
-        self.message.view.is_lost()
+        self.messages().iter().all(|message| message.view.is_lost())
     }
 
     /// For how long the message is ours as things stand. It is extended before it ends, up to 12 hours from the
     /// receive, as long as SQS responds.
     pub fn lease_remaining(&self) -> Duration {
-        self.message.view.remaining()
+        self.messages().iter().map(|message| message.view.remaining()).min().unwrap_or_default()
     }
 
     /// Whether the next failure makes the message a dead letter, by the redrive policy of its queue.
     pub fn is_last_receive(&self) -> bool {
-        self.worker.queue.is_last_receive(self.message.receive_count)
+        self.messages().iter().any(|message| self.worker.queue.is_last_receive(message.receive_count))
     }
 
     /// The name of the worker; empty if it has none.

@@ -140,6 +140,18 @@ impl Failure {
         self.0.what.gone
     }
 
+    /// The handler panicked.
+    pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Self::new(format!("the handler panicked: {}", text.unwrap_or("without a message")))
+    }
+
+    /// The same for another message.
+    pub(crate) fn again(&self) -> Self {
+        Self(Stated { what: self.0.what, error: self.to_string().into() })
+    }
+
     /// What it is about, if it was stated; one that was not is *failed*.
     pub fn kind(&self) -> Option<FailureKind> {
         self.0.what.kind

@@ -48,7 +48,7 @@ use crate::handler::{BoxHandler, Handler, HandlerInput};
     label = "expected `async fn(M) -> Result<(), E>` or `async fn(M, Context) -> Result<(), E>`, or a type that implements `Handler<M>`",
     note = "share state through a struct that implements `Handler<M>`, or a closure that clones it"
 )]
-pub trait IntoHandler<Form>: Send + Sync + Sized + 'static {
+pub trait IntoHandler<Form>: Send + Sized + 'static {
     /// The handler without its type.
     fn boxed(self) -> BoxHandler;
 }

@@ -19,7 +19,7 @@
 //!     Ok(())
 //! }
 //! let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-//! let drained = Worker::builder(sqs, queue).max_in_flight(100).run(handle, shutdown).await;
+//! let drained = Worker::on(queue).clients(sqs).max_in_flight(100).run(handle, shutdown).await?;
 //! println!("drained {}", drained.account);
 //! # Ok(()) }
 //! ```
@@ -43,18 +43,21 @@
 
 mod attempt;
 mod batch;
+mod batching;
 mod breaker;
 mod call_monitor;
 mod capacity;
 mod caution;
 mod clock;
 mod context;
+mod control;
 mod delivery;
 mod dispatch;
 mod failure;
 mod fifo;
 mod guarded;
 mod handler;
+mod idempotency;
 mod input;
 mod into_handler;
 mod lease;
@@ -64,20 +67,30 @@ mod poller;
 mod poller_scale;
 mod provisioning;
 mod queue_watch;
+mod rate_limit;
 mod rejection;
 mod run;
 #[cfg(feature = "service")]
 pub mod service;
+#[cfg(feature = "tower")]
+mod stack;
 mod summary;
 mod supervisor;
 mod worker;
+mod workers;
 
+pub use batching::{Batch, Settled};
 pub use context::{Context, LeaseLost};
+pub use control::{WorkerHandle, WorkerState};
 pub use failure::{BoxError, Failure, FailureKind, OrFailure};
 pub use handler::{BoxHandler, Handler, HandlerInput};
+pub use idempotency::{Claim, ClaimId, IdempotencyStore, MemoryStore};
 pub use input::{FromMessage, Json};
 pub use into_handler::{IntoHandler, IntoOutcome};
 pub use lease::view::Cancelled;
 pub use lifeline_messaging::message::{Attribute, Message};
+#[cfg(feature = "tower")]
+pub use stack::{Attempt, HandlerService, Stack, handler};
 pub use summary::{Account, Drained, Outcome};
-pub use worker::{Builder, Worker};
+pub use worker::{Builder, ConfigError, Worker};
+pub use workers::Workers;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use lifeline_messaging::envelope::Envelope;
 
+use crate::batch::LARGEST;
+
 /// The longest poll that SQS knows.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
@@ -24,6 +26,10 @@ pub(crate) struct Options {
     pub(crate) body_limit: usize,
     /// Leases on a thread of their own.
     pub(crate) lease_thread: bool,
+    /// The most messages of a batch, and how long they are waited for.
+    pub(crate) batch: Option<(usize, Duration)>,
+    /// The time between two runs of the handler, at least.
+    pub(crate) rate: Option<Duration>,
 }
 
 /// What an attempt needs of them.
@@ -35,6 +41,8 @@ pub(crate) struct Handling {
     pub(crate) wind_down: Duration,
     /// How many bytes of a body the log shows.
     pub(crate) body_limit: usize,
+    /// The time between two runs, at least.
+    pub(crate) rate: Option<Duration>,
 }
 
 impl Default for Options {
@@ -48,6 +56,8 @@ impl Default for Options {
             grace: Duration::from_secs(25),
             body_limit: 1024,
             lease_thread: false,
+            batch: None,
+            rate: None,
         }
     }
 }
@@ -67,8 +77,18 @@ impl Options {
         self
     }
 
+    /// What one receive brings, which starts within a few milliseconds.
+    pub(crate) fn batch(&self) -> (usize, Duration) {
+        self.batch.unwrap_or((LARGEST.min(self.max_in_flight), Duration::from_millis(5)))
+    }
+
     pub(crate) fn handling(&self) -> Handling {
-        Handling { timeout: self.handler_timeout, wind_down: self.reserve() / 2, body_limit: self.body_limit }
+        Handling {
+            rate: self.rate,
+            timeout: self.handler_timeout,
+            wind_down: self.reserve() / 2,
+            body_limit: self.body_limit,
+        }
     }
 
     /// How much of the grace period is kept for cancelling and releasing: a fifth, at most 2 s. Half of it is for
@@ -111,6 +131,7 @@ mod tests {
             grace: Duration::MAX,
             body_limit: usize::MAX,
             lease_thread: false,
+            ..Options::default()
         };
         let options = options.within_bounds();
         assert_eq!((options.max_in_flight, options.grace), (MOST_IN_FLIGHT, LONGEST));

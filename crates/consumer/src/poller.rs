@@ -21,6 +21,7 @@ use crate::batch::LARGEST;
 use crate::breaker::Breaker;
 use crate::call_monitor::CallMonitor;
 use crate::capacity::Capacity;
+use crate::control::WorkerHandle;
 use crate::dispatch::Dispatch;
 use crate::poller_scale::PollerScale;
 use crate::queue_watch::KnownQueue;
@@ -53,6 +54,7 @@ pub(crate) struct Polling {
     pub(crate) monitor: CallMonitor,
     pub(crate) draining: CancellationToken,
     pub(crate) breaker: Breaker,
+    pub(crate) control: WorkerHandle,
 }
 
 /// Works until it is stopped by the scale or the worker drains.
@@ -63,6 +65,7 @@ pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
     // a receive whose response was lost is repeated first, under its own id: its messages are hidden until then
     while !polling.draining.is_cancelled() && (polling.scale.wants(number) || poller.repeats()) {
         let Some(queue) = poller.unless_draining(polling.queue.known()).await else { return };
+        let Some(()) = poller.unless_draining(polling.control.resumed()).await else { return };
         let caution = &polling.dispatch.books.caution;
         let Some(turn) = poller.unless_draining(caution.turn(queue.visibility)).await else { return };
         let Some(mut permits) = poller.unless_draining(polling.capacity.take()).await else { return };

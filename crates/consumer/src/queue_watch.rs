@@ -76,6 +76,11 @@ impl KnownQueue {
         }
     }
 
+    /// Whether it is known.
+    pub(crate) fn is_known(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
     /// The URL for a call about a message that came from it.
     pub(crate) fn url(&self) -> String {
         self.0.borrow().as_ref().map(|queue| queue.url.clone()).unwrap_or_default()

@@ -25,6 +25,7 @@ use crate::capacity::Capacity;
 use crate::caution::Caution;
 use crate::clock::LeaseClock;
 use crate::context::WorkerContext;
+use crate::control::{WorkerHandle, WorkerState};
 use crate::delivery::{Books, SpanQueue};
 use crate::dispatch::Dispatch;
 use crate::fifo::Groups;
@@ -37,7 +38,7 @@ use crate::options::Options;
 use crate::poller::{self, Polling};
 use crate::poller_scale::PollerScale;
 use crate::provisioning::Provisioning;
-use crate::queue_watch::QueueWatch;
+use crate::queue_watch::{KnownQueue, QueueWatch};
 use crate::rejection::DeadLetters;
 use crate::summary::{Drained, Tally};
 use crate::supervisor::Supervisor;
@@ -59,6 +60,7 @@ pub(crate) struct Setup {
     pub(crate) options: Options,
     pub(crate) health: Health,
     pub(crate) name: Option<String>,
+    pub(crate) control: WorkerHandle,
     pub(crate) clock: lifeline_health::Clock,
 }
 
@@ -70,6 +72,7 @@ pub(crate) struct Running {
     /// Attempts and groups.
     tasks: TaskTracker,
     context: Arc<WorkerContext>,
+    control: WorkerHandle,
     leases: Leases,
     capacity: Capacity,
     tally: Tally,
@@ -80,7 +83,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(setup: Setup, handler: BoxHandler) -> Self {
-        let Setup { clients, spec, options, health, name, clock } = setup;
+        let Setup { clients, spec, options, health, name, control, clock } = setup;
         let (health, span) = match &name {
             Some(name) => (health.of_part("worker", name), tracing::error_span!("worker", worker = name)),
             None => (health, Span::none()),
@@ -112,6 +115,7 @@ impl Running {
             queue: watch::Sender::new(None),
         };
         let queue = watch.queue();
+        let watched = queue.clone();
         let provisioning = watch.spec.provision.then(|| {
             Arc::new(Provisioning {
                 clients: clients.clone(),
@@ -145,9 +149,11 @@ impl Running {
         );
         let owner =
             Owner::new(leases.clone(), commands, queue.clone(), clients.call_timeout, tally.clone(), calls);
+        control.started(tally.clone());
+        let available = readiness.condition("handler");
         let breaker = Breaker::new(
             options.max_in_flight,
-            readiness.condition("handler"),
+            available.clone(),
             metrics.handlers.open.clone(),
             clock.clone(),
         );
@@ -156,6 +162,7 @@ impl Running {
             span.clone(),
             Some((leases.clone(), tally.clone())),
             queue.clone(),
+            options.batch(),
         ));
         let runner = Runner::new(
             handler,
@@ -177,6 +184,7 @@ impl Running {
             monitor: monitor("receiving", &metrics.pollers.calls),
             draining: draining.clone(),
             breaker,
+            control: control.clone(),
             dispatch: Dispatch {
                 leases: leases.clone(),
                 books: Books {
@@ -229,7 +237,10 @@ impl Running {
             parts.keep("leases", leases_part);
         }
         let beating = parts.drained.clone();
-        parts.keep("runtime", move |pulse| beat(beating.clone(), pulse));
+        let (seen, known) = (control.clone(), watched);
+        parts.keep("runtime", move |pulse| {
+            beat(beating.clone(), pulse, seen.clone(), known.clone(), available.clone())
+        });
         let mut pollers = JoinSet::new();
         let bound = options.wait_time + polling.clients.call_timeout + SLACK;
         for number in 1..=polling.scale.most() {
@@ -241,6 +252,7 @@ impl Running {
             pollers,
             tasks,
             context,
+            control,
             leases,
             capacity,
             tally,
@@ -252,6 +264,7 @@ impl Running {
     /// Ends the run by `end`: pollers finish their receive, handlers finish, deletes are flushed; what still runs when only
     /// the reserve is left is cancelled and released.
     pub(crate) async fn drain(&mut self, end: Instant) -> Drained {
+        self.control.is(WorkerState::Draining);
         self.draining_condition.unmet("draining");
         self.draining.cancel();
         self.context.ends_at(end - self.options.reserve());
@@ -293,6 +306,7 @@ impl Running {
                     "messages without an outcome: this is a defect of the worker");
             });
         }
+        self.control.is(WorkerState::Drained);
         Drained { account, cancelled: self.tally.cancelled() }
     }
 }
@@ -391,9 +405,16 @@ async fn keep_poller(supervisor: Supervisor, polling: Polling, number: usize, bo
     }
 }
 
-/// Shows that the runtime still runs tasks at all.
-async fn beat(drained: CancellationToken, pulse: Pulse) {
+/// Shows that the runtime still runs tasks at all, and how the worker stands.
+async fn beat(
+    drained: CancellationToken,
+    pulse: Pulse,
+    control: WorkerHandle,
+    queue: KnownQueue,
+    available: Condition,
+) {
     while timeout(Duration::from_secs(1), drained.cancelled()).await.is_err() {
         pulse.beat();
+        control.seen(queue.is_known(), available.is_met());
     }
 }

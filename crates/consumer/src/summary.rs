@@ -128,6 +128,20 @@ pub struct Drained {
     pub cancelled: u64,
 }
 
+impl std::ops::Add for Account {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            deleted: self.deleted + other.deleted,
+            retried: self.retried + other.retried,
+            released: self.released + other.released,
+            lost_lease: self.lost_lease + other.lost_lease,
+        }
+    }
+}
+
 impl Account {
     /// Messages without an outcome: in flight during a run, zero at its end. More than zero at the end is a defect of the
     /// worker, and is logged.

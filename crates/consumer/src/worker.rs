@@ -1,14 +1,16 @@
 //! The worker: the public entry point.
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
 use lifeline_health::Health;
-use lifeline_messaging::client::Clients;
+use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::envelope::Envelope;
 use lifeline_messaging::topology::QueueSpec;
 use tokio::time::Instant;
 
+use crate::control::WorkerHandle;
 use crate::guarded;
 use crate::into_handler::IntoHandler;
 use crate::options::Options;
@@ -18,11 +20,13 @@ use crate::summary::Drained;
 /// Builds a [`Worker`].
 #[derive(Debug)]
 pub struct Builder {
-    clients: Clients,
+    clients: Option<Clients>,
     spec: QueueSpec,
     options: Options,
     health: Option<Health>,
     name: Option<String>,
+    control: WorkerHandle,
+    error: ConfigError,
     clock: lifeline_health::Clock,
 }
 
@@ -33,14 +37,31 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker on a queue.
-    pub fn builder(sqs: Clients, queue: QueueSpec) -> Builder {
+    /// A worker on a queue: its name or URL, or a [`QueueSpec`] that says what to create around it.
+    ///
+    /// ```no_run
+    /// use lifeline_consumer::{Failure, Message, Worker};
+    ///
+    /// async fn handle(message: Message) -> Result<(), Failure> {
+    ///     println!("{}", message.body);
+    ///     Ok(())
+    /// }
+    ///
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let worker = Worker::on("https://sqs.eu-west-1.amazonaws.com/111122223333/orders").build().await?;
+    /// let drained = worker.run(handle, async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await;
+    /// println!("drained {}", drained.account);
+    /// # Ok(()) }
+    /// ```
+    pub fn on(queue: impl Into<QueueSpec>) -> Builder {
         Builder {
-            clients: sqs,
-            spec: queue,
+            clients: None,
+            spec: queue.into(),
             options: Options::default(),
             health: None,
             name: None,
+            control: WorkerHandle::new(),
+            error: ConfigError::default(),
             clock: lifeline_health::Clock::tokio(),
         }
     }
@@ -56,14 +77,75 @@ impl Worker {
         handler: impl IntoHandler<Form>,
         shutdown: impl Future<Output = ()>,
     ) -> Drained {
-        let grace = self.setup.options.grace;
+        let grace = self.grace();
+        let control = self.handle();
         let mut running = Running::start(self.setup, handler.boxed());
-        shutdown.await;
+        tokio::select! {
+            biased;
+            () = shutdown => {}
+            () = control.draining() => {}
+        }
         running.drain(Instant::now() + grace).await
     }
 }
 
+impl Worker {
+    /// Pauses, resumes and drains it, and tells how it stands.
+    pub fn handle(&self) -> WorkerHandle {
+        self.setup.control.clone()
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        self.setup.options.grace
+    }
+}
+
 impl Builder {
+    /// How AWS is reached. Default: what the environment says.
+    #[must_use]
+    pub fn clients(mut self, clients: Clients) -> Self {
+        self.clients = Some(clients);
+        self
+    }
+
+    /// Maximum number of messages that a handler of batches takes at once, 1 to `max_in_flight`, and how long it waits for them.
+    /// More than 10 need several receives. Default: what one receive brings, up to 10.
+    #[must_use]
+    pub fn batch(mut self, messages: usize, wait: Duration) -> Self {
+        self.options.batch = Some((messages, wait));
+        self
+    }
+
+    /// At most `runs` of the handler start `per` that time, evenly spaced. A message that waits for its turn keeps its lease, and the
+    /// wait does not count against the handler's timeout. Default: no limit.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use lifeline_consumer::Worker;
+    /// let worker = Worker::on("orders").rate_limit(100, Duration::from_secs(1));
+    /// ```
+    #[must_use]
+    pub fn rate_limit(mut self, runs: u32, per: Duration) -> Self {
+        self.options.rate = Some(per / runs.max(1));
+        self
+    }
+
+    /// Pauses, resumes and drains the worker, and tells how it stands.
+    pub fn handle(&self) -> WorkerHandle {
+        self.control.clone()
+    }
+
+    /// One whose settings are wrong: [`build`](Self::build) says so.
+    #[cfg(feature = "service")]
+    pub(crate) fn invalid(mut self, problem: String) -> Self {
+        self.error.add(problem);
+        self
+    }
+
+    pub(crate) fn name_or_empty(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
     /// Maximum number of concurrent receives, 1 or more; one while the queue is idle. Default 4.
     #[must_use]
     pub fn pollers(mut self, pollers: usize) -> Self {
@@ -135,12 +217,10 @@ impl Builder {
     ///
     /// ```
     /// use lifeline_consumer::Worker;
-    /// # use lifeline_messaging::{client::Clients, topology::QueueSpec};
-    /// # fn example(clients: Clients, orders: QueueSpec, invoices: QueueSpec) {
+    ///
     /// let health = lifeline_health::Health::new("1.2.3");
-    /// let orders = Worker::builder(clients.clone(), orders).name("orders").health(&health);
-    /// let invoices = Worker::builder(clients, invoices).name("invoices").health(&health);
-    /// # }
+    /// let orders = Worker::on("orders").name("orders").health(&health);
+    /// let invoices = Worker::on("invoices").name("invoices").health(&health);
     /// ```
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -156,9 +236,15 @@ impl Builder {
         self
     }
 
-    /// The worker.
-    pub fn build(self) -> Worker {
-        let Self { clients, spec, options, health, name, clock } = self;
+    /// The worker. Nothing is sent to SQS yet.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    ///
+    /// # Cancel safety
+    /// Dropped, nothing was started.
+    pub async fn build(self) -> Result<Worker, ConfigError> {
+        let Self { clients, spec, options, health, name, control, mut error, clock } = self;
         let asked = options.wait_time;
         let options = options.within_bounds();
         if options.wait_time < Duration::from_secs(asked.as_secs()) {
@@ -175,11 +261,29 @@ impl Builder {
                  and each time costs their messages a receive");
             });
         }
+        let most = options.max_in_flight;
+        if let Some((batch, _)) = options.batch
+            && !(1..=most).contains(&batch)
+        {
+            error.add(format!(
+                "batch({batch}, …): invalid value; expected 1 to max_in_flight, which is {most}"
+            ));
+        }
+        let clients = match clients {
+            Some(clients) => Ok(clients),
+            None => Clients::connect(&Access::from_environment()).await,
+        };
+        let clients = clients.map_err(|no_region| error.add(no_region.to_string())).ok();
+        error.none()?;
+        let Some(clients) = clients else { return Err(ConfigError::default()) };
         let health = health.unwrap_or_else(|| Health::new(env!("CARGO_PKG_VERSION")));
-        Worker { setup: Setup { clients, spec, options, health, name, clock } }
+        Ok(Worker { setup: Setup { clients, spec, options, health, name, control, clock } })
     }
 
     /// [`build`](Self::build) and [`Worker::run`] in one.
+    ///
+    /// # Errors
+    /// As of [`build`](Self::build).
     ///
     /// # Cancel safety
     /// As of [`Worker::run`].
@@ -187,7 +291,36 @@ impl Builder {
         self,
         handler: impl IntoHandler<Form>,
         shutdown: impl Future<Output = ()>,
-    ) -> Drained {
-        self.build().run(handler, shutdown).await
+    ) -> Result<Drained, ConfigError> {
+        Ok(self.build().await?.run(handler, shutdown).await)
     }
 }
+
+/// What is wrong with a worker, or with several, a line each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigError {
+    problems: Vec<String>,
+}
+
+impl ConfigError {
+    pub(crate) fn add(&mut self, problem: String) {
+        self.problems.push(problem);
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.problems.extend(other.problems);
+    }
+
+    /// `Ok` where nothing is wrong.
+    pub(crate) fn none(&self) -> Result<(), Self> {
+        if self.problems.is_empty() { Ok(()) } else { Err(self.clone()) }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}

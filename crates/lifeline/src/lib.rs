@@ -27,10 +27,16 @@
 #[cfg(feature = "service")]
 mod service;
 
+#[cfg(feature = "service")]
+pub use lifeline_consumer::service::Host;
+#[cfg(feature = "tower")]
+pub use lifeline_consumer::{Attempt, HandlerService, Stack, handler};
 #[cfg(feature = "consumer")]
 pub use lifeline_consumer::{
-    Attribute, BoxError, BoxHandler, Cancelled, Context, Drained, Failure, FailureKind, FromMessage, Handler,
-    HandlerInput, IntoHandler, IntoOutcome, Json, LeaseLost, Message, OrFailure, Worker,
+    Attribute, Batch, BoxError, BoxHandler, Builder, Cancelled, Claim, ClaimId, ConfigError, Context,
+    Drained, Failure, FailureKind, FromMessage, Handler, HandlerInput, IdempotencyStore, IntoHandler,
+    IntoOutcome, Json, LeaseLost, MemoryStore, Message, OrFailure, Settled, Worker, WorkerHandle,
+    WorkerState, Workers,
 };
 pub use lifeline_health::Health;
 pub use lifeline_messaging::client::{Access, Clients};
@@ -38,7 +44,7 @@ pub use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
 #[cfg(feature = "producer")]
 pub use lifeline_producer::{NewMessage, PublishError, Publisher, Receipt};
 #[cfg(feature = "service")]
-pub use service::run;
+pub use service::{run, run_with};
 
 /// What a handler may return to use `?` on any error: what the error states counts, and one that states nothing has failed.
 #[cfg(feature = "consumer")]

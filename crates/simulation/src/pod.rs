@@ -114,7 +114,8 @@ impl Pod {
                     down: Arc::clone(&image.down),
                     crashes: image.crashes.clone(),
                 };
-                let worker = Worker::builder(clients, spec)
+                let worker = Worker::on(spec)
+                    .clients(clients)
                     .pollers(setting.pollers)
                     .max_in_flight(setting.in_flight)
                     .wait_time(setting.wait_time)
@@ -122,7 +123,7 @@ impl Pod {
                     .shutdown_grace(setting.grace)
                     .health(&Health { pulses, readiness, metrics })
                     .clock(clock(&image.observer));
-                worker.run(desk, stop.cancelled_owned()).await
+                worker.run(desk, stop.cancelled_owned()).await.expect("its settings are valid")
             })
         };
         Self {

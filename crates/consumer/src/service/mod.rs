@@ -3,10 +3,12 @@
 mod args;
 mod descriptors;
 mod handlers;
+mod host;
 mod run;
 
 pub use args::{
     Args, Config, ConsumerArgs, ConsumerConfig, HandlerArgs, HandlerKind, Kind, Newlines, WorkerArgs,
     WorkerConfig,
 };
+pub use host::{Host, run_workers};
 pub use run::{run, run_handler};

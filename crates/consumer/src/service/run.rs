@@ -51,7 +51,8 @@ async fn work<Form>(
     // unmet until the worker reports otherwise
     host.health.readiness.condition("topology");
     host.started();
-    let worker = Worker::builder(clients, queue)
+    let worker = Worker::on(queue)
+        .clients(clients)
         .pollers(worker.pollers)
         .max_in_flight(worker.max_in_flight)
         .wait_time(worker.wait_time)
@@ -61,7 +62,7 @@ async fn work<Form>(
         .lease_thread(true)
         .log_body(worker.log_body.unwrap_or_default())
         .health(&host.health);
-    Ok(worker.run(handler, host.shutdown.requested()).await)
+    Ok(worker.run(handler, host.shutdown.requested()).await?)
 }
 
 impl Summary for Drained {

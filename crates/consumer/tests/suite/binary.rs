@@ -414,8 +414,8 @@ fn worker_whose_handler_aborts_the_process() {
     runtime.block_on(async {
         let access = lifeline_messaging::client::Access::local(url);
         let clients = lifeline_messaging::client::Clients::connect(&access).await.unwrap();
-        let worker = lifeline_consumer::Worker::builder(clients, existing("events")).wait_time(SECOND);
-        worker.run(handler, std::future::pending()).await;
+        let worker = lifeline_consumer::Worker::on(existing("events")).clients(clients).wait_time(SECOND);
+        worker.run(handler, std::future::pending()).await.unwrap();
     });
 }
 

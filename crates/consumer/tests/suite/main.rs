@@ -9,6 +9,7 @@
 mod support;
 
 mod acknowledging;
+mod batches;
 mod binary;
 mod breaker;
 mod draining;
@@ -29,3 +30,4 @@ mod supervision;
 mod suspects;
 mod tls;
 mod topology;
+mod workers;

@@ -19,7 +19,7 @@ async fn named_workers_keep_their_own_pulses_conditions_metrics_and_log_fields()
     let stop = CancellationToken::new();
     let mut runs = Vec::new();
     for name in ["orders", "invoices"] {
-        let worker = Worker::builder(clients(&aws).await, existing(name)).name(name).health(&health);
+        let worker = Worker::on(name).clients(clients(&aws).await).name(name).health(&health);
         let run = worker.run(succeed, stop.clone().cancelled_owned());
         runs.push(tokio::spawn(run));
     }
@@ -40,7 +40,7 @@ async fn named_workers_keep_their_own_pulses_conditions_metrics_and_log_fields()
     assert_eq!(text.lines().filter(|line| *line == family).count(), 1, "{text}");
     stop.cancel();
     for run in runs {
-        assert!(run.await.unwrap().account.balances());
+        assert!(run.await.unwrap().unwrap().account.balances());
     }
     assert_eq!(log.lines_with("worker{worker=\"orders\"}: consumer: received"), 2, "{}", log.text());
     assert_eq!(log.lines_with("worker{worker=\"invoices\"}: consumer: deleted"), 1, "{}", log.text());

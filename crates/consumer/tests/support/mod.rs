@@ -141,14 +141,16 @@ impl Consumer {
     ) -> Self {
         let readiness = lifeline_health::Readiness::new();
         let metrics = lifeline_health::Metrics::new("test", &pulses);
-        let builder = Worker::builder(clients, queue).health(&Health {
+        let builder = Worker::on(queue).clients(clients).health(&Health {
             pulses: pulses.clone(),
             readiness: readiness.clone(),
             metrics: metrics.clone(),
         });
-        let worker = set(builder).build();
+        let worker = set(builder);
         let stop = CancellationToken::new();
-        let run = tokio::spawn(worker.run(handler.boxed(), stop.clone().cancelled_owned()));
+        let handler = handler.boxed();
+        let shutdown = stop.clone().cancelled_owned();
+        let run = tokio::spawn(async move { worker.run(handler, shutdown).await.unwrap() });
         Self { stop, run, pulses, readiness, metrics }
     }
 

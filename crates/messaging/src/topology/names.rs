@@ -52,6 +52,26 @@ pub struct QueueSpec {
     pub raw_delivery: bool,
 }
 
+/// A queue that is there already, by its name or URL: nothing is created around it.
+impl From<QueueRef> for QueueSpec {
+    fn from(queue: QueueRef) -> Self {
+        let topic = TopicRef::Name(String::new());
+        Self { queue, topic, provision: false, max_receives: 5, raw_delivery: false }
+    }
+}
+
+impl From<&str> for QueueSpec {
+    fn from(queue: &str) -> Self {
+        QueueRef::from(queue).into()
+    }
+}
+
+impl From<String> for QueueSpec {
+    fn from(queue: String) -> Self {
+        queue.as_str().into()
+    }
+}
+
 /// A queue as it was configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueueRef {
@@ -59,6 +79,14 @@ pub enum QueueRef {
     Name(String),
     /// By URL.
     Url(String),
+}
+
+impl From<&str> for QueueRef {
+    /// A URL begins with `https://` or `http://`; everything else is a name.
+    fn from(queue: &str) -> Self {
+        let is_url = queue.starts_with("https://") || queue.starts_with("http://");
+        if is_url { Self::Url(queue.to_owned()) } else { Self::Name(queue.to_owned()) }
+    }
 }
 
 impl QueueRef {
