@@ -188,7 +188,8 @@ impl Facts {
 
     /// A receive killed the task that made it.
     pub(crate) fn died(&mut self, who: &Arc<str>) {
-        let now = self.now();
+        // by the clock of pulses, which stands still while the machine is suspended
+        let now = self.start.elapsed();
         let (since, last) = self.deaths.entry(Arc::clone(who)).or_insert((now, now));
         // a restart comes within 15 s
         if now > *last + Duration::from_secs(16) {
@@ -200,7 +201,7 @@ impl Facts {
     /// Whether `/health` of this process is to be DOWN: `None` where it may be either.
     pub(crate) fn is_stuck(&self, who: &Arc<str>) -> Option<bool> {
         let Some((since, last)) = self.deaths.get(who) else { return Some(false) };
-        let ago = self.now() - *last;
+        let ago = self.start.elapsed() - *last;
         if ago > RECOVERED {
             Some(false)
         } else {
