@@ -243,6 +243,9 @@ impl Client {
             }
         }
         let way = self.network.way(&self.process, call.calls);
+        if call.calls == Calls::Receives && way.effect != Some(Effect::Panic) {
+            observer.facts().lived(&who);
+        }
         let action = call.action.clone();
         if let Some(effect) = way.effect {
             observer.disturb(Some(&who), "network");

@@ -198,6 +198,14 @@ impl Facts {
         *last = now;
     }
 
+    /// A receive did not.
+    pub(crate) fn lived(&mut self, who: &Arc<str>) {
+        let now = self.start.elapsed();
+        if let Some((since, _)) = self.deaths.get_mut(who) {
+            *since = now;
+        }
+    }
+
     /// Whether `/health` of this process is to be DOWN: `None` where it may be either.
     pub(crate) fn is_stuck(&self, who: &Arc<str>) -> Option<bool> {
         let Some((since, last)) = self.deaths.get(who) else { return Some(false) };
