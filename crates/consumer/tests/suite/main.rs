@@ -25,6 +25,7 @@ mod names;
 mod outages;
 mod receiving;
 mod rejecting;
+mod signed;
 mod state_machine;
 mod supervision;
 mod suspects;
