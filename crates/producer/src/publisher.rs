@@ -1,10 +1,9 @@
 //! The public entry point: `Publisher`, its builder, and the future of a result.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -53,7 +52,7 @@ pub struct PublisherBuilder {
     deadline: Option<Duration>,
     provision: bool,
     wait_for_subscription: bool,
-    name: &'static str,
+    name: Option<String>,
     health: Health,
 }
 
@@ -71,7 +70,7 @@ impl Publisher {
             deadline: Some(Duration::from_secs(120)),
             provision: false,
             wait_for_subscription: true,
-            name: "",
+            name: None,
             health: Health::new(env!("CARGO_PKG_VERSION")),
         }
     }
@@ -249,10 +248,10 @@ impl PublisherBuilder {
         self
     }
 
-    /// What it is called, where several publishers report to one [`Health`]: the pulse is `orders/batcher` then, and the
-    /// conditions are `orders/topology` and `orders/aws`. Without names they would hide each other's failures. Metrics are sums.
-    pub fn name(mut self, name: &'static str) -> Self {
-        self.name = name;
+    /// What it is called, where several publishers report to one [`Health`]: the pulse is `orders/batcher` then, the conditions are
+    /// `orders/topology` and `orders/aws`, and metrics have the label `publisher="orders"`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
         self
     }
 
@@ -270,7 +269,10 @@ impl PublisherBuilder {
     ///
     /// # Cancel safety
     /// Dropped, nothing was started.
-    pub async fn start(self) -> Result<Publisher, ConfigError> {
+    pub async fn start(mut self) -> Result<Publisher, ConfigError> {
+        if let Some(name) = &self.name {
+            self.health = self.health.of_part("publisher", name);
+        }
         let clients = match self.clients {
             Some(clients) => clients,
             None => Clients::connect(&Access::from_environment()).await?,
@@ -302,10 +304,10 @@ impl PublisherBuilder {
                 self.topic,
                 self.provision,
                 self.wait_for_subscription,
-                self.health.readiness.condition(named(self.name, "topology")),
+                self.health.readiness.condition("topology"),
             ),
-            pulse: self.health.pulses.start(named(self.name, "batcher"), PULSE_BOUND),
-            aws: self.health.readiness.condition(named(self.name, "aws")),
+            pulse: self.health.pulses.start("batcher", PULSE_BOUND),
+            aws: self.health.readiness.condition("aws"),
             metrics,
             closing: closing.clone(),
             abandoned: abandoned.clone(),
@@ -319,16 +321,6 @@ impl PublisherBuilder {
         });
         Ok(Publisher { submit, closing, abandoned, done })
     }
-}
-
-/// `orders/aws`. Conditions live as long as the process, and so do their names: each is made once.
-fn named(publisher: &'static str, part: &'static str) -> &'static str {
-    static NAMES: Mutex<BTreeMap<(&str, &str), &str>> = Mutex::new(BTreeMap::new());
-    if publisher.is_empty() {
-        return part;
-    }
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    names.entry((publisher, part)).or_insert_with(|| format!("{publisher}/{part}").leak())
 }
 
 /// Why a publisher cannot start.
