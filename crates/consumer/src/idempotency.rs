@@ -135,7 +135,7 @@ where
             let result = tokio::select! {
                 biased;
                 result = self.handler.0.handle(message, context) => result,
-                () = extended => Err(Failure::new("the claim is no longer extended")),
+                () = extended => unreachable!("extending never ends"),
             };
             let noted = match &result {
                 Ok(()) => self.store.complete(&key, id).await,
