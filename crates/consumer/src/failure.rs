@@ -144,7 +144,8 @@ impl Failure {
     pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Self {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Failure::new(format!("the handler panicked: {}", text.unwrap_or("without a message")))
+        let text = text.unwrap_or("without a message");
+        Failure::new(format!("the handler panicked: {text}"))
     }
 
     /// The same for another message.
