@@ -188,7 +188,7 @@ impl Facts {
 
     /// A receive killed the task that made it.
     pub(crate) fn died(&mut self, who: &Arc<str>) {
-        // by the clock of pulses, which stands still while the machine is suspended
+        // by the clock of pulses, which stops while the machine is suspended
         let now = self.start.elapsed();
         let (since, last) = self.deaths.entry(Arc::clone(who)).or_insert((now, now));
         // a restart comes within 15 s
