@@ -124,3 +124,64 @@ where
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tower::ServiceBuilder;
+    use tower::timeout::TimeoutLayer;
+
+    use super::*;
+    use crate::failure::FailureKind;
+
+    async fn run<S>(stack: Stack<S>) -> Result<(), Failure>
+    where
+        Stack<S>: IntoHandler<Stacked>,
+    {
+        let BoxHandler(handler) = stack.boxed();
+        handler.handle(&Message::new("one"), Context::for_test()).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_keeps_its_kind_through_layers() {
+        async fn fails(message: Message) -> Result<(), Failure> {
+            assert_eq!(message.body, "one");
+            Err(Failure::unavailable("the bank is closed").retry_after(Duration::from_secs(7)))
+        }
+        let long = || TimeoutLayer::new(Duration::from_secs(10));
+        let failure = run(handler(fails).layer(long()).layer(long())).await.unwrap_err();
+        assert_eq!(failure.kind(), Some(FailureKind::Unavailable), "{failure}");
+        assert_eq!(failure.delay(), Some(Duration::from_secs(7)));
+        assert!(failure.to_string().contains("the bank is closed"), "{failure}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_layer_may_end_an_attempt() {
+        async fn sleeps(_: Message) -> Result<(), Failure> {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            Ok(())
+        }
+        let failure =
+            run(handler(sleeps).layer(TimeoutLayer::new(Duration::from_secs(1)))).await.unwrap_err();
+        assert!(failure.to_string().contains("timed out"), "{failure}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_is_busy_is_waited_for() {
+        async fn sleeps(_: Message) -> Result<(), Failure> {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(())
+        }
+        let one_at_a_time = ServiceBuilder::new().concurrency_limit(1);
+        let BoxHandler(handler) = handler(sleeps).layer(one_at_a_time).boxed();
+        let (first, second) = (Message::new("1"), Message::new("2"));
+        let begun = tokio::time::Instant::now();
+        let both = tokio::join!(
+            handler.handle(&first, Context::for_test()),
+            handler.handle(&second, Context::for_test())
+        );
+        assert!(both.0.is_ok() && both.1.is_ok());
+        assert_eq!(begun.elapsed().as_secs(), 2);
+    }
+}
