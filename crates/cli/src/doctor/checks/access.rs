@@ -27,7 +27,8 @@ fn identity(snapshot: &Snapshot) -> Option<Outcome> {
     let account = snapshot.account.as_deref().unwrap_or("unknown");
     match &snapshot.identity {
         Read::Found(arn) => Some(Outcome::ok(format!("account {account}, as {arn}"))),
-        Read::Denied(why) if snapshot.endpoint.is_none() => Some(
+        // at an endpoint whose STS is missing, something else may be read
+        Read::Denied(why) if snapshot.endpoint.is_none() || reads_nothing(snapshot) => Some(
             Outcome::fail(why, "check the credentials: every identity may call GetCallerIdentity")
                 .fix(aws(snapshot, "sts get-caller-identity")),
         ),
@@ -41,6 +42,10 @@ fn identity(snapshot: &Snapshot) -> Option<Outcome> {
             Some(Outcome::warn(why, "who calls is not known; the other checks do not need it"))
         }
     }
+}
+
+fn reads_nothing(snapshot: &Snapshot) -> bool {
+    matches!((&snapshot.topic, &snapshot.queue), (Read::Denied(_), Read::Denied(_)))
 }
 
 fn queue_region(snapshot: &Snapshot) -> Option<Outcome> {

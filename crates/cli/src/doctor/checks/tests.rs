@@ -306,6 +306,19 @@ fn what_may_not_be_read_is_a_warning_that_names_the_permission_and_not_a_failure
 }
 
 #[test]
+fn without_credentials_nothing_is_known_and_that_is_a_failure_at_an_emulator_too() {
+    let mut snapshot = healthy();
+    snapshot.endpoint = Some("http://127.0.0.1:4566".to_owned());
+    let why = "GetCallerIdentity failed (denied): no credentials; set AWS_ACCESS_KEY_ID".to_owned();
+    snapshot.identity = Read::Denied(why.clone());
+    assert!(Report::of(&snapshot).is_ok(), "it has no STS, and the rest is read");
+    (snapshot.topic, snapshot.queue) = (Read::Denied(why.clone()), Read::Denied(why));
+    snapshot.subscription = Read::Skipped;
+    assert!(!Report::of(&snapshot).is_ok());
+    assert_eq!(outcome(&snapshot, "identity").unwrap().status, Status::Fail);
+}
+
+#[test]
 fn an_endpoint_that_does_not_answer_is_one_failure() {
     let mut snapshot = healthy();
     snapshot.endpoint = Some("http://127.0.0.1:1".to_owned());
