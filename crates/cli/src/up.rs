@@ -63,7 +63,7 @@ pub fn main(mut settings: Up, warnings: &[String], screen: &Screen) -> ExitCode 
     if screen.is_terminal() && !settings.log_lines {
         settings.consumer.consumer.worker.log_body = Some(BODY);
         // without a thread for it there is the log
-        view = Messages::start(screen.clone(), settings.consumer.consumer.queue.max_receives).ok();
+        view = Messages::start(screen.clone()).ok();
     }
     let last = view.clone();
     match view.clone() {

@@ -46,8 +46,6 @@ enum Waiting {
 /// The thread's side.
 struct View {
     screen: Screen,
-    /// After as many failures a message is a dead letter.
-    max_receives: u32,
     state: State,
 }
 
@@ -90,9 +88,9 @@ impl Limit {
 impl Messages {
     /// # Errors
     /// The system has no thread to give.
-    pub(crate) fn start(screen: Screen, max_receives: u32) -> io::Result<Self> {
+    pub(crate) fn start(screen: Screen) -> io::Result<Self> {
         let (events, waiting) = sync_channel(WAITING);
-        let mut view = View { screen, max_receives, state: State::default() };
+        let mut view = View { screen, state: State::default() };
         std::thread::Builder::new().name("screen".to_owned()).spawn(move || {
             for event in waiting {
                 match event {
@@ -126,7 +124,8 @@ impl View {
                 self.state.in_flight.insert(fields.get("message_id").to_owned(), received);
             }
             "deleted" => self.handled(fields),
-            _ if fields.has("retry_in") => self.failed(fields),
+            _ if fields.has("retry_in") => self.failed(fields, false),
+            _ if text.starts_with("handler failed; it was the last receive") => self.failed(fields, true),
             // the services' summaries are a table in the end
             "drained" if name == SUMMARY => {}
             _ if level == Level::ERROR => {
@@ -157,13 +156,13 @@ impl View {
         self.line(&Style::new().green(), "✓ handled", &short(fields.at - received.at), &received.body, "");
     }
 
-    fn failed(&mut self, fields: &Fields) {
+    fn failed(&mut self, fields: &Fields, last: bool) {
         let (received, hidden) = self.ended(fields, |state| &mut state.failed);
         let Some(hidden) = hidden else { return };
         self.more(hidden, "more failed");
         let (reason, delay) = (fields.get("reason"), fields.get("retry_in"));
-        let attempt: u32 = fields.get("receive_count").parse().unwrap_or_default();
-        if attempt >= self.max_receives {
+        let attempt = fields.get("receive_count");
+        if last {
             let reason = format!("{reason} (attempt {attempt}, the last)");
             return self.line(&Style::new().red(), "✗ dead letter", "", &received.body, &reason);
         }
