@@ -30,18 +30,17 @@ pub enum WorkerState {
 /// ```
 /// use lifeline_consumer::{Failure, Message, Worker, Workers};
 ///
-/// async fn handle(message: Message) -> Result<(), Failure> {
+/// async fn print(message: Message) -> Result<(), Failure> {
 ///     println!("{}", message.body);
 ///     Ok(())
 /// }
 ///
 /// let worker = Worker::on("orders");
 /// let handle = worker.handle();
-/// let _run = Workers::new().add(worker, handle_all()).run(std::future::pending());
+/// let _run = Workers::new().add(worker, print).run(std::future::pending());
 /// handle.pause(); // receives stop; what is in flight goes on
 /// println!("{} {:?}", handle.summary(), handle.state());
 /// handle.resume();
-/// # fn handle_all() -> lifeline_consumer::BoxHandler { lifeline_consumer::IntoHandler::boxed(handle) }
 /// ```
 #[derive(Debug, Clone)]
 pub struct WorkerHandle(Arc<Control>);

@@ -129,9 +129,15 @@ fn configured_endpoints_can_be_ignored() {
         ("HTTPS_PROXY", &proxy),
     ];
     let _producer = start(None, &variables);
-    let mut line = String::new();
-    BufReader::new(address.accept().unwrap().0).read_line(&mut line).unwrap();
-    assert_eq!(line, "CONNECT sns.eu-west-1.amazonaws.com:443 HTTP/1.1\r\n");
+    // the account first, of which the topic's ARN is made; SNS when that is refused
+    for service in ["sts", "sns"] {
+        let wanted = format!("CONNECT {service}.eu-west-1.amazonaws.com:443 HTTP/1.1\r\n");
+        until(&wanted, || {
+            let mut line = String::new();
+            BufReader::new(address.accept().unwrap().0).read_line(&mut line).unwrap();
+            line == wanted
+        });
+    }
     assert_eq!(aws.calls(None), 0);
 }
 

@@ -1,7 +1,6 @@
 //! The settings that every service has: [`CommonArgs`] on the command line, [`Common`] when they are checked.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use lifeline_health::{AccessFormat, AccessLog};
@@ -31,7 +30,7 @@ pub struct CommonArgs {
 #[derive(clap::Args, Debug, Clone)]
 #[command(next_help_heading = "Service")]
 pub struct ProcessArgs {
-    /// Time from the first SIGTERM or SIGINT to exit, 100ms to 1h; 8s by default in a container of Docker or Podman, which kill after 10 s
+    /// Time from the first SIGTERM or SIGINT to exit, 100ms to 1h
     #[arg(long, env = "SHUTDOWN_GRACE", value_name = "DURATION", default_value = "25s",
           value_parser = duration(Duration::from_millis(100)..=Duration::from_secs(3600)))]
     pub shutdown_grace: Checked<Duration>,
@@ -57,14 +56,6 @@ pub struct LogArgs {
     /// What is logged: a level (off, error, warn, info, debug, trace), or target=level,…
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info", value_parser = Filter::accept())]
     pub rust_log: Checked<Filter>,
-}
-
-/// `docker stop` and `podman stop` kill after 10 s, which the process is not told: the summary must be out before.
-const EARLY: Duration = Duration::from_secs(8);
-
-/// Whether this is a container of Docker's or Podman's own; in Kubernetes the pod has a grace period, 30 s by default.
-fn is_killed_early(root: &Path, in_kubernetes: bool) -> bool {
-    !in_kubernetes && [".dockerenv", "run/.containerenv"].iter().any(|mark| root.join(mark).exists())
 }
 
 /// [`CommonArgs`], checked.
@@ -110,15 +101,7 @@ impl ProcessArgs {
         };
         crate::otel::check(problems);
         let access_log = AccessLog { format, silence_healthy: !problems.value(self.access_log) };
-        let grace = match self.shutdown_grace.is_given() {
-            false
-                if is_killed_early(Path::new("/"), std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()) =>
-            {
-                EARLY
-            }
-            _ => problems.value(self.shutdown_grace),
-        };
-        Process { grace, access_log, log }
+        Process { grace: problems.value(self.shutdown_grace), access_log, log }
     }
 }
 
@@ -136,19 +119,6 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-
-    #[test]
-    fn a_container_of_docker_or_podman_is_killed_early() {
-        let root = std::env::temp_dir().join(format!("lifeline-root-{}", std::process::id()));
-        std::fs::create_dir_all(root.join("run")).unwrap();
-        assert!(!is_killed_early(&root, false));
-        for mark in [".dockerenv", "run/.containerenv"] {
-            std::fs::write(root.join(mark), "").unwrap();
-            assert!(is_killed_early(&root, false) && !is_killed_early(&root, true), "{mark}");
-            std::fs::remove_file(root.join(mark)).unwrap();
-        }
-        std::fs::remove_dir_all(root).unwrap();
-    }
 
     #[derive(Parser, Debug)]
     struct Args {
