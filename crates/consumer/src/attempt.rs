@@ -1,6 +1,7 @@
 //! An attempt: one run of the handler with one message, with its timeout, its panics and its cancellation.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,7 +129,8 @@ impl Parts {
                 });
                 Ended::Handled
             }
-            Ok(message) => self.try_until_it_ends(message, &ticket, suspect).await,
+            // both boxed, since a spawn moves its future around, and they are large
+            Ok(message) => Box::pin(self.try_until_it_ends(message, &ticket, suspect)).await,
             Err(unreadable) => {
                 // no handler can have it: that is its own fault
                 ticket.view().begin();
@@ -139,7 +141,7 @@ impl Parts {
             Ended::Handled => ticket.handled(),
             Ended::Failed(failure) => match message {
                 Ok(message) if failure.kind() == Some(FailureKind::Rejected) => {
-                    self.reject(ticket, &message, &failure).await;
+                    Box::pin(self.reject(ticket, &message, &failure)).await;
                 }
                 _ => self.fail(ticket, &failure),
             },
@@ -248,7 +250,8 @@ impl Parts {
                 view: Arc::clone(view),
                 receive_count: ticket.identity().receive_count,
             };
-            let ended = place.run(self.handle(message, held)).await;
+            let handling = pin!(self.handle(message, held));
+            let ended = place.run(handling).await;
             self.metrics.handle_seconds.observe(begun.elapsed().as_secs_f64());
             if view.is_acknowledged() && !matches!(ended, Ended::LostLease) {
                 drop(pass);

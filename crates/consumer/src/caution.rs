@@ -12,6 +12,7 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -236,7 +237,10 @@ impl Caution {
             }
             self.spend(since);
         }
-        Place::Beside(self.gate.read().await)
+        Place::Beside(match self.gate.try_read() {
+            Ok(guard) => guard,
+            Err(_) => self.gate.read().await,
+        })
     }
 
     fn left(&self) -> Duration {
@@ -256,13 +260,12 @@ impl Caution {
 
 impl Place<'_> {
     /// Runs a handler here. One that was alone for its time goes on beside others.
-    pub(crate) async fn run<T>(self, handling: impl Future<Output = T>) -> T {
-        tokio::pin!(handling);
+    pub(crate) async fn run<T>(self, mut handling: Pin<&mut impl Future<Output = T>>) -> T {
         match self {
             Self::Beside(_guard) => handling.await,
             Self::Again => handling.await,
             Self::Alone { guard, suspect, since, until } => {
-                let done = timeout_at(until, &mut handling).await;
+                let done = timeout_at(until, handling.as_mut()).await;
                 suspect.0.spend(since);
                 drop(suspect);
                 let _beside = guard.downgrade();
@@ -283,6 +286,8 @@ fn hash(id: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use futures_util::FutureExt;
 
     use super::*;
@@ -344,7 +349,7 @@ mod tests {
         drop(new);
         let alone = alone.now_or_never().expect("it may run");
         assert!(caution.enter(None).now_or_never().is_none(), "nothing runs beside it");
-        alone.run(async {}).await;
+        alone.run(pin!(async {})).await;
         assert!(caution.enter(None).now_or_never().is_some());
         assert!(
             caution.turn(VISIBILITY).now_or_never().is_some_and(|turn| turn.is_some()),
@@ -371,6 +376,7 @@ mod tests {
             drop(caution.enter(None).await);
             begun.elapsed()
         };
+        let work = pin!(work);
         let (beside, ()) = tokio::join!(beside, long.run(work));
         assert!(beside >= ALONE && beside < ALONE + Duration::from_secs(1), "{beside:?}");
         assert!(received(&caution, 2).is_none(), "the time is over, and the next is far");
@@ -385,7 +391,8 @@ mod tests {
         for _ in 0..100 {
             let suspect = received(&caution, 2);
             let turn = caution.turn(VISIBILITY);
-            let handled = async { caution.enter(suspect).await.run(tokio::time::sleep(ALONE / 30)).await };
+            let handled =
+                async { caution.enter(suspect).await.run(pin!(tokio::time::sleep(ALONE / 30))).await };
             tokio::join!(async { drop(turn.await) }, handled);
         }
         // 30 alone; those after them could have run beside each other
