@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use lifeline::{BoxError, Claim, ClaimId, Failure, Host, IdempotencyStore, IntoHandler, Json, Message, Workers};
+use lifeline::{
+    BoxError, Claim, ClaimId, Failure, Host, IdempotencyStore, IntoHandler, Json, Message, Workers,
+};
 
 #[derive(clap::Args)]
 struct Settings {
