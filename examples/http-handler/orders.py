@@ -14,7 +14,8 @@ class Orders(BaseHTTPRequestHandler):
         order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if order["total"] == 0:
             return self.answer(422)  # failed: delivered again later, and then a dead letter
-        print(f"order {order['id']}, delivery {self.headers['receive-count']}", flush=True)
+        # one write: print adds the end of the line by another, and requests are threads
+        print(f"order {order['id']}, delivery {self.headers['receive-count']}\n", end="", flush=True)
         self.answer(204)  # handled: deleted
 
     def answer(self, status):
