@@ -2,25 +2,18 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant, SystemTime};
 
 use lifeline_emulator::{Action, Emulator, Fault, Message, Place, Queue};
 use serde_json::Value;
 
+mod support;
+
+use support::{lifeline, text};
+
 fn dlq(endpoint: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lifeline"));
-    command
-        .arg("dlq")
-        .args(arguments)
-        .args(["--aws-endpoint-url", endpoint, "--aws-region", "us-east-1"])
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("RUST_LOG", "warn")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
+    lifeline(endpoint, &[&["dlq"], arguments].concat())
 }
 
 fn run(aws: &Emulator, arguments: &[&str]) -> Output {
@@ -31,12 +24,8 @@ fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn all(output: &Output) -> String {
-    format!("{}{}", out(output), String::from_utf8_lossy(&output.stderr))
-}
-
 fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", all(output)))
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(output)))
 }
 
 /// A queue and its dead-letter queue.
@@ -64,15 +53,15 @@ fn a_list_counts_by_reason_and_shows_escaped_bodies_and_what_it_cost() {
     letters.send(rejected("x", "no such customer"));
     letters.send(rejected("y", "no such customer"));
     let output = run(&aws, &["list"]);
-    let text = out(&output);
-    assert_eq!(output.status.code(), Some(0), "{}", all(&output));
+    let list = out(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let first =
         "events-consumer-dlq: 3 messages (0 in flight), kept for 4 d; dead letters of events-consumer\n";
-    assert!(text.starts_with(first), "{text}");
-    assert!(text.contains("      2  no such customer\n      1  moved by SQS after 5 receives\n"), "{text}");
-    assert!(text.contains(r"line one\nline two \u{1b}[31m") && !text.contains('\u{1b}'), "{text}");
-    assert!(text.lines().skip(5).all(|line| line.starts_with("2 h ")), "{text}");
-    assert!(all(&output).contains("3 messages were received to look at them"), "{}", all(&output));
+    assert!(list.starts_with(first), "{list}");
+    assert!(list.contains("      2  no such customer\n      1  moved by SQS after 5 receives\n"), "{list}");
+    assert!(list.contains(r"line one\nline two \u{1b}[31m") && !list.contains('\u{1b}'), "{list}");
+    assert!(list.lines().skip(5).all(|line| line.starts_with("2 h ")), "{list}");
+    assert!(text(&output).contains("3 messages were received to look at them"), "{}", text(&output));
     let stored = letters.messages();
     assert!(stored.iter().all(|letter| letter.place == Place::Visible), "all are released: {stored:?}");
     assert_eq!(stored.iter().map(|letter| letter.receive_count).collect::<Vec<_>>(), [6, 1, 1]);
@@ -94,13 +83,13 @@ fn a_message_is_shown_by_the_beginning_of_its_id() {
     let id = letters.send(rejected("{\n  \"id\": 7\n}", "no such customer"));
     letters.send("another");
     let output = run(&aws, &["show", &id[..13]]);
-    assert_eq!(output.status.code(), Some(0), "{}", all(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     for part in ["reason      no such customer\n", "  kind = order\n", "body\n  {\n    \"id\": 7\n  }\n"] {
         assert!(out(&output).contains(part), "{part:?} in {}", out(&output));
     }
     let output = run(&aws, &["show", "--json", &id, "nope"]);
-    assert_eq!(output.status.code(), Some(1), "{}", all(&output));
-    assert!(all(&output).contains("no dead letter has an id that begins with nope"), "{}", all(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("no dead letter has an id that begins with nope"), "{}", text(&output));
     assert_eq!(json(&output)["body"], "{\n  \"id\": 7\n}");
     assert_eq!(letters.counts().visible, 2);
 }
@@ -113,7 +102,7 @@ fn all_are_moved_by_sqs_also_those_that_a_consumer_put_there() {
     letters.send_all((0..30).map(|n| rejected(&format!("copy {n}"), "no")));
     let before = bodies(&letters);
     let output = run(&aws, &["redrive", "--json"]);
-    assert_eq!(output.status.code(), Some(0), "{}", all(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let report = json(&output);
     assert_eq!(
         (&report["mechanism"], &report["result"]["moved"]),
@@ -137,11 +126,11 @@ fn chosen_ones_are_copied_as_they_are_and_the_others_stay_visible() {
         out(&dry),
         "25 of 50 messages would move from events-consumer-dlq to events-consumer\n",
         "{}",
-        all(&dry)
+        text(&dry)
     );
     assert_eq!((queue.len(), letters.counts().visible), (0, 50));
     let output = run(&aws, &["redrive", "--reason", "timeout", "--limit", "20"]);
-    assert_eq!(output.status.code(), Some(0), "{}", all(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert_eq!(out(&output), "20 messages moved from events-consumer-dlq to events-consumer; 30 left\n");
     assert_eq!((queue.len(), letters.counts().visible), (20, 30));
     assert!(queue.bodies().iter().all(|body| body.starts_with("timeout ")));
@@ -156,7 +145,7 @@ fn a_rate_is_kept() {
     letters.send_all((0..12).map(|n| n.to_string()));
     let begun = Instant::now();
     let output = run(&aws, &["redrive", "--rate", "6", "--older-than", "0s"]);
-    assert_eq!(output.status.code(), Some(0), "{}", all(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert_eq!(queue.len(), 12);
     assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
 }
@@ -168,7 +157,7 @@ fn redrive_with_kills(aws: &Emulator, letters: &Queue, arguments: &[&str]) -> u3
         let mut child = dlq(&aws.url(), arguments).spawn().unwrap();
         if ended_before(&mut child, letters, letters.len().saturating_sub(37)) {
             let output = child.wait_with_output().unwrap();
-            assert_eq!(output.status.code(), Some(0), "{}", all(&output));
+            assert_eq!(output.status.code(), Some(0), "{}", text(&output));
             return kills;
         }
         child.kill().unwrap();
@@ -237,8 +226,8 @@ fn a_move_by_sqs_goes_on_when_its_observer_is_killed_and_the_next_one_follows_it
     child.kill().unwrap();
     child.wait().unwrap();
     let output = run(&aws, &["redrive", "--rate", "20"]);
-    assert_eq!(output.status.code(), Some(0), "{}", all(&output));
-    assert!(all(&output).contains("a move is running already"), "{}", all(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("a move is running already"), "{}", text(&output));
     assert_eq!((queue.len(), letters.len(), aws.calls(Action::StartMessageMoveTask)), (60, 0, 1));
 }
 
@@ -253,11 +242,11 @@ fn an_interruption_cancels_a_move_and_releases_what_is_hidden() {
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(75), "{}", all(&output));
-        assert_eq!(queue.len() + letters.counts().visible, 60, "{}", all(&output));
+        assert_eq!(output.status.code(), Some(75), "{}", text(&output));
+        assert_eq!(queue.len() + letters.counts().visible, 60, "{}", text(&output));
         assert!(!letters.is_empty());
         let output = run(&aws, &[arguments[0]]);
-        assert_eq!((output.status.code(), queue.len()), (Some(0), 60), "{}", all(&output));
+        assert_eq!((output.status.code(), queue.len()), (Some(0), 60), "{}", text(&output));
     }
 }
 
@@ -268,14 +257,14 @@ fn what_cannot_be_sent_stays_and_a_lost_answer_is_reported() {
     letters.send_all((0..5).map(|n| n.to_string()));
     aws.inject(Fault::on(Action::SendMessage).error(403, "AccessDenied"));
     let output = run(&aws, &["redrive", "--older-than", "0s"]);
-    assert_eq!(output.status.code(), Some(1), "{}", all(&output));
-    assert!(all(&output).contains("AccessDenied"), "{}", all(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("AccessDenied"), "{}", text(&output));
     assert_eq!((queue.len(), letters.counts().visible), (0, 5));
     aws.clear_faults();
     aws.inject(Fault::on(Action::SendMessage).nth(1).reset_after_effect());
     let output = run(&aws, &["redrive", "--older-than", "0s"]);
-    assert_eq!(output.status.code(), Some(0), "{}", all(&output));
-    assert!(all(&output).contains("1 messages may be in the queue twice"), "{}", all(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("1 messages may be in the queue twice"), "{}", text(&output));
     assert_eq!((bodies(&queue).len(), queue.len(), letters.len()), (5, 6, 0));
 }
 
@@ -286,15 +275,15 @@ fn a_purge_asks_first_and_deletes_what_is_chosen() {
     letters.send_all((0..15).map(|n| rejected(&n.to_string(), "not JSON")));
     let id = letters.send("keep");
     let output = run(&aws, &["purge"]);
-    assert_eq!((output.status.code(), letters.len()), (Some(1), 16), "{}", all(&output));
-    assert!(all(&output).contains("add --yes"), "{}", all(&output));
+    assert_eq!((output.status.code(), letters.len()), (Some(1), 16), "{}", text(&output));
+    assert!(text(&output).contains("add --yes"), "{}", text(&output));
     let dry = run(&aws, &["purge", "--reason", "JSON", "--dry-run"]);
-    assert_eq!(out(&dry), "15 messages of events-consumer-dlq would be deleted\n", "{}", all(&dry));
+    assert_eq!(out(&dry), "15 messages of events-consumer-dlq would be deleted\n", "{}", text(&dry));
     let output = run(&aws, &["purge", "--reason", "JSON", "--yes"]);
-    assert_eq!(out(&output), "15 messages of events-consumer-dlq deleted\n", "{}", all(&output));
+    assert_eq!(out(&output), "15 messages of events-consumer-dlq deleted\n", "{}", text(&output));
     assert_eq!((letters.bodies(), letters.counts().visible), (vec!["keep".to_owned()], 1));
     let output = run(&aws, &["purge", "--yes", "--json"]);
-    assert_eq!((json(&output)["deleted"].clone(), letters.len()), (1.into(), 0), "{id}: {}", all(&output));
+    assert_eq!((json(&output)["deleted"].clone(), letters.len()), (1.into(), 0), "{id}: {}", text(&output));
     assert_eq!(aws.calls(Action::PurgeQueue), 1);
 }
 
@@ -309,7 +298,7 @@ fn mistakes_are_explained() {
         (2, "--rate=0: invalid value; expected a whole number from 1 to 500", &["redrive", "--rate", "0"]),
     ] {
         let output = run(&aws, arguments);
-        assert_eq!(output.status.code(), Some(code), "{}", all(&output));
-        assert!(all(&output).contains(part), "{part} in {}", all(&output));
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output));
+        assert!(text(&output).contains(part), "{part} in {}", text(&output));
     }
 }

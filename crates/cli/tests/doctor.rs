@@ -1,7 +1,7 @@
 //! `lifeline doctor` as a program, against an endpoint: what it prints, how it exits, and that it only reads.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use lifeline_emulator::{Action, Emulator, Fault};
@@ -9,18 +9,12 @@ use lifeline_messaging::client::{Access, Clients};
 use lifeline_messaging::topology::{self, QueueRef, QueueSpec, TopicRef};
 use serde_json::Value;
 
-fn doctor(endpoint: &str, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lifeline"))
-        .args(["doctor", "--aws-endpoint-url", endpoint, "--aws-region", "us-east-1", "--call-timeout", "2s"])
-        .args(arguments)
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .output()
-        .unwrap()
-}
+mod support;
 
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+use support::{lifeline, text};
+
+fn doctor(endpoint: &str, arguments: &[&str]) -> Output {
+    lifeline(endpoint, &[&["doctor", "--call-timeout", "2s"], arguments].concat()).output().unwrap()
 }
 
 /// The status of each check by its code.

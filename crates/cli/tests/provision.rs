@@ -8,20 +8,12 @@ use lifeline_emulator::{Action, Emulator, Fault};
 use lifeline_messaging::topology::topic_may_send;
 use serde_json::{Value, json};
 
-fn provision(aws: &Emulator, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lifeline"))
-        .arg("provision")
-        .args(arguments)
-        .args(["--aws-endpoint-url", &aws.url(), "--aws-region", "us-east-1"])
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("RUST_LOG", "warn")
-        .output()
-        .unwrap()
-}
+mod support;
 
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+use support::{lifeline, text};
+
+fn provision(aws: &Emulator, arguments: &[&str]) -> Output {
+    lifeline(&aws.url(), &[&["provision"], arguments].concat()).output().unwrap()
 }
 
 fn changes(aws: &Emulator) -> u64 {

@@ -2,22 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use lifeline_emulator::{Action, Emulator};
 
+mod support;
+
 fn send(endpoint: &str, arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_lifeline"))
-        .args(["send", "--aws-endpoint-url", endpoint, "--aws-region", "us-east-1"])
-        .args(arguments)
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("RUST_LOG", "warn")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = support::lifeline(endpoint, &[&["send"], arguments].concat());
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).ok();
     child.wait_with_output().unwrap()
 }
