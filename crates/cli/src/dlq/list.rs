@@ -14,9 +14,10 @@ use serde_json::json;
 use super::INTERRUPTED;
 use super::filter::Filter;
 use super::letter::Letter;
-use super::place::{Counts, Place, name};
+use super::place::{Counts, Place};
 use super::scan::Scan;
 use crate::age;
+use lifeline_messaging::topology::arn_name;
 
 /// Longest part of a body or reason in a line.
 const SHOWN: usize = 500;
@@ -92,11 +93,11 @@ fn text(place: &Place, counts: Counts, letters: &[Letter], now: SystemTime) -> S
         writeln!(
             text,
             "{}: {} messages ({} in flight), kept for {}; dead letters of {}",
-            name(&place.arn),
+            arn_name(&place.arn),
             counts.total(),
             counts.in_flight,
             age::of(counts.retention()),
-            name(&place.queue.arn)
+            arn_name(&place.queue.arn)
         )?;
         for (reason, count) in &reasons {
             writeln!(text, "{count:>7}  {}", Line::new(reason).limit(SHOWN))?;

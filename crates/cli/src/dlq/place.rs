@@ -38,11 +38,6 @@ impl Counts {
     }
 }
 
-/// The name in an ARN.
-pub(super) fn name(arn: &str) -> &str {
-    arn.rsplit(':').next().unwrap_or(arn)
-}
-
 impl Place {
     /// Finds both by the queue's redrive policy.
     pub(super) async fn find(access: &Access, queue: &QueueRef) -> anyhow::Result<Self> {

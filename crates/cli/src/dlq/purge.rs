@@ -12,10 +12,11 @@ use serde_json::json;
 
 use super::INTERRUPTED;
 use super::filter::Filter;
-use super::place::{Place, name};
+use super::place::Place;
 use super::scan::Scan;
 use crate::progress;
 use crate::retry::retrying;
+use lifeline_messaging::topology::arn_name;
 
 /// The command.
 #[derive(Debug, Clone)]
@@ -33,7 +34,7 @@ impl Purge {
         let all = self.filter.is_empty() && self.limit.is_none();
         if !self.dry_run && !self.yes {
             let which = if all { format!("all {}", counts.total()) } else { "the chosen".to_owned() };
-            confirm(&format!("Delete {which} messages of {} permanently?", name(&place.arn)))?;
+            confirm(&format!("Delete {which} messages of {} permanently?", arn_name(&place.arn)))?;
         }
         let total = usize::try_from(counts.total()).unwrap_or(usize::MAX);
         let deleted = match (all, self.dry_run) {
@@ -42,7 +43,7 @@ impl Purge {
             (false, _) => self.delete(place, total, shutdown).await?,
         };
         let mut out = io::stdout();
-        let from = name(&place.arn);
+        let from = arn_name(&place.arn);
         if self.json {
             let report = json!({"dead_letter_queue": place.arn, "dry_run": self.dry_run, "deleted": deleted});
             writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;

@@ -22,11 +22,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::filter::Filter;
 use super::letter::Letter;
-use super::place::{Place, name};
+use super::place::Place;
 use super::scan::Scan;
 use super::{INTERRUPTED, move_task};
 use crate::progress;
 use crate::retry::{retrying, tried};
+use lifeline_messaging::topology::arn_name;
 
 /// How many messages are sent and deleted at the same time; in a FIFO queue one, for their order.
 const TOGETHER: usize = 10;
@@ -71,7 +72,7 @@ impl Redrive {
             self.copy(place, shutdown).await?
         };
         let left = place.counts().await?.total();
-        let (from, to) = (name(&place.arn), name(&place.queue.arn));
+        let (from, to) = (arn_name(&place.arn), arn_name(&place.queue.arn));
         let mut out = io::stdout();
         if self.json {
             let mechanism = if by_sqs { "move-task" } else { "copy" };

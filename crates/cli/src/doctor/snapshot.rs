@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_sqs::types::QueueAttributeName;
 use lifeline_messaging::call::{CallError, Fault, bounded};
 use lifeline_messaging::client::Clients;
-use lifeline_messaging::topology::{self, QueueRef, TopicRef, TopologyError};
+use lifeline_messaging::topology::{self, QueueRef, TopicRef, TopologyError, arn_account, arn_name};
 
 /// What is looked at.
 #[derive(Debug, Clone)]
@@ -155,10 +155,9 @@ impl Snapshot {
         let sts = aws_sdk_sts::Client::new(&clients.config);
         let call = sts.get_caller_identity().send();
         let identity = Read::of(bounded("GetCallerIdentity", clients.call_timeout, call).await);
-        let from_arn = |arn: &str| arn.split(':').nth(4).map(str::to_owned);
         self.account = match &identity {
             Read::Found(identity) => identity.account.clone(),
-            _ => self.queue_arn().and_then(from_arn),
+            _ => self.queue_arn().and_then(arn_account).map(str::to_owned),
         };
         self.identity = identity.map(|identity| identity.arn.unwrap_or_default());
     }
@@ -235,8 +234,7 @@ impl Snapshot {
 
     async fn read_dead_letters(&mut self, clients: &Clients) {
         let Some(arn) = self.dead_letter_arn() else { return };
-        let (owner, name) = (arn.split(':').nth(4), arn.rsplit(':').next().unwrap_or_default());
-        let url = queue_url(clients, name, owner).await;
+        let url = queue_url(clients, arn_name(&arn), arn_account(&arn)).await;
         self.dead_letters = match &url {
             Read::Found(url) => queue_attributes(clients, url).await,
             _ => url.clone().map(|_| Attributes::new()),

@@ -8,7 +8,7 @@ use anyhow::Context;
 use lifeline_messaging::args::{AwsArgs, QueueArgs, TopicArgs};
 use lifeline_messaging::call::{Fault, bounded};
 use lifeline_messaging::client::{Access, Clients};
-use lifeline_messaging::topology::{self, QueueRef, QueueSpec, TopicRef, dead_letter_name};
+use lifeline_messaging::topology::{self, QueueRef, QueueSpec, TopicRef, arn_account, dead_letter_name};
 use lifeline_service::settings::{Checked, Problems, choice};
 use lifeline_service::{Log, LogArgs};
 use tokio::time::Instant;
@@ -184,7 +184,7 @@ impl Provision {
     /// The account for ARNs: the topic's, if its ARN was given, else that of the credentials.
     async fn account(&self, clients: &Clients) -> anyhow::Result<String> {
         if let TopicRef::Arn(arn) = &self.spec.topic
-            && let Some(account) = arn.split(':').nth(4)
+            && let Some(account) = arn_account(arn)
         {
             return Ok(account.to_owned());
         }
@@ -193,7 +193,7 @@ impl Provision {
         }
         let call = aws_sdk_sts::Client::new(&clients.config).get_caller_identity().send();
         let identity = bounded("GetCallerIdentity", clients.call_timeout, call).await;
-        let identity = identity.context("the account is not known; name the topic by --topic-arn")?;
+        let identity = identity.context("the account is not known; pass --topic-arn")?;
         identity.account.context("GetCallerIdentity answered without an account")
     }
 }

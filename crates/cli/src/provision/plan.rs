@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use lifeline_messaging::topology::{QueueSpec, dead_letter_name, topic_may_send};
+use lifeline_messaging::topology::{QueueSpec, arn_name, dead_letter_name, topic_may_send};
 use lifeline_policy::Decision;
 
 use crate::doctor::{Read, Snapshot};
@@ -121,7 +121,7 @@ fn dead_letters(snapshot: &Snapshot, spec: &QueueSpec, exist: bool) -> Option<St
     match &snapshot.queue {
         Read::Found(_) => {
             let arn = snapshot.dead_letter_arn()?;
-            let name = arn.rsplit(':').next().unwrap_or(&arn).to_owned();
+            let name = arn_name(&arn);
             Some(match &snapshot.dead_letters {
                 Read::Missing => step(
                     Action::Differs,

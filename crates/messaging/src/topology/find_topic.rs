@@ -10,6 +10,7 @@ use aws_sdk_sns::operation::list_topics::ListTopicsOutput;
 
 use super::error::{TopologyError, about};
 use super::inspect::{Pages, topic_attributes};
+use super::names::arn_name;
 use crate::call::backoff::Backoff;
 use crate::call::{CallError, Fault, bounded};
 use crate::client::Clients;
@@ -79,7 +80,7 @@ async fn scan(clients: &Clients, name: &str) -> Result<Option<String>, TopologyE
     loop {
         let page = topics_page(clients, pages.token()).await.map_err(about(subject()))?;
         let mut arns = page.topics().iter().filter_map(|t| t.topic_arn());
-        if let Some(arn) = arns.find(|arn| arn.rsplit(':').next() == Some(name)) {
+        if let Some(arn) = arns.find(|arn| arn_name(arn) == name) {
             return Ok(Some(arn.to_owned()));
         }
         if !pages.next(page.next_token, "ListTopics", subject)? {

@@ -8,7 +8,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::Value;
 
 use super::error::{TopologyError, about};
-use super::names::QueueRef;
+use super::names::{QueueRef, arn_name};
 use crate::call::{CallError, bounded};
 use crate::client::Clients;
 
@@ -35,7 +35,7 @@ impl Queue {
     /// URL differs in the last part alone:
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html>.
     pub fn dead_letter_url(&self) -> Option<String> {
-        let name = self.redrive.as_ref()?.dead_letter_arn.rsplit(':').next().unwrap_or_default();
+        let name = arn_name(&self.redrive.as_ref()?.dead_letter_arn);
         let base = self.url.rsplit_once('/').map_or("", |(base, _)| base);
         Some(format!("{base}/{name}"))
     }

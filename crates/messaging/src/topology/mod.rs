@@ -17,7 +17,7 @@ pub use error::TopologyError;
 pub use inspect::{
     Queue, Redrive, describe, has_subscription, look_up, queue_attributes, subscription, topic_attributes,
 };
-pub use names::{QueueRef, QueueSpec, TopicRef, dead_letter_name};
+pub use names::{QueueRef, QueueSpec, TopicRef, arn_account, arn_name, dead_letter_name};
 pub use place::Place;
 pub use policy::topic_may_send;
 pub use provision::{FoundTopic, check_topic_region, connect, find_queue, queue, topic};

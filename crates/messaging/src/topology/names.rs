@@ -1,5 +1,15 @@
 //! Names of topics and queues as they are configured, and their limits.
 
+/// The name in the ARN of a topic or queue.
+pub fn arn_name(arn: &str) -> &str {
+    arn.rsplit(':').next().unwrap_or(arn)
+}
+
+/// The account in an ARN.
+pub fn arn_account(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4)
+}
+
 /// A topic as it was configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicRef {
@@ -14,7 +24,7 @@ impl TopicRef {
     pub fn name(&self) -> &str {
         match self {
             Self::Name(name) => name,
-            Self::Arn(arn) => arn.rsplit(':').next().unwrap_or(arn),
+            Self::Arn(arn) => arn_name(arn),
         }
     }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{aws, number, set_queue_attributes, span};
 use crate::doctor::check::{Check, Group, Outcome};
 use crate::doctor::snapshot::{Read, Snapshot};
+use lifeline_messaging::topology::arn_name;
 
 pub(super) const CHECKS: &[Check] = &[
     Check { code: "redrive-policy", group: Group::DeadLetters, run: redrive_policy },
@@ -43,7 +44,7 @@ fn redrive_policy(snapshot: &Snapshot) -> Option<Outcome> {
 
 fn dead_letter_queue(snapshot: &Snapshot) -> Option<Outcome> {
     let arn = snapshot.dead_letter_arn()?;
-    let name = arn.rsplit(':').next().unwrap_or_default();
+    let name = arn_name(&arn);
     let fifo = name.ends_with(".fifo");
     if fifo != snapshot.target.queue.is_fifo() {
         return Some(Outcome::fail(

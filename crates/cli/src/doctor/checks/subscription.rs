@@ -3,6 +3,7 @@
 use super::aws;
 use crate::doctor::check::{Check, Group, Outcome};
 use crate::doctor::snapshot::{Attributes, Read, Snapshot};
+use lifeline_messaging::topology::arn_account;
 
 pub(super) const CHECKS: &[Check] = &[
     Check { code: "subscription-exists", group: Group::Subscription, run: exists },
@@ -57,7 +58,7 @@ fn pending_confirmation() -> Outcome {
 
 fn owner(snapshot: &Snapshot) -> Option<Outcome> {
     let owner = snapshot.subscription.found()?.owner.as_str();
-    let account = snapshot.queue_arn()?.split(':').nth(4)?;
+    let account = arn_account(snapshot.queue_arn()?)?;
     (!owner.is_empty() && owner != account).then(|| {
         Outcome::warn(
             format!("the subscription belongs to account {owner}, the queue to {account}"),
