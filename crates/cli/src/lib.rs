@@ -3,6 +3,7 @@
 
 pub mod age;
 pub mod args;
+mod attributes;
 pub mod aws;
 pub mod dlq;
 pub mod doctor;

@@ -7,7 +7,7 @@ use lifeline_messaging::envelope::{Envelope, Received};
 use lifeline_messaging::message::Message;
 use serde_json::{Value, json};
 
-use crate::age;
+use crate::{age, attributes};
 
 /// The attribute in which a consumer's copy of a rejected message has the reason.
 const REASON: &str = "rejected-reason";
@@ -59,11 +59,6 @@ impl Letter {
 
     pub(super) fn json(&self, now: SystemTime) -> Value {
         let message = &self.message;
-        let attributes: serde_json::Map<_, _> = message
-            .attributes
-            .iter()
-            .map(|(name, value)| (name.clone(), json!({"type": value.data_type(), "value": value.to_text()})))
-            .collect();
         json!({
             "id": self.id,
             "message_id": message.id,
@@ -73,7 +68,7 @@ impl Letter {
             "reason": self.reason,
             "group": message.group,
             "topic_arn": message.topic_arn,
-            "attributes": attributes,
+            "attributes": attributes::as_json(message),
             "body": message.body,
         })
     }

@@ -15,9 +15,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::lines::Lines;
-use crate::age;
 use crate::retry::retrying;
 use crate::temporary::{RENEW, TemporaryQueue};
+use crate::{age, attributes};
 
 /// How long a receive waits for a message.
 const WAIT: Duration = Duration::from_secs(5);
@@ -123,17 +123,12 @@ fn as_text(message: &Message) -> String {
 }
 
 fn as_json(message: &Message) -> String {
-    let attributes: serde_json::Map<_, _> = message
-        .attributes
-        .iter()
-        .map(|(name, value)| (name.clone(), json!({"type": value.data_type(), "value": value.to_text()})))
-        .collect();
     json!({
         "message_id": message.id,
         "published_at": message.published_at.map(age::timestamp),
         "subject": message.subject,
         "group": message.group,
-        "attributes": attributes,
+        "attributes": attributes::as_json(message),
         "body": message.body,
     })
     .to_string()
