@@ -63,8 +63,8 @@ struct State {
     came_back: bool,
     /// Suspects that have not run.
     here: usize,
-    /// What this worker gave back: it did not kill its process.
-    given_back: HashSet<u64>,
+    /// What this worker returned to the queue: it did not kill its process.
+    returned: HashSet<u64>,
 }
 
 impl State {
@@ -126,7 +126,7 @@ impl Caution {
             hidden: true,
             came_back: false,
             here: 0,
-            given_back: HashSet::new(),
+            returned: HashSet::new(),
         };
         Arc::new(Self {
             on: AtomicBool::new(true),
@@ -196,7 +196,7 @@ impl Caution {
         if receive_count <= 1 {
             return None;
         }
-        if state.given_back.remove(&hash(id)) {
+        if state.returned.remove(&hash(id)) {
             return None;
         }
         if first || !state.is_on(now) {
@@ -216,13 +216,13 @@ impl Caution {
         Some(Suspect(Arc::clone(self)))
     }
 
-    /// This worker gave a message back, and lives.
-    pub(crate) fn gave_back(&self, id: &str) {
+    /// This worker returned a message to the queue, or lost its lease, and lives.
+    pub(crate) fn returned(&self, id: &str) {
         let mut state = self.state();
-        if state.given_back.len() >= REMEMBERED {
-            state.given_back.clear();
+        if state.returned.len() >= REMEMBERED {
+            state.returned.clear();
         }
-        state.given_back.insert(hash(id));
+        state.returned.insert(hash(id));
     }
 
     /// Completes when the handler may run: of a suspect, when no other does.
@@ -358,9 +358,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_this_worker_gave_back_is_no_suspect_once() {
+    async fn what_this_worker_returned_is_no_suspect_once() {
         let caution = calm();
-        caution.gave_back("a");
+        caution.returned("a");
         assert!(received(&caution, 2).is_none());
         assert!(!one_at_a_time(&caution));
         assert!(received(&caution, 3).is_some(), "somebody else had it meanwhile");

@@ -130,7 +130,7 @@ impl Context {
         }
     }
 
-    /// The delivery that this is the context of, told from others of the worker.
+    /// Identifies the delivery among those of the worker.
     pub(crate) fn delivery(&self) -> u64 {
         self.messages().first().map_or(0, |message| message.lease.0)
     }

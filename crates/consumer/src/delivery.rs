@@ -139,7 +139,7 @@ impl Delivery {
         }
         self.books.tally.settle(outcome);
         if outcome != Outcome::Deleted {
-            self.books.caution.gave_back(&self.identity.id);
+            self.books.caution.returned(&self.identity.id);
         }
         self.hold.next().1 = Some(Settled { outcome, visible_at: self.visible_at });
         let (failure, error_type) = match outcome {

@@ -92,7 +92,7 @@ impl Metrics {
         metrics
     }
 
-    /// The same metrics; what is made through it has this label, and is told apart from what has another or none.
+    /// The same metrics; what is made through it has this label.
     #[must_use]
     pub fn labelled(&self, label: &str, value: &str) -> Self {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);

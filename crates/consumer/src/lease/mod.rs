@@ -19,8 +19,8 @@
 //! it may whenever a standard queue hands a message out twice.
 //!
 //! To delete it afterwards loses nothing. A message is deleted only when our own handler has succeeded with it; what an older
-//! receipt then takes away is work that the other consumer does once more: its next extension is refused, its handler is told to
-//! stop, and nobody misses the retry if it fails. AWS's text says that an older receipt may also delete nothing, and a FIFO queue
+//! receipt then takes away is work that the other consumer does once more: its next extension is refused, its handler is
+//! cancelled, and nobody misses the retry if it fails. AWS's text says that an older receipt may also delete nothing, and a FIFO queue
 //! refuses it; then the message is handled again. Not to delete would have all of them handled again.
 
 pub(crate) mod handle;

@@ -160,7 +160,7 @@ async fn on_a_standard_queue_what_another_has_too_is_handled_twice_and_nothing_i
     assert_eq!(queue.redeliver(|_| true), 1);
     let second = Consumer::start(&aws, "events", handler(&theirs)).await;
     aws.wait_for(|_| queue.is_empty(), 5 * MINUTE).await;
-    // whoever is done first deletes it for both, and the other is told so
+    // whoever is done first deletes it for both, and the other learns it
     aws.wait_for(|_| ours.len() + theirs.len() == 2, 5 * MINUTE).await;
     let mut ends = [ours.all(), theirs.all()].concat();
     ends.sort();

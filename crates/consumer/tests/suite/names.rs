@@ -1,4 +1,4 @@
-//! Worker names: two workers of one process are told apart by everything that they show.
+//! Worker names: everything that two workers of one process show names its worker.
 
 use lifeline_consumer::{Failure, Message, Worker};
 use lifeline_health::Health;
