@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lifeline_health::{IntCounter, Pulse, PulseGuard, Pulses};
 use lifeline_messaging::call::backoff::Backoff;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, Span};
@@ -21,6 +21,9 @@ const CAP: Duration = Duration::from_secs(15);
 
 /// How long a task may keep dying before that is no longer healthy.
 const PATIENCE: Duration = Duration::from_secs(45);
+
+/// A wait that takes so much longer was one of a stopped process (SIGSTOP, a frozen cgroup), in which nothing was tried.
+const STOPPED: Duration = Duration::from_secs(5);
 
 /// Starts tasks again. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -76,8 +79,12 @@ impl Supervisor {
                 tracing::error!(task = name, how, restart_in = ?wait, "a task of the worker exited unexpectedly");
             });
             dying.get_or_insert_with(|| self.pulses.start(format!("{name} (restarting)"), PATIENCE).guard());
+            let due = Instant::now() + wait;
             if timeout(wait, over.cancelled()).await.is_ok() {
                 return;
+            }
+            if due.elapsed() > STOPPED {
+                dying = None;
             }
         }
     }
@@ -115,6 +122,36 @@ mod tests {
         // and stays so
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert_eq!(pulses.stale(), ["poller-1 (restarting)"]);
+        kept.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_in_which_the_process_was_stopped_is_not_held_against_a_task() {
+        let supervisor = supervisor();
+        let pulses = supervisor.pulses.clone();
+        let work = |pulse: Pulse| async move {
+            pulse.beat();
+            panic!("as scripted")
+        };
+        let bound = Duration::from_secs(35);
+        let kept = tokio::spawn(supervisor.keep(
+            "leases".to_owned(),
+            bound,
+            CancellationToken::new(),
+            || false,
+            work,
+        ));
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(5) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // SIGSTOP
+        tokio::time::advance(PATIENCE * 2).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(pulses.stale().is_empty(), "{pulses:?}");
+        // but it goes on dying
+        tokio::time::sleep(PATIENCE * 2).await;
+        assert_eq!(pulses.stale(), ["leases (restarting)"]);
         kept.abort();
     }
 

@@ -217,6 +217,11 @@ impl Facts {
         }
     }
 
+    pub(crate) fn handled_since(&self, pod: &Arc<str>, since: Duration) -> bool {
+        let mut ends = self.deliveries.iter().filter(|delivery| &delivery.pod == pod).filter_map(|d| d.end);
+        ends.any(|(at, end)| at >= since && end == End::Handled)
+    }
+
     pub(crate) fn called(&mut self, who: &Arc<str>) {
         let minute = self.now().as_secs() / 60;
         self.calls += 1;

@@ -1,4 +1,4 @@
-//! As many seeds as fit into a minute of CI; `.ci/run` has a section with a thousand.
+//! As many seeds as fit into a minute of CI; `.ci/run` has a thousand optimised ones.
 
 #![allow(clippy::unwrap_used, reason = "as in any test")]
 
