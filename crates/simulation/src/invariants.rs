@@ -51,9 +51,11 @@ impl Facts {
                 account.deleted
             ));
         }
-        let stranded: Vec<_> =
-            self.deliveries.iter().filter(|d| d.pod == *pod && d.is_stranded(now)).collect();
-        let stranded: Vec<_> = stranded.iter().map(|d| format!("#{}", d.id)).collect();
+        let stranded = self.deliveries.iter().filter(|d| d.pod == *pod && d.is_stranded(now));
+        // of what was lost on its way here nobody knew
+        let known =
+            |d: &&Delivery| d.arrived || !self.disturbed_by_others(pod, d.at.saturating_sub(BEFORE), d.at);
+        let stranded: Vec<_> = stranded.filter(known).map(|d| format!("#{}", d.id)).collect();
         if !stranded.is_empty() && !self.disturbed_by_others(pod, now.saturating_sub(took + BEFORE), now) {
             let what = format!("{pod} has drained and keeps {} hidden", stranded.join(" "));
             self.violated(what);
