@@ -29,6 +29,7 @@ use crate::{
     gateway,
     handle::{Queue, Topic},
     model::world::{Rules, World},
+    pages::{Pages, Slot},
     record::Call,
     request::REGION,
     service::{Mode, Service},
@@ -62,6 +63,7 @@ pub struct Emulator {
 #[derive(Debug)]
 struct Door {
     address: SocketAddr,
+    pages: Slot,
     task: AbortHandle,
 }
 
@@ -257,7 +259,16 @@ impl Emulator {
 
     /// Answers on a listener of yours until `shutdown` completes.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        gateway::serve(Arc::clone(&self.service), listener, shutdown).await;
+        gateway::serve(Arc::clone(&self.service), Slot::default(), listener, shutdown).await;
+    }
+
+    /// Serves pages of yours at the emulator's address, before its own. They are made with an emulator that does not keep
+    /// the socket open. Nothing happens without a socket, or the second time.
+    pub fn serve_pages<P: Pages>(&self, make: impl FnOnce(Self) -> P) {
+        if let Some(door) = &self.door {
+            let inside = Self { service: Arc::clone(&self.service), door: None };
+            door.pages.get_or_init(|| Arc::new(make(inside)));
+        }
     }
 
     /// Completes when `condition` holds; it is asked after every call, and every 20 ms.
@@ -450,9 +461,11 @@ impl Builder {
         } else {
             format!("http://{address}")
         });
+        let pages = Slot::default();
         #[allow(clippy::disallowed_methods, reason = "the door aborts it")]
-        let task = tokio::spawn(gateway::serve(service, listener, std::future::pending()));
-        emulator.door = Some(Arc::new(Door { address, task: task.abort_handle() }));
+        let task =
+            tokio::spawn(gateway::serve(service, Arc::clone(&pages), listener, std::future::pending()));
+        emulator.door = Some(Arc::new(Door { address, pages, task: task.abort_handle() }));
         Ok((emulator, task))
     }
 }

@@ -33,6 +33,7 @@ use tokio::{
 use crate::{
     body::{Pace, PacedBody},
     control, guard,
+    pages::Slot,
     service::{Connection, Mode, Reply, Reset, Service},
 };
 
@@ -49,8 +50,21 @@ const UNIT: usize = 64 * 1024;
 /// Most units of bodies that are read or being answered at a time: 256 MiB.
 const UNITS: usize = 4096;
 
+/// Where a connection came in.
+struct Door {
+    /// Whether the emulator listens for this machine alone.
+    loopback: bool,
+    peer: SocketAddr,
+    pages: Slot,
+}
+
 /// Answers on `listener` until `shutdown` completes.
-pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    service: Arc<Service>,
+    pages: Slot,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) {
     let Ok(address) = listener.local_addr() else { return };
     let mut listener = Some(listener);
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
@@ -81,16 +95,17 @@ pub(crate) async fn serve(service: Arc<Service>, listener: TcpListener, shutdown
             biased;
             () = &mut shutdown => return,
             (accepted, permit) = accept => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let (service, number) = (Arc::clone(&service), Connection(next));
                     let room = Arc::clone(&room);
+                    let door = Door { loopback: address.ip().is_loopback(), peer, pages: Arc::clone(&pages) };
                     next += 1;
                     if permits.available_permits() == 0 && !full {
                         full = true;
                         tracing::warn!("the emulator has {CONNECTIONS} connections: more wait until one ends");
                     }
                     connections.spawn(async move {
-                        connection(stream, service, room, address.ip().is_loopback(), number).await;
+                        connection(stream, service, room, door, number).await;
                         drop(permit);
                     });
                 }
@@ -124,9 +139,10 @@ async fn connection(
     stream: TcpStream,
     service: Arc<Service>,
     room: Arc<Semaphore>,
-    loopback: bool,
+    door: Door,
     number: Connection,
 ) {
+    let door = Arc::new(door);
     stream.set_nodelay(true).ok();
     let mut mode = service.mode();
     let reset = Arc::new(AtomicBool::new(false));
@@ -134,8 +150,9 @@ async fn connection(
     let cut = Arc::clone(&reset);
     let answer = service_fn(move |request| {
         let (service, room, reset) = (Arc::clone(&service), Arc::clone(&room), Arc::clone(&reset));
+        let door = Arc::clone(&door);
         async move {
-            let reply = answer(&service, &room, request, loopback, number).await;
+            let reply = answer(&service, &room, request, &door, number).await;
             reply.inspect_err(|_: &Reset| reset.store(true, Ordering::Relaxed))
         }
     });
@@ -155,12 +172,12 @@ async fn answer(
     service: &Arc<Service>,
     room: &Semaphore,
     request: Request<Incoming>,
-    loopback: bool,
+    door: &Door,
     number: Connection,
 ) -> Result<Response<PacedBody>, Reset> {
     let whole = |response: Response<Bytes>| Ok(response.map(|body| PacedBody::new(body, Pace::Whole)));
     let refuse = |status, text: &str| whole(control::page(status, &json!({"message": text})));
-    if let Some(reason) = guard::refuses(request.uri(), request.headers(), loopback) {
+    if let Some(reason) = guard::refuses(request.uri(), request.headers(), door.loopback) {
         return refuse(StatusCode::FORBIDDEN, reason);
     }
     let (head, body) = request.into_parts();
@@ -173,6 +190,9 @@ async fn answer(
         Err((status, reason)) => return refuse(status, &reason),
     };
     let mut request = Request::from_parts(head, body);
+    if let Some(answer) = door.pages.get().and_then(|pages| pages.answer(&request, door.peer)) {
+        return whole(answer.await);
+    }
     if let Some(response) = control::answer(service, &request) {
         return whole(response);
     }

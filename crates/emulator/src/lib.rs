@@ -54,6 +54,7 @@ mod gateway;
 mod guard;
 mod handle;
 mod model;
+mod pages;
 mod protocol;
 mod random;
 mod record;
@@ -63,11 +64,14 @@ mod sns;
 mod sqs;
 mod store;
 mod sts;
+mod view;
 
 pub use crate::{
     action::Action,
     emulator::{Builder, Emulator},
     fault::{Fault, FaultError, Injected, On},
     handle::{Counts, History, Message, Place, Published, Queue, StoredMessage, Topic},
+    pages::{Answer, Pages},
     record::{Call, Entry, Outcome},
+    view::{MessageView, QueueView, Refused, SubscriptionView, TopicView},
 };

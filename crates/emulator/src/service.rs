@@ -370,7 +370,8 @@ impl Service {
         entries::take_away(&mut self.world(), tree, lease.as_secs(), now);
     }
 
-    async fn once(&self, parsed: Parsed, tree: bool) -> Result<Output> {
+    /// Carries the action out as it is asked for, without faults.
+    pub(crate) async fn once(&self, parsed: Parsed, tree: bool) -> Result<Output> {
         if parsed.action == Action::ReceiveMessage {
             return self.receive(parsed, tree).await;
         }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -377,6 +378,13 @@ impl Queue {
     /// The key that the next message will get.
     pub(crate) fn next_key(&self) -> Key {
         self.next_key
+    }
+
+    /// The messages after the one with this age and key, the oldest first. Costs nothing for those before it.
+    pub(crate) fn by_age(&self, after: Option<(Time, Key)>) -> impl Iterator<Item = ((Time, Key), &Message)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = |at: &(Time, Key)| Some((*at, &**self.messages.get(&at.1)?));
+        self.ages.range((start, Bound::Unbounded)).filter_map(found)
     }
 
     /// All messages in the order in which they came.
