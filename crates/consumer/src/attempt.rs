@@ -249,6 +249,7 @@ impl Parts {
                 lease: ticket.id(),
                 view: Arc::clone(view),
                 receive_count: ticket.identity().receive_count,
+                trace: message.trace,
             };
             let handling = pin!(self.handle(message, held));
             let ended = place.run(handling).await;
@@ -316,8 +317,11 @@ impl Parts {
         let view = Arc::clone(&held.view);
         let context = Context::new(held, Instant::now() + limit, Arc::clone(&self.worker));
         // a panic may come before the first await too, where the future is made
-        let handling =
-            AssertUnwindSafe(async { self.handler.0.handle(message, context).await }).catch_unwind();
+        let handling = AssertUnwindSafe(async {
+            let result = self.handler.0.handle(message, context).await;
+            result.map_err(|failure| self.worker.classifiers().apply(failure))
+        })
+        .catch_unwind();
         let handling = timeout(limit, handling);
         tokio::pin!(handling);
         let (cancelled, result) = tokio::select! {

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use lifeline_messaging::trace::TraceContext;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
+use crate::classify::Classifiers;
 #[cfg(any(test, feature = "testing"))]
 use crate::clock::LeaseClock;
 use crate::failure::Failure;
@@ -42,6 +44,7 @@ pub(crate) struct Held {
     pub(crate) lease: LeaseId,
     pub(crate) view: Arc<View>,
     pub(crate) receive_count: u32,
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// What all contexts of a worker share.
@@ -53,6 +56,8 @@ pub(crate) struct WorkerContext {
     /// `None` outside of a worker.
     parts: Option<(Leases, Tally)>,
     queue: KnownQueue,
+    /// What the errors of foreign types mean.
+    classifiers: Classifiers,
     /// The most messages of a batch, and how long they are waited for.
     batch: (usize, Duration),
     /// When handlers are cancelled, once a shutdown has begun.
@@ -67,9 +72,23 @@ impl WorkerContext {
         span: Span,
         parts: Option<(Leases, Tally)>,
         queue: KnownQueue,
+        classifiers: Classifiers,
         batch: (usize, Duration),
     ) -> Self {
-        Self { name, span, parts, batch, queue, cutoff: OnceLock::new(), over: CancellationToken::new() }
+        Self {
+            name,
+            span,
+            parts,
+            queue,
+            classifiers,
+            batch,
+            cutoff: OnceLock::new(),
+            over: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) fn classifiers(&self) -> &Classifiers {
+        &self.classifiers
     }
 
     pub(crate) fn span(&self) -> &Span {
@@ -135,6 +154,10 @@ impl Context {
         self.messages().first().map_or(0, |message| message.lease.0)
     }
 
+    pub(crate) fn classifiers(&self) -> Classifiers {
+        self.worker.classifiers.clone()
+    }
+
     /// The most messages of a batch, and how long they are waited for.
     pub(crate) fn batch(&self) -> (usize, Duration) {
         self.worker.batch
@@ -164,12 +187,13 @@ impl Context {
         let now = Instant::now();
         let (timeout, lease) = (Duration::from_secs(5 * 60), Duration::from_secs(12 * 3600));
         let view = Arc::new(View::new(clock, now, now + lease, true));
-        let message = Held { lease: LeaseId(0), view, receive_count: 1 };
+        let message = Held { lease: LeaseId(0), view, receive_count: 1, trace: None };
         let worker = WorkerContext::new(
             "test".to_owned(),
             Span::none(),
             None,
             KnownQueue::unknown(),
+            Classifiers::default(),
             (1, Duration::ZERO),
         );
         Self::new(message, now + timeout, Arc::new(worker))
@@ -263,6 +287,14 @@ impl Context {
     /// Whether the next failure makes the message a dead letter, by the redrive policy of its queue.
     pub fn is_last_receive(&self) -> bool {
         self.messages().iter().any(|message| self.worker.queue.is_last_receive(message.receive_count))
+    }
+
+    /// The trace that came with the message, to be continued by what the handler publishes or calls. None for a batch of several.
+    pub fn trace(&self) -> Option<TraceContext> {
+        match self.messages() {
+            [message] => message.trace,
+            _ => None,
+        }
     }
 
     /// The name of the worker; empty if it has none.

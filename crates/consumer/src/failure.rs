@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A boxed error.
@@ -27,7 +28,7 @@ pub enum FailureKind {
 /// `?` makes one of boxed errors, of `anyhow`'s (feature `anyhow`) and of the standard library's; [`OrFailure`] makes one of any error
 /// and states what it means; and for your own error type you write `From`, which says which of its errors mean what. It is an
 /// error itself, so that it may travel inside of others: the outermost in the chain that states a kind is heard. Where
-/// none does, an [`io::Error`] about the environment (refused, reset, unreachable, timed out, broken pipe, disk full, out of
+/// none does, [`Builder::classify`](crate::Builder::classify) may know the type; else an [`io::Error`] about the environment (refused, reset, unreachable, timed out, broken pipe, disk full, out of
 /// descriptors) means *unavailable*, every other error *failed*.
 ///
 /// ```
@@ -60,12 +61,14 @@ pub struct Failure(Stated);
 #[derive(Debug)]
 struct Stated {
     what: What,
-    error: BoxError,
+    error: Arc<dyn Error + Send + Sync>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct What {
     kind: Option<FailureKind>,
+    /// Nobody stated the kind; it follows from the type of an error.
+    inferred: bool,
     retry_after: Option<Duration>,
     interrupted: bool,
     /// And is known to be gone since: it accepts no connection.
@@ -75,7 +78,7 @@ struct What {
 impl Failure {
     /// A failure in words, of this message.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self(Stated { what: What::default(), error: reason.into().into() })
+        Self(Stated { what: What::default(), error: BoxError::from(reason.into()).into() })
     }
 
     /// This message failed.
@@ -94,16 +97,30 @@ impl Failure {
     }
 
     fn of(kind: FailureKind, error: impl Into<BoxError>) -> Self {
-        Self(Stated { what: What { kind: Some(kind), ..What::default() }, error: error.into() })
+        Self(Stated { what: What { kind: Some(kind), ..What::default() }, error: error.into().into() })
     }
 
     /// What an error states, or what follows from it.
     fn found(error: BoxError) -> Self {
         let what = stated(&*error).unwrap_or_else(|| {
             let kind = is_environment(&*error).then_some(FailureKind::Unavailable);
-            What { kind, ..What::default() }
+            What { kind, inferred: kind.is_some(), ..What::default() }
         });
-        Self(Stated { what, error })
+        Self(Stated { what, error: error.into() })
+    }
+
+    /// With the kind that `classify` returns for the first error in its chain that it knows; a kind that was stated stays.
+    pub(crate) fn classified(
+        mut self,
+        classify: impl Fn(&(dyn Error + 'static)) -> Option<FailureKind>,
+    ) -> Self {
+        let what = &mut self.0.what;
+        if (what.kind.is_none() || what.inferred)
+            && let Some(kind) = causes(&*self.0.error).find_map(classify)
+        {
+            (what.kind, what.inferred) = (Some(kind), false);
+        }
+        self
     }
 
     /// Sets the delay of a failed message instead of the worker's growing one, or the shortest pause before an unavailable
@@ -150,7 +167,7 @@ impl Failure {
 
     /// The same for another message.
     pub(crate) fn again(&self) -> Self {
-        Self(Stated { what: self.0.what, error: self.to_string().into() })
+        Self(Stated { what: self.0.what, error: Arc::clone(&self.0.error) })
     }
 
     /// What it is about, if it was stated; one that was not is *failed*.
@@ -198,7 +215,32 @@ fn stated(error: &(dyn Error + 'static)) -> Option<What> {
 }
 
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
+    let errors = std::iter::successors(Some(error), |&error| error.source());
+    #[cfg(feature = "anyhow")]
+    let errors = errors.map(|error| match error.downcast_ref::<Anyhow>() {
+        Some(Anyhow(error)) => &**error,
+        None => error,
+    });
+    errors
+}
+
+/// An error of anyhow with its outermost type, which a box made of it hides.
+#[cfg(feature = "anyhow")]
+#[derive(Debug)]
+struct Anyhow(anyhow::Error);
+
+#[cfg(feature = "anyhow")]
+impl Display for Anyhow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(feature = "anyhow")]
+impl Error for Anyhow {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
 }
 
 impl From<BoxError> for Failure {
@@ -213,14 +255,11 @@ impl From<BoxError> for Failure {
 #[cfg(feature = "anyhow")]
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        // a box without context hides the outermost type, and no chain shows what a context is
+        // no chain shows what a context is
         let what = error.downcast_ref::<Failure>().map(|failure| failure.0.what);
-        let environment = error.chain().any(is_environment);
-        let mut failure = Self::found(error.into());
+        let mut failure = Self::found(Box::new(Anyhow(error)));
         if let Some(what) = what {
             failure.0.what = what;
-        } else if failure.kind().is_none() && environment {
-            failure.0.what.kind = Some(FailureKind::Unavailable);
         }
         failure
     }

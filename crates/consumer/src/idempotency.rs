@@ -132,9 +132,10 @@ where
                     self.store.extend(&key, id, LASTS).await.ok();
                 }
             };
+            let classifiers = context.classifiers();
             let result = tokio::select! {
                 biased;
-                result = self.handler.0.handle(message, context) => result,
+                result = self.handler.0.handle(message, context) => result.map_err(|failure| classifiers.apply(failure)),
                 () = extended => unreachable!("extending never ends"),
             };
             let noted = match &result {

@@ -48,6 +48,7 @@ mod breaker;
 mod call_monitor;
 mod capacity;
 mod caution;
+mod classify;
 mod clock;
 mod context;
 mod control;

@@ -63,13 +63,32 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Every number within its bounds, and a wait that a shutdown can finish.
-    pub(crate) fn within_bounds(mut self) -> Self {
-        self.pollers = self.pollers.clamp(1, MOST_IN_FLIGHT);
-        self.max_in_flight = self.max_in_flight.clamp(1, MOST_IN_FLIGHT);
-        self.wait_time = Duration::from_secs(self.wait_time.min(LONGEST_WAIT).as_secs());
-        self.handler_timeout = self.handler_timeout.min(LONGEST);
-        self.grace = self.grace.min(LONGEST);
+    /// The numbers that are out of their bounds.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = String> {
+        let count = |name, value: usize| {
+            let ok = (1..=MOST_IN_FLIGHT).contains(&value);
+            (!ok).then(|| format!("{name}({value}): invalid value; expected 1 to {MOST_IN_FLIGHT}"))
+        };
+        let time = |name, value: Duration, least: Duration, most: Duration| {
+            let ok = (least..=most).contains(&value);
+            (!ok).then(|| format!("{name}({value:?}): invalid value; expected {least:?} to {most:?}"))
+        };
+        let rate = self.rate.is_some_and(|rate| rate > LONGEST);
+        [
+            count("pollers", self.pollers),
+            count("max_in_flight", self.max_in_flight),
+            time("wait_time", self.wait_time, Duration::ZERO, LONGEST_WAIT),
+            time("handler_timeout", self.handler_timeout, Duration::from_millis(1), LONGEST),
+            time("shutdown_grace", self.grace, Duration::ZERO, LONGEST),
+            rate.then(|| "rate_limit(…): invalid value; expected at least one run in 12 hours".to_owned()),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Whole seconds of a wait, and one that a shutdown can finish.
+    pub(crate) fn with_fitting_wait(mut self) -> Self {
+        self.wait_time = Duration::from_secs(self.wait_time.as_secs());
         let longest = self.grace.saturating_sub(self.reserve()).saturating_sub(Duration::from_secs(1));
         if self.wait_time > longest {
             self.wait_time = Duration::from_secs(longest.as_secs());
@@ -112,31 +131,35 @@ mod tests {
                 wait_time: SECOND * wait as u32,
                 ..Options::default()
             };
-            options.within_bounds().wait_time.as_secs()
+            options.with_fitting_wait().wait_time.as_secs()
         };
         assert_eq!(wait(25, 20), 20);
         assert_eq!(wait(5, 20), 3);
         assert_eq!(wait(1, 20), 0);
-        assert_eq!(wait(60, 30), 20, "SQS knows no longer poll");
     }
 
     #[test]
-    fn the_largest_numbers_are_cut_and_overflow_nothing() {
-        let options = Options {
+    fn what_is_out_of_bounds_is_named_with_its_value_and_nothing_overflows() {
+        let largest = Options {
             pollers: usize::MAX,
             max_in_flight: usize::MAX,
             wait_time: Duration::MAX,
-            envelope: Envelope::Detect,
             handler_timeout: Duration::MAX,
             grace: Duration::MAX,
             body_limit: usize::MAX,
-            lease_thread: false,
+            rate: Some(Duration::MAX),
             ..Options::default()
         };
-        let options = options.within_bounds();
-        assert_eq!((options.max_in_flight, options.grace), (MOST_IN_FLIGHT, LONGEST));
-        let smallest = Options { pollers: 0, max_in_flight: 0, grace: Duration::ZERO, ..options };
-        let smallest = smallest.within_bounds();
-        assert_eq!((smallest.pollers, smallest.max_in_flight, smallest.wait_time), (1, 1, Duration::ZERO));
+        assert_eq!(largest.problems().count(), 6);
+        let smallest = Options { pollers: 0, max_in_flight: 0, handler_timeout: Duration::ZERO, ..largest };
+        let problems: Vec<_> = smallest.problems().collect();
+        assert_eq!(problems[0], "pollers(0): invalid value; expected 1 to 120000");
+        assert_eq!(
+            problems[2],
+            format!("wait_time({:?}): invalid value; expected 0ns to 20s", Duration::MAX)
+        );
+        assert_eq!(problems[3], "handler_timeout(0ns): invalid value; expected 1ms to 43200s");
+        smallest.with_fitting_wait();
+        assert_eq!(Options::default().problems().count(), 0);
     }
 }

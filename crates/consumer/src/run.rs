@@ -23,6 +23,7 @@ use crate::breaker::Breaker;
 use crate::call_monitor::CallMonitor;
 use crate::capacity::Capacity;
 use crate::caution::Caution;
+use crate::classify::Classifiers;
 use crate::clock::LeaseClock;
 use crate::context::WorkerContext;
 use crate::control::{WorkerHandle, WorkerState};
@@ -61,6 +62,7 @@ pub(crate) struct Setup {
     pub(crate) health: Health,
     pub(crate) name: Option<String>,
     pub(crate) control: WorkerHandle,
+    pub(crate) classifiers: Classifiers,
     pub(crate) clock: lifeline_health::Clock,
 }
 
@@ -83,7 +85,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(setup: Setup, handler: BoxHandler) -> Self {
-        let Setup { clients, spec, options, health, name, control, clock } = setup;
+        let Setup { clients, spec, options, health, name, control, classifiers, clock } = setup;
         let (health, span) = match &name {
             Some(name) => (health.of_part("worker", name), tracing::error_span!("worker", worker = name)),
             None => (health, Span::none()),
@@ -162,6 +164,7 @@ impl Running {
             span.clone(),
             Some((leases.clone(), tally.clone())),
             queue.clone(),
+            classifiers,
             options.batch(),
         ));
         let runner = Runner::new(

@@ -13,6 +13,7 @@ use tower_service::Service;
 use crate::context::Context;
 use crate::failure::{BoxError, Failure};
 use crate::handler::{BoxHandler, DynHandler, Handling};
+use crate::idempotency::IdempotencyStore;
 use crate::into_handler::IntoHandler;
 
 /// One run of a handler, as tower's request.
@@ -78,6 +79,27 @@ impl<S> Stack<S> {
     /// A service of your own.
     pub fn service(service: S) -> Self {
         Self { service }
+    }
+
+    /// The handler without its type.
+    pub fn boxed(self) -> BoxHandler
+    where
+        Self: IntoHandler<Stacked>,
+    {
+        IntoHandler::boxed(self)
+    }
+
+    /// Claims the key of each message before what is in here runs: [`BoxHandler::idempotent`]. Layers that are put around it later
+    /// run for every message.
+    pub fn idempotent(
+        self,
+        store: impl IdempotencyStore,
+        key: impl Fn(&Message) -> Option<String> + Send + Sync + 'static,
+    ) -> Stack<HandlerService>
+    where
+        Self: IntoHandler<Stacked>,
+    {
+        handler(self.boxed().idempotent(store, key))
     }
 
     /// Puts a layer around it.

@@ -121,11 +121,19 @@ pub struct Account {
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Drained {
     /// What became of everything that was received.
     pub account: Account,
     /// Handlers that were cancelled at the shutdown deadline; their messages are counted above.
     pub cancelled: u64,
+}
+
+/// As its [`Account`].
+impl Display for Drained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.account.fmt(f)
+    }
 }
 
 impl std::ops::Add for Account {

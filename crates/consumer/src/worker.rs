@@ -10,7 +10,9 @@ use lifeline_messaging::envelope::Envelope;
 use lifeline_messaging::topology::QueueSpec;
 use tokio::time::Instant;
 
+use crate::classify::Classifiers;
 use crate::control::WorkerHandle;
+use crate::failure::FailureKind;
 use crate::guarded;
 use crate::into_handler::IntoHandler;
 use crate::options::Options;
@@ -26,6 +28,7 @@ pub struct Builder {
     health: Option<Health>,
     name: Option<String>,
     control: WorkerHandle,
+    classifiers: Classifiers,
     error: ConfigError,
     clock: lifeline_health::Clock,
 }
@@ -37,7 +40,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker on a queue: its name or URL, or a [`QueueSpec`] that says what to create around it.
+    /// A worker on a queue: its name, URL or ARN, or a [`QueueSpec`] that says what to create around it.
     ///
     /// ```no_run
     /// use lifeline_consumer::{Failure, Message, Worker};
@@ -61,6 +64,7 @@ impl Worker {
             health: None,
             name: None,
             control: WorkerHandle::new(),
+            classifiers: Classifiers::default(),
             error: ConfigError::default(),
             clock: lifeline_health::Clock::tokio(),
         }
@@ -126,7 +130,31 @@ impl Builder {
     /// ```
     #[must_use]
     pub fn rate_limit(mut self, runs: u32, per: Duration) -> Self {
-        self.options.rate = Some(per / runs.max(1));
+        self.options.rate = Some(per.checked_div(runs).unwrap_or(Duration::MAX));
+        self
+    }
+
+    /// Says what the errors of a type that is not yours mean, wherever they are in the chain of what a handler returns. What was
+    /// stated where it happened counts more; this counts more than what follows from an error of the system.
+    ///
+    /// ```
+    /// use std::net::AddrParseError;
+    ///
+    /// use lifeline_consumer::{FailureKind, Worker};
+    ///
+    /// let worker = Worker::on("orders")
+    ///     .classify(|_: &AddrParseError| FailureKind::Rejected)
+    ///     .classify(|error: &std::io::Error| match error.kind() {
+    ///         std::io::ErrorKind::NotFound => FailureKind::Unavailable,
+    ///         _ => FailureKind::Failed,
+    ///     });
+    /// ```
+    #[must_use]
+    pub fn classify<E: std::error::Error + 'static>(
+        mut self,
+        classify: impl Fn(&E) -> FailureKind + Send + Sync + 'static,
+    ) -> Self {
+        self.classifiers.add(classify);
         self
     }
 
@@ -244,13 +272,14 @@ impl Builder {
     /// # Cancel safety
     /// Dropped, nothing was started.
     pub async fn build(self) -> Result<Worker, ConfigError> {
-        let Self { clients, spec, options, health, name, control, mut error, clock } = self;
+        let Self { clients, spec, options, health, name, control, classifiers, mut error, clock } = self;
+        options.problems().for_each(|problem| error.add(problem));
         let asked = options.wait_time;
-        let options = options.within_bounds();
-        if options.wait_time < Duration::from_secs(asked.as_secs()) {
+        let options = options.with_fitting_wait();
+        if error.none().is_ok() && options.wait_time < Duration::from_secs(asked.as_secs()) {
             guarded::log(|| {
                 tracing::warn!(wait_time = ?asked, grace = ?options.grace,
-                    "WAIT_TIME exceeds SHUTDOWN_GRACE or the longest poll of SQS; using {:?} so that shutdown can finish the current receive",
+                    "WAIT_TIME exceeds SHUTDOWN_GRACE; using {:?} so that shutdown can finish the current receive",
                     options.wait_time);
             });
         }
@@ -277,7 +306,7 @@ impl Builder {
         error.none()?;
         let Some(clients) = clients else { return Err(ConfigError::default()) };
         let health = health.unwrap_or_else(|| Health::new(env!("CARGO_PKG_VERSION")));
-        Ok(Worker { setup: Setup { clients, spec, options, health, name, control, clock } })
+        Ok(Worker { setup: Setup { clients, spec, options, health, name, control, classifiers, clock } })
     }
 
     /// [`build`](Self::build) and [`Worker::run`] in one.

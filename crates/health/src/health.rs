@@ -4,6 +4,7 @@
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::readiness::Readiness;
+use crate::report::Report;
 #[cfg(feature = "server")]
 use crate::server::{self, Server};
 
@@ -46,6 +47,29 @@ impl Health {
             readiness: self.readiness.of_part(name),
             metrics: self.metrics.labelled(label, name),
         }
+    }
+
+    /// What `/health` responds, for a server of your own. From memory: it never waits.
+    ///
+    /// ```
+    /// let health = lifeline_health::Health::new("1.2.3");
+    /// health.readiness.condition("database").unmet("connecting");
+    /// assert!(health.liveness().is_up() && !health.readiness().is_up());
+    /// assert_eq!(health.readiness().to_json(), r#"{ "status": "NOT READY", "reasons": { "database": "connecting" } }"#);
+    /// assert!(health.prometheus_text().contains("build_info"));
+    /// ```
+    pub fn liveness(&self) -> Report {
+        Report::of_pulses(&self.pulses)
+    }
+
+    /// What `/ready` responds, likewise.
+    pub fn readiness(&self) -> Report {
+        Report::of_conditions(&self.readiness)
+    }
+
+    /// What `/metrics` responds, to be appended to a page of your own.
+    pub fn prometheus_text(&self) -> String {
+        self.metrics.render()
     }
 
     /// A server that tells them: the feature `server`.

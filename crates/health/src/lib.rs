@@ -42,6 +42,7 @@ mod health;
 mod metrics;
 mod pulse;
 mod readiness;
+mod report;
 #[cfg(feature = "server")]
 mod server;
 
@@ -55,6 +56,7 @@ pub use metrics::{
 pub use pulse::BEAT;
 pub use pulse::{Pulse, PulseGuard, Pulses};
 pub use readiness::{Condition, Readiness};
+pub use report::Report;
 #[cfg(feature = "server")]
 pub use server::{
     AccessFormat, AccessLog, Answer, AskError, Builder, Limits, ListenError, Server, ask, self_check,

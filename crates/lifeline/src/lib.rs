@@ -27,24 +27,28 @@
 #[cfg(feature = "service")]
 mod service;
 
-#[cfg(feature = "service")]
-pub use lifeline_consumer::service::Host;
-#[cfg(feature = "tower")]
-pub use lifeline_consumer::{Attempt, HandlerService, Stack, handler};
 #[cfg(feature = "consumer")]
 pub use lifeline_consumer::{
-    Attribute, Batch, BoxError, BoxHandler, Builder, Cancelled, Claim, ClaimId, ConfigError, Context,
-    Drained, Failure, FailureKind, FromMessage, Handler, HandlerInput, IdempotencyStore, IntoHandler,
-    IntoOutcome, Json, LeaseLost, MemoryStore, Message, OrFailure, Settled, Worker, WorkerHandle,
-    WorkerState, Workers,
+    Account, Attribute, Batch, BoxError, BoxHandler, Builder, Cancelled, Claim, ClaimId, ConfigError,
+    Context, Drained, Failure, FailureKind, FromMessage, Handler, HandlerInput, IdempotencyStore,
+    IntoHandler, IntoOutcome, Json, LeaseLost, MemoryStore, Message, OrFailure, Settled, Worker,
+    WorkerHandle, WorkerState, Workers,
 };
-pub use lifeline_health::Health;
+#[cfg(feature = "tower")]
+pub use lifeline_consumer::{Attempt, HandlerService, Stack, handler};
+pub use lifeline_health::{Health, Report};
 pub use lifeline_messaging::client::{Access, Clients};
+pub use lifeline_messaging::envelope::Envelope;
 pub use lifeline_messaging::topology::{QueueRef, QueueSpec, TopicRef};
+pub use lifeline_messaging::trace::TraceContext;
 #[cfg(feature = "producer")]
-pub use lifeline_producer::{NewMessage, PublishError, Publisher, Receipt};
+pub use lifeline_producer::{
+    NewMessage, Pending, Permit, PublishError, PublishErrorKind, Publisher, PublisherBuilder, Receipt,
+};
 #[cfg(feature = "service")]
-pub use service::{run, run_with};
+pub use lifeline_service::Shutdown;
+#[cfg(feature = "service")]
+pub use service::{Host, run, run_with};
 
 /// What a handler may return to use `?` on any error: what the error states counts, and one that states nothing has failed.
 #[cfg(feature = "consumer")]

@@ -2,8 +2,15 @@
 
 use std::process::ExitCode;
 
-use lifeline_consumer::service::{ConsumerArgs, ConsumerConfig, Host, run_handler, run_workers};
-use lifeline_consumer::{BoxError, IntoHandler, Workers};
+use lifeline_consumer::service::{self, ConsumerArgs, ConsumerConfig, run_handler, run_workers};
+use lifeline_consumer::{BoxError, Builder, IntoHandler, Workers};
+use lifeline_health::Health;
+use lifeline_messaging::client::Clients;
+#[cfg(feature = "producer")]
+use lifeline_messaging::topology::TopicRef;
+#[cfg(feature = "producer")]
+use lifeline_producer::{Publisher, PublisherBuilder};
+use lifeline_service::Shutdown;
 use lifeline_service::settings::Problems;
 use lifeline_service::{CommonArgs, Program};
 
@@ -32,7 +39,11 @@ impl<A: clap::Args> Program for Args<A> {
 /// Runs a whole service around a handler, and returns the process's exit code. [`IntoHandler`] says what a handler may be.
 ///
 /// It builds the runtime itself, so `main` is not async.
+///
+/// # Panics
+/// Within a runtime: a service has one of its own.
 pub fn run<Form>(handler: impl IntoHandler<Form>) -> ExitCode {
+    outside_of_a_runtime();
     lifeline_service::main::<Args<None>, _, _>(move |(_, config), host| run_handler(config, handler, host))
 }
 
@@ -79,10 +90,87 @@ struct None {}
 ///     })
 /// }
 /// ```
+///
+/// # Panics
+/// As [`run`].
 pub fn run_with<A, E>(setup: impl AsyncFnOnce(A, Host) -> Result<Workers, E>) -> ExitCode
 where
     A: clap::Args,
     E: Into<BoxError>,
 {
-    lifeline_service::main::<Args<A>, _, _>(move |(own, config), host| run_workers(own, config, host, setup))
+    outside_of_a_runtime();
+    lifeline_service::main::<Args<A>, _, _>(move |(own, config), host| {
+        run_workers(own, config, host, async |own, host| setup(own, Host::of(host)).await)
+    })
+}
+
+#[track_caller]
+fn outside_of_a_runtime() {
+    assert!(
+        tokio::runtime::Handle::try_current().is_err(),
+        "lifeline::run and lifeline::run_with build a runtime of their own: call them from a main that is not async, without #[tokio::main]; \
+         in an application that has a runtime, use lifeline::Worker or lifeline::Workers"
+    );
+}
+
+/// What the setup of a service is given.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Host {
+    /// Pulses, readiness and metrics, which the health server shows.
+    pub health: Health,
+    /// How AWS is reached.
+    pub clients: Clients,
+    /// The request to shut down.
+    pub shutdown: Shutdown,
+    consumer: service::Host,
+}
+
+impl Host {
+    fn of(consumer: service::Host) -> Self {
+        let service::Host { health, clients, shutdown, .. } = consumer.clone();
+        Self { health, clients, shutdown, consumer }
+    }
+
+    /// A worker as the settings describe it.
+    #[must_use]
+    pub fn worker(&self) -> Builder {
+        self.consumer.worker()
+    }
+
+    /// A worker with a name. Its settings are read from variables that begin with it: `INVOICES_MAX_IN_FLIGHT` for `invoices`; else
+    /// from those without. Its queue is `INVOICES_QUEUE_NAME` or `INVOICES_QUEUE_URL`, else the one called as the worker. A bad value ends
+    /// the process with exit code 2 once `setup` has returned.
+    #[must_use]
+    pub fn worker_named(&self, name: &str) -> Builder {
+        self.consumer.worker_named(name)
+    }
+
+    /// A publisher to a topic, by name or ARN, for handlers that publish. Called `to-TOPIC`, it has its place in health and metrics beside
+    /// the workers. `TOPIC_NAME` is no default: that topic feeds the queue, and a handler that publishes to it feeds itself.
+    ///
+    /// ```no_run
+    /// use lifeline::{BoxError, Host, Message, Workers};
+    ///
+    /// fn main() -> std::process::ExitCode {
+    ///     lifeline::run_with(async |(), host: Host| {
+    ///         let invoices = host.publisher("invoices").start().await?;
+    ///         let closed = invoices.close(); // when the last handler has ended
+    ///         let handle = move |message: Message| {
+    ///             let invoices = invoices.clone();
+    ///             async move {
+    ///                 invoices.publish(message.body).await?; // before Ok(()), which deletes the message
+    ///                 Ok::<(), BoxError>(())
+    ///             }
+    ///         };
+    ///         lifeline::Result::Ok(Workers::new().add(host.worker(), handle).after(closed))
+    ///     })
+    /// }
+    /// ```
+    #[cfg(feature = "producer")]
+    pub fn publisher(&self, topic: impl Into<TopicRef>) -> PublisherBuilder {
+        let topic = topic.into();
+        let name = format!("to-{}", topic.name());
+        Publisher::to(topic).name(name).clients(self.clients.clone()).health(&self.health)
+    }
 }

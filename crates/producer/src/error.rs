@@ -2,7 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use lifeline_escape::Line;
@@ -176,4 +177,15 @@ impl fmt::Display for PublishError {
     }
 }
 
-impl Error for PublishError {}
+impl Error for PublishError {
+    /// Of what is not about the message, an error of the system: whoever asks what an error means for other messages finds it.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        static TIMED_OUT: LazyLock<io::Error> = LazyLock::new(|| io::ErrorKind::TimedOut.into());
+        static NOT_CONNECTED: LazyLock<io::Error> = LazyLock::new(|| io::ErrorKind::NotConnected.into());
+        match self.kind() {
+            PublishErrorKind::Invalid | PublishErrorKind::Rejected => None,
+            PublishErrorKind::TimedOut => Some(&*TIMED_OUT),
+            PublishErrorKind::Abandoned | PublishErrorKind::Closed => Some(&*NOT_CONNECTED),
+        }
+    }
+}

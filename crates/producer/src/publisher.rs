@@ -165,15 +165,18 @@ impl Publisher {
     }
 
     /// Accepts no more messages, and waits until everything that was accepted has its result. May be called again, by any
-    /// clone.
+    /// clone. Nothing happens before it is awaited; it borrows nothing, so that it may be handed to whoever ends last.
     ///
     /// # Cancel safety
     /// Dropped, the publisher still closes; call it again to wait.
-    pub async fn close(&self) {
-        self.closing.cancel();
-        self.submit.messages.close();
-        self.submit.bytes.close();
-        self.done.cancelled().await;
+    pub fn close(&self) -> impl Future<Output = ()> + Send + use<> {
+        let Self { submit, closing, done, .. } = self.clone();
+        async move {
+            closing.cancel();
+            submit.messages.close();
+            submit.bytes.close();
+            done.cancelled().await;
+        }
     }
 
     /// Closes immediately: messages that are not confirmed by now fail with the kind `Abandoned`.

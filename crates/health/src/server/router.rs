@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use serde_json::Value;
 use tiny_http::{Header, Method, Request, Response};
 
 use crate::metrics::Metrics;
 use crate::pulse::Pulses;
 use crate::readiness::Readiness;
+use crate::report::Report;
 
 pub(crate) const HEALTH: &str = "/health";
 const READY: &str = "/ready";
@@ -122,8 +122,8 @@ fn route(http: &tiny_http::Server, stop: &AtomicBool, gate: SocketAddr, sources:
 
 fn answer(request: Request, sources: &Sources) {
     let response = match (request.url(), request.method()) {
-        (HEALTH, Method::Get | Method::Head) => health(&sources.pulses),
-        (READY, Method::Get | Method::Head) => ready(&sources.readiness),
+        (HEALTH, Method::Get | Method::Head) => respond(&Report::of_pulses(&sources.pulses)),
+        (READY, Method::Get | Method::Head) => respond(&Report::of_conditions(&sources.readiness)),
         (METRICS, Method::Get | Method::Head) => reply(200, PROMETHEUS, sources.metrics.render()),
         (HEALTH | READY | METRICS, _) => {
             reply(405, JSON, r#"{ "error": "method not allowed", "allow": ["GET", "HEAD"] }"#)
@@ -135,27 +135,8 @@ fn answer(request: Request, sources: &Sources) {
     let _ = request.respond(response);
 }
 
-fn health(pulses: &Pulses) -> Response<Cursor<Vec<u8>>> {
-    let stale = pulses.stale();
-    if stale.is_empty() {
-        reply(200, JSON, r#"{ "status": "UP!" }"#)
-    } else {
-        let stale: Vec<_> = stale.into_iter().map(|name| Value::from(name).to_string()).collect();
-        reply(503, JSON, format!(r#"{{ "status": "DOWN", "stale": [{}] }}"#, stale.join(", ")))
-    }
-}
-
-fn ready(readiness: &Readiness) -> Response<Cursor<Vec<u8>>> {
-    let reasons = readiness.reasons();
-    if reasons.is_empty() {
-        reply(200, JSON, r#"{ "status": "READY" }"#)
-    } else {
-        let reasons: Vec<_> = reasons
-            .into_iter()
-            .map(|(name, reason)| format!("{}: {}", Value::from(name), Value::from(reason)))
-            .collect();
-        reply(503, JSON, format!(r#"{{ "status": "NOT READY", "reasons": {{ {} }} }}"#, reasons.join(", ")))
-    }
+fn respond(report: &Report) -> Response<Cursor<Vec<u8>>> {
+    reply(if report.is_up() { 200 } else { 503 }, JSON, report.to_json())
 }
 
 fn reply(status: u16, content_type: &str, body: impl Into<String>) -> Response<Cursor<Vec<u8>>> {

@@ -37,6 +37,7 @@ pub struct NoRegion;
 
 /// The clients. Cheap to clone.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Clients {
     /// SNS.
     pub sns: aws_sdk_sns::Client,
@@ -59,6 +60,32 @@ pub struct Clients {
 }
 
 impl Clients {
+    /// As the SDK's usual environment variables and files say, with a timeout of 5 s for each call.
+    ///
+    /// # Errors
+    /// [`NoRegion`].
+    pub async fn from_env() -> Result<Self, NoRegion> {
+        Self::connect(&Access::from_environment()).await
+    }
+
+    /// With the region, the credentials, the endpoint and the HTTP client of your own configuration, if it has one; timeouts and retries are
+    /// ours.
+    ///
+    /// # Errors
+    /// [`NoRegion`].
+    pub fn from_sdk_config(config: &SdkConfig) -> Result<Self, NoRegion> {
+        let access = Access::from_environment();
+        let http =
+            || config.http_client().unwrap_or_else(|| connector::client(connect_limit(access.call_timeout)));
+        let pools = Pools { polls: http(), leases: http(), others: http() };
+        let config = config
+            .to_builder()
+            .http_client(pools.others.clone())
+            .retry_config(RetryConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        Self::of(&access, config.build(), pools, None, None)
+    }
+
     /// Builds the clients. Nothing is sent to SNS or SQS yet; the SDK's chain may ask the instance for a region.
     ///
     /// # Errors
@@ -76,7 +103,8 @@ impl Clients {
         access: &Access,
         http: impl Fn() -> SharedHttpClient,
     ) -> Result<Self, NoRegion> {
-        let (polled, leased, http) = (http(), http(), http());
+        let pools = Pools { polls: http(), leases: http(), others: http() };
+        let http = pools.others.clone();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http.clone())
             .retry_config(RetryConfig::disabled())
@@ -92,7 +120,9 @@ impl Clients {
             loader = loader.profile_name("default");
         }
         let mut config = loader.region(region(access, http.clone())).load().await;
-        let region = config.region().ok_or(NoRegion)?.to_string();
+        if config.region().is_none() {
+            return Err(NoRegion);
+        }
         let named = |credentials: &Credentials| Some(credentials.account_id()?.as_str().to_owned());
         let mut account = access.credentials.as_ref().and_then(named);
         let renewed = match config.credentials_provider() {
@@ -106,6 +136,17 @@ impl Clients {
             }
             _ => None,
         };
+        Self::of(access, config, pools, renewed, account)
+    }
+
+    fn of(
+        access: &Access,
+        config: SdkConfig,
+        pools: Pools,
+        renewed: Option<Renewed>,
+        account: Option<String>,
+    ) -> Result<Self, NoRegion> {
+        let region = config.region().ok_or(NoRegion)?.to_string();
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(access.call_timeout).build();
         let mut sns = aws_sdk_sns::config::Builder::from(&config).timeout_config(timeouts.clone());
         if let Some(endpoint) =
@@ -118,13 +159,13 @@ impl Clients {
         }
         let sqs = |http, timeouts| sqs(&config, access, renewed.clone(), http, timeouts);
         // the attempt's timeout is set per receive, for it depends on the wait
-        let polls = sqs(polled, TimeoutConfig::disabled());
+        let polls = sqs(pools.polls, TimeoutConfig::disabled());
         #[cfg(feature = "fast-codecs")]
         let (sns, polls) = (sns.interceptor(WriteInOnePass), polls.interceptor(ReadInOnePass));
         Ok(Self {
             sns: aws_sdk_sns::Client::from_conf(sns.build()),
-            sqs: aws_sdk_sqs::Client::from_conf(sqs(http, timeouts.clone()).build()),
-            leases: aws_sdk_sqs::Client::from_conf(sqs(leased, timeouts).build()),
+            sqs: aws_sdk_sqs::Client::from_conf(sqs(pools.others, timeouts.clone()).build()),
+            leases: aws_sdk_sqs::Client::from_conf(sqs(pools.leases, timeouts).build()),
             polls: aws_sdk_sqs::Client::from_conf(polls.build()),
             call_timeout: access.call_timeout,
             region,
@@ -140,6 +181,14 @@ impl Clients {
         })
     }
 }
+
+/// The HTTP of the clients of SQS: each has connections of its own.
+struct Pools {
+    polls: SharedHttpClient,
+    leases: SharedHttpClient,
+    others: SharedHttpClient,
+}
+
 fn sqs(
     config: &SdkConfig,
     access: &Access,

@@ -47,7 +47,7 @@ impl From<String> for TopicRef {
     }
 }
 
-/// What a consumer needs around its queue.
+/// What a consumer needs around its queue: `QueueSpec::from("orders").subscribed_to("events").provision(true)`.
 #[derive(Debug, Clone)]
 pub struct QueueSpec {
     /// The queue.
@@ -67,6 +67,36 @@ impl From<QueueRef> for QueueSpec {
     fn from(queue: QueueRef) -> Self {
         let topic = TopicRef::Name(String::new());
         Self { queue, topic, provision: false, max_receives: 5, raw_delivery: false }
+    }
+}
+
+impl QueueSpec {
+    /// The topic that feeds it.
+    #[must_use]
+    pub fn subscribed_to(mut self, topic: impl Into<TopicRef>) -> Self {
+        self.topic = topic.into();
+        self
+    }
+
+    /// Creates what is missing: the queue, its dead-letter queue, the topic and the subscription. Default `false`.
+    #[must_use]
+    pub fn provision(mut self, provision: bool) -> Self {
+        self.provision = provision;
+        self
+    }
+
+    /// After how many receives a message is a dead letter, where that is created: 1 to 1,000. Default 5.
+    #[must_use]
+    pub fn max_receives(mut self, receives: u32) -> Self {
+        self.max_receives = receives;
+        self
+    }
+
+    /// Whether a subscription that is created delivers the bare message instead of a notification. Default `false`.
+    #[must_use]
+    pub fn raw_delivery(mut self, raw: bool) -> Self {
+        self.raw_delivery = raw;
+        self
     }
 }
 
@@ -92,11 +122,36 @@ pub enum QueueRef {
 }
 
 impl From<&str> for QueueRef {
-    /// A URL begins with `https://` or `http://`; everything else is a name.
+    /// A URL begins with `https://` or `http://`, an ARN with `arn:`; everything else is a name.
     fn from(queue: &str) -> Self {
         let is_url = queue.starts_with("https://") || queue.starts_with("http://");
-        if is_url { Self::Url(queue.to_owned()) } else { Self::Name(queue.to_owned()) }
+        match url_of_arn(queue) {
+            Some(url) => Self::Url(url),
+            None if is_url => Self::Url(queue.to_owned()),
+            None => Self::Name(queue.to_owned()),
+        }
     }
+}
+
+impl From<String> for QueueRef {
+    fn from(queue: String) -> Self {
+        queue.as_str().into()
+    }
+}
+
+/// `arn:aws:sqs:eu-west-1:111122223333:orders` → `https://sqs.eu-west-1.amazonaws.com/111122223333/orders`.
+fn url_of_arn(arn: &str) -> Option<String> {
+    let parts: Vec<_> = arn.split(':').collect();
+    let ["arn", partition, "sqs", region, account, name] = parts[..] else { return None };
+    let domain = match partition {
+        "aws-cn" => "amazonaws.com.cn",
+        "aws-eusc" => "amazonaws.eu",
+        "aws-iso" => "c2s.ic.gov",
+        "aws-iso-b" => "sc2s.sgov.gov",
+        "aws-iso-f" => "csp.hci.ic.gov",
+        _ => "amazonaws.com",
+    };
+    Some(format!("https://sqs.{region}.{domain}/{account}/{name}"))
 }
 
 impl QueueRef {
@@ -125,6 +180,27 @@ pub fn dead_letter_name(queue: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queue_is_a_name_a_url_or_an_arn() {
+        let url = |url: &str| QueueRef::Url(url.to_owned());
+        assert_eq!(QueueRef::from("orders"), QueueRef::Name("orders".to_owned()));
+        let own = "http://localhost:4566/000000000000/orders";
+        assert_eq!(QueueRef::from(own), url(own));
+        let arn =
+            |partition: &str| QueueRef::from(format!("arn:{partition}:sqs:eu-west-1:111122223333:orders"));
+        assert_eq!(arn("aws"), url("https://sqs.eu-west-1.amazonaws.com/111122223333/orders"));
+        assert_eq!(arn("aws-cn"), url("https://sqs.eu-west-1.amazonaws.com.cn/111122223333/orders"));
+        let spec = QueueSpec::from("orders")
+            .subscribed_to("events")
+            .provision(true)
+            .max_receives(3)
+            .raw_delivery(true);
+        assert_eq!(
+            (spec.topic.name(), spec.provision, spec.max_receives, spec.raw_delivery),
+            ("events", true, 3, true)
+        );
+    }
 
     #[test]
     fn a_dead_letter_queue_of_a_fifo_queue_is_fifo() {
