@@ -11,6 +11,8 @@ use hyper::Response;
 use hyper::body::{Body, Bytes, Frame};
 use tokio::time::{Sleep, sleep};
 
+use crate::observer::Disturbed;
+
 /// A response before its bytes leave.
 pub(crate) type Answer = Response<Bytes>;
 
@@ -70,13 +72,15 @@ pub(crate) struct Paced {
     left: Bytes,
     pace: Pace,
     next: Pin<Box<Sleep>>,
+    /// A fault that lasts for as long as the body arrives.
+    _fault: Option<Disturbed>,
 }
 
 impl Paced {
-    pub(crate) fn new(body: Bytes, pace: Pace) -> Self {
+    pub(crate) fn new(body: Bytes, pace: Pace, fault: Option<Disturbed>) -> Self {
         let half = body.len() / 2;
         let left = if matches!(pace, Pace::Stall | Pace::Truncate) { body.slice(..half) } else { body };
-        Self { left, pace, next: Box::pin(sleep(Duration::ZERO)) }
+        Self { left, pace, next: Box::pin(sleep(Duration::ZERO)), _fault: fault }
     }
 }
 
@@ -114,9 +118,6 @@ impl Body for Paced {
 }
 
 /// The response as the SDK gets it.
-pub(crate) fn send(answer: Answer, pace: Pace) -> Response<SdkBody> {
-    match pace {
-        Pace::Whole => lifeline_messaging::call::arriving(answer.map(|body| Paced::new(body, Pace::Whole))),
-        pace => lifeline_messaging::call::arriving(answer.map(|body| Paced::new(body, pace))),
-    }
+pub(crate) fn send(answer: Answer, pace: Pace, fault: Option<Disturbed>) -> Response<SdkBody> {
+    lifeline_messaging::call::arriving(answer.map(|body| Paced::new(body, pace, fault)))
 }

@@ -30,7 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer::{self, Answer, Pace};
 use crate::handler::PANIC;
-use crate::observer::Observer;
+use crate::observer::{Disturbed, Observer};
 use crate::plan::{Calls, Effect, Fault, What, dice};
 use crate::process::Process;
 
@@ -247,10 +247,10 @@ impl Client {
             observer.facts().lived(&who);
         }
         let action = call.action.clone();
-        if let Some(effect) = way.effect {
-            observer.disturb(Some(&who), "network");
+        let fault = way.effect.map(|effect| {
             observer.write(&who, format!("{action}: {effect:?}"));
-        }
+            Disturbed::begin(observer, &who)
+        });
         match way.effect {
             Some(Effect::LoseRequest) => return std::future::pending().await,
             Some(Effect::Refuse) => return Err(io(io::ErrorKind::ConnectionRefused)),
@@ -291,7 +291,7 @@ impl Client {
                 facts.write(&who, format!("{action}: {status} {}", ids.join(" ")));
             }
         }
-        let response: Response<_> = answer::send(answer, pace);
+        let response: Response<_> = answer::send(answer, pace, fault);
         HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
     }
 }

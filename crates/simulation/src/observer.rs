@@ -80,6 +80,26 @@ pub(crate) struct Disturbance {
     pub(crate) what: &'static str,
 }
 
+/// A fault of the network that lasts for as long as this is held: what it caused may show at its end.
+#[derive(Debug)]
+pub(crate) struct Disturbed {
+    observer: Observer,
+    who: Arc<str>,
+}
+
+impl Disturbed {
+    pub(crate) fn begin(observer: &Observer, who: &Arc<str>) -> Self {
+        observer.disturb(Some(who), "network");
+        Self { observer: observer.clone(), who: Arc::clone(who) }
+    }
+}
+
+impl Drop for Disturbed {
+    fn drop(&mut self) {
+        self.observer.disturb(Some(&self.who), "network");
+    }
+}
+
 /// What a process called in one minute.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Minute {
@@ -316,7 +336,8 @@ impl Facts {
         let now = self.now();
         for (_, _, index) in self.entries(request) {
             let delivery = &self.deliveries[index];
-            let handled = matches!(delivery.end, Some((_, End::Handled | End::Rejected)));
+            // of two copies in one response the second may be at work while the first is deleted
+            let handled = matches!(delivery.end, Some((_, End::Handled | End::Rejected))) || delivery.tainted;
             if !handled || delivery.pod != *pod {
                 let what = format!("{pod} deletes #{} which it has not handled", delivery.id);
                 self.violated(what);
