@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use lifeline_emulator::{Builder, Emulator};
 
 use crate::args::Embedded;
+use crate::page;
 
 /// Why the endpoint could not listen.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,9 @@ pub async fn run(settings: Embedded, stop: impl Future<Output = ()>) -> anyhow::
     // a free port, or IPv4 alone, is not what was asked for
     let address = emulator.local_addr().unwrap_or(settings.listen);
     tracing::info!(target: "lifeline", "SNS and SQS at {address}; set AWS_ENDPOINT_URL={url}");
+    if let Some(page) = page::serve(&emulator, |_| None)? {
+        tracing::info!(target: "lifeline", "page: {page}");
+    }
     stop.await;
     Ok(())
 }

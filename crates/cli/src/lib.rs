@@ -8,6 +8,7 @@ pub mod aws;
 pub mod dlq;
 pub mod doctor;
 pub mod output;
+pub mod page;
 pub mod permissions;
 mod progress;
 pub mod provision;

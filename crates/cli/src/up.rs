@@ -8,18 +8,24 @@
 
 mod demo;
 mod ended;
+mod events;
 mod left;
+mod picture;
+mod probe;
 mod queues;
+mod replaced;
 mod report;
 mod stdout;
+mod watched;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use lifeline_consumer::Drained;
-use lifeline_consumer::service::run_handler;
+use lifeline_consumer::service::{open_handler, run_handler};
 use lifeline_emulator::Emulator;
 use lifeline_health::{Health, ListenError};
 use lifeline_messaging::client::Clients;
@@ -29,14 +35,20 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::args::{Address, Up};
 use crate::aws::{self, BindError};
 use crate::output::Output;
+use crate::page::{self, Pipeline};
 use crate::screen::Screen;
 use crate::screen::messages::Messages;
 use crate::screen::status::Status;
 use demo::Demo;
 use ended::Ended;
+use events::Events;
 use left::Left;
+use picture::{Counted, Picture};
+use probe::Watch;
 use queues::Queues;
+use replaced::Replaced;
 use stdout::ToStdout;
+use watched::{Broken, Watched};
 
 /// What the embedded queues hold of messages before publishing is held back: a fast producer must not fill the memory.
 const BACKLOG_BYTES: usize = 8 << 20;
@@ -151,12 +163,16 @@ async fn run(
     let consumer = consumer.with_shutdown(no_more_work.clone());
     open(settings.output.as_ref(), "--output", settings.append)?;
     let dead_letters = open(settings.dead_letters.as_ref(), "--dead-letters", settings.append)?;
-    let mut consumer = AbortOnDropHandle::new(tokio::spawn(consume(
-        settings.clone(),
-        consumer,
-        screen.clone(),
-        stop.clone(),
-    )));
+    let (replaced, broken) = (Arc::<Replaced>::default(), Arc::<Broken>::default());
+    let start = {
+        let (settings, screen, stop) = (settings.clone(), screen.clone(), stop.clone());
+        let (host, broken) = (consumer, Arc::clone(&broken));
+        move || consume(settings.clone(), host.clone(), screen.clone(), stop.clone(), Arc::clone(&broken))
+    };
+    let mut consumer = AbortOnDropHandle::new(tokio::spawn({
+        let (replaced, health) = (Arc::clone(&replaced), seen.clone());
+        async move { replaced.run(&health, start).await }
+    }));
     tokio::select! {
         biased;
         () = ready(&seen) => {}
@@ -167,13 +183,37 @@ async fn run(
     let clients = Clients::connect(&settings.producer.access).await?;
     let queues = Queues::new(clients.clone(), settings.consumer.consumer.queue.queue.name());
     let kept = settings.data.is_some();
-    if view.is_some() {
-        report::banner(screen, &settings, &endpoint, ready_at);
-    } else {
-        log_addresses(&settings, &endpoint, ready_at);
-    }
     let (config, health) = (settings.producer.clone(), producer.health.clone());
     let service = lifeline_producer::Service::new(config, clients, health, producer.grace)?;
+    let events = Events::default();
+    let page = page::serve(&emulator, |emulator| {
+        let picture = Picture {
+            emulator: emulator.clone(),
+            progress: service.progress(),
+            producer: (producer.health.clone(), ready_at[0]),
+            consumer: (seen.clone(), ready_at[1]),
+            counted: Counted::of(&seen),
+            names: report::names(&settings),
+            replaced: Arc::clone(&replaced),
+            broken: Arc::clone(&broken),
+            events: events.clone(),
+        };
+        Some(Arc::new(picture) as Arc<dyn Pipeline>)
+    })?;
+    if view.is_some() {
+        report::banner(screen, &settings, &endpoint, page.as_deref(), ready_at);
+    } else {
+        log_addresses(&settings, &endpoint, page.as_deref(), ready_at);
+    }
+    let watch = Watch {
+        services: [("producer", producer.health.clone()), ("consumer", seen.clone())],
+        consumer: ready_at[1],
+        replaced: Arc::clone(&replaced),
+        events,
+    };
+    let watching = AbortOnDropHandle::new(tokio::spawn(watch.run()));
+    let mending =
+        AbortOnDropHandle::new(tokio::spawn(mend(stop.clone(), emulator.clone(), replaced, broken)));
     let status = Status::new(service.progress(), &producer.health, &seen);
     let showing = status.show(screen.clone())?;
     producer.started();
@@ -213,7 +253,7 @@ async fn run(
     {
         tracing::error!(target: "lifeline", "--dead-letters: cannot be written: {error:#}");
     }
-    drop((playing, emulator));
+    drop((playing, watching, mending, emulator));
     let planned = if settings.demo { demo::DEAD_LETTERS } else { 0 };
     let view = view.map(|view| (view, screen.clone()));
     Ok(Ended { produced, consumed, left, planned, view })
@@ -229,19 +269,44 @@ fn open(
 }
 
 /// The consumer, with the handler that was configured.
-async fn consume(settings: Up, host: Host, screen: Screen, stop: Shutdown) -> anyhow::Result<Drained> {
-    let config = settings.consumer;
+async fn consume(
+    settings: Up,
+    host: Host,
+    screen: Screen,
+    stop: Shutdown,
+    broken: Arc<Broken>,
+) -> anyhow::Result<Drained> {
+    let mut config = settings.consumer;
     match settings.output {
-        _ if settings.demo => run_handler(config.consumer, demo::Orders, host).await,
-        Some(Output::Stdout) => run_handler(config.consumer, ToStdout::start(screen, stop)?, host).await,
-        _ => lifeline_consumer::service::run(config, host).await,
+        _ if settings.demo => {
+            run_handler(config.consumer, Watched { handler: demo::Orders, broken }, host).await
+        }
+        Some(Output::Stdout) => {
+            let handler = ToStdout::start(screen, stop)?;
+            run_handler(config.consumer, Watched { handler, broken }, host).await
+        }
+        _ => {
+            let handler = open_handler(&mut config).await?;
+            run_handler(config.consumer, Watched { handler, broken }, host).await
+        }
     }
 }
 
-fn log_addresses(settings: &Up, endpoint: &str, health: [std::net::SocketAddr; 2]) {
+/// Mends what was broken at the page when the pipeline is stopped: the services drain as they would without it.
+async fn mend(stop: Shutdown, emulator: Emulator, replaced: Arc<Replaced>, broken: Arc<Broken>) {
+    stop.requested().await;
+    emulator.clear_faults();
+    broken.mend();
+    replaced.hang(false);
+}
+
+fn log_addresses(settings: &Up, endpoint: &str, page: Option<&str>, health: [std::net::SocketAddr; 2]) {
     let Up { producer, consumer, .. } = settings;
     let queue = consumer.consumer.queue.queue.name();
     tracing::info!(target: "lifeline", %endpoint, topic = producer.topic.name(), queue, "SNS and SQS");
+    if let Some(page) = page {
+        tracing::info!(target: "lifeline", "page: {page}");
+    }
     for (name, address) in ["producer", "consumer"].into_iter().zip(health) {
         tracing::info!(target: "lifeline", "{name}: http://{address}/health http://{address}/ready http://{address}/metrics");
     }

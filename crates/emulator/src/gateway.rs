@@ -190,8 +190,14 @@ async fn answer(
         Err((status, reason)) => return refuse(status, &reason),
     };
     let mut request = Request::from_parts(head, body);
-    if let Some(answer) = door.pages.get().and_then(|pages| pages.answer(&request, door.peer)) {
-        return whole(answer.await);
+    if let Some(pages) = door.pages.get().filter(|pages| pages.has(request.uri().path())) {
+        return match guard::refuses(request.uri(), request.headers(), true) {
+            Some(reason) => refuse(StatusCode::FORBIDDEN, reason),
+            None if !door.peer.ip().to_canonical().is_loopback() => {
+                refuse(StatusCode::FORBIDDEN, "the page is served to this machine alone")
+            }
+            None => whole(pages.answer(&request).await),
+        };
     }
     if let Some(response) = control::answer(service, &request) {
         return whole(response);

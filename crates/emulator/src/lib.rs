@@ -73,5 +73,5 @@ pub use crate::{
     handle::{Counts, History, Message, Place, Published, Queue, StoredMessage, Topic},
     pages::{Answer, Pages},
     record::{Call, Entry, Outcome},
-    view::{MessageView, QueueView, Refused, SubscriptionView, TopicView},
+    view::{FaultView, MessageView, QueueView, Refused, SubscriptionView, TopicView},
 };

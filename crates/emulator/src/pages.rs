@@ -1,8 +1,7 @@
-//! Pages of the program around the emulator, served at the emulator's own address.
+//! Pages of the program around the emulator, served at the emulator's own address to this machine alone.
 
 use std::{
     fmt,
-    net::SocketAddr,
     pin::Pin,
     sync::{Arc, OnceLock},
 };
@@ -15,9 +14,11 @@ pub type Answer = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
 
 /// Pages that are served at the emulator's address: see [`crate::Emulator::serve_pages`].
 pub trait Pages: fmt::Debug + Send + Sync + 'static {
-    /// The response to a request that came from `peer`, whose `Host` and `Origin` the emulator has accepted; `None` if it
-    /// is for none of the pages.
-    fn answer(&self, request: &Request<Bytes>, peer: SocketAddr) -> Option<Answer>;
+    /// Whether a path is that of a page.
+    fn has(&self, path: &str) -> bool;
+
+    /// The response to a request for such a path. It came from this machine, with a `Host` and an `Origin` of this machine.
+    fn answer(&self, request: &Request<Bytes>) -> Answer;
 }
 
 /// Where the pages of one socket are, once there are any.

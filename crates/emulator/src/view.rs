@@ -95,6 +95,18 @@ pub struct MessageView {
     pub dead_letter_of: Option<String>,
 }
 
+/// A fault in force.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FaultView {
+    /// Its number, for [`Emulator::take_back`].
+    pub id: u64,
+    /// What it does, in the form that [`crate::Fault`] is read from.
+    pub text: String,
+    /// How many calls it met.
+    pub hits: u64,
+}
+
 /// Why a call was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -169,6 +181,18 @@ impl Emulator {
         queue.advance(now);
         let after = after.map(|(time, key)| (Time(time), key));
         Some(queue.by_age(after).take(most).map(|(at, message)| message_view(at, message, now)).collect())
+    }
+
+    /// The faults in force.
+    #[must_use]
+    pub fn faults(&self) -> Vec<FaultView> {
+        let list = self.service.script().list();
+        list.into_iter().map(|(id, text, hits)| FaultView { id, text, hits }).collect()
+    }
+
+    /// Takes one fault back. Whether there was such a fault.
+    pub fn take_back(&self, id: u64) -> bool {
+        self.service.script().remove(id)
     }
 
     /// Carries a call out for a person who must be able to act during an outage: it meets no fault, waits for nothing

@@ -103,6 +103,12 @@ impl Pulses {
         pulse
     }
 
+    /// Takes all pulses off the list: what they were of was ended, and its successor will start its own. Later beats of
+    /// those do nothing.
+    pub fn clear(&self) {
+        self.entries().clear();
+    }
+
     /// The names of the pulses that have not beaten within their bound, sorted. Empty is healthy.
     pub fn stale(&self) -> Vec<String> {
         let now = self.nanos();

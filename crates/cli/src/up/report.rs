@@ -5,35 +5,27 @@ use std::net::SocketAddr;
 use console::{Style, measure_text_width};
 use lifeline_consumer::Drained;
 use lifeline_consumer::service::HandlerKind;
+use lifeline_messaging::topology;
 use lifeline_producer::Summary as Published;
 use lifeline_producer::service::Ended;
 use lifeline_producer::service::Input;
 
 use super::left::{Count, Left};
+use super::picture::Names;
 use crate::args::Up;
 use crate::output::Output;
 use crate::screen::Screen;
 
 /// Shows what is running.
-pub(super) fn banner(screen: &Screen, settings: &Up, endpoint: &str, [producer, consumer]: [SocketAddr; 2]) {
-    let (publish, worker) = (&settings.producer.publish, &settings.consumer);
-    let rate = match publish.rate {
-        rate if rate.is_finite() => format!("{rate} per second"),
-        _ => "as fast as it goes".to_owned(),
-    };
-    let input = match &publish.input {
-        Input::Generate => format!("sample orders, {rate}"),
-        Input::Stdin => format!("standard input, {rate}"),
-        Input::File(path) => format!("{}, {rate}", path.display()),
-    };
-    let handler = match (&settings.output, &worker.handler) {
-        (Some(Output::Stdout), _) => "writes each message to standard output".to_owned(),
-        (_, HandlerKind::File { path, .. }) => format!("writes each message to {}", path.display()),
-        (_, HandlerKind::Http { url, .. }) => format!("posts each message to {}", without_user(url)),
-        _ => "shows each message here".to_owned(),
-    };
-    let topic = format!("topic {}", settings.producer.topic.name());
-    let queue = format!("queue {}", worker.consumer.queue.queue.name());
+pub(super) fn banner(
+    screen: &Screen,
+    settings: &Up,
+    endpoint: &str,
+    page: Option<&str>,
+    [producer, consumer]: [SocketAddr; 2],
+) {
+    let Names { input, handler, topic, queue, .. } = names(settings);
+    let (topic, queue) = (format!("topic {topic}"), format!("queue {queue}"));
     let bold = |text: &str| screen.paint(&Style::new().bold(), text);
     let mut lines =
         vec![String::new(), bold(&format!("lifeline {}", env!("CARGO_PKG_VERSION"))), String::new()];
@@ -52,6 +44,9 @@ pub(super) fn banner(screen: &Screen, settings: &Up, endpoint: &str, [producer, 
         }
         lines.push(line.trim_end().to_owned());
     }
+    if let Some(page) = page {
+        lines.push(format!("  {:12} {}", "page", screen.paint(&Style::new().cyan(), page)));
+    }
     lines.push(String::new());
     if !settings.demo {
         // `cargo run` sets it, and the binary is in nobody's path then
@@ -68,6 +63,34 @@ pub(super) fn banner(screen: &Screen, settings: &Up, endpoint: &str, [producer, 
         ]);
     }
     screen.print(&lines.join("\n"));
+}
+
+/// What the services read, handle and use, in words.
+pub(super) fn names(settings: &Up) -> Names {
+    let (publish, worker) = (&settings.producer.publish, &settings.consumer);
+    let rate = match publish.rate {
+        rate if rate.is_finite() => format!("{rate} per second"),
+        _ => "as fast as it goes".to_owned(),
+    };
+    let input = match &publish.input {
+        Input::Generate => format!("sample orders, {rate}"),
+        Input::Stdin => format!("standard input, {rate}"),
+        Input::File(path) => format!("{}, {rate}", path.display()),
+    };
+    let handler = match (&settings.output, &worker.handler) {
+        (Some(Output::Stdout), _) => "writes each message to standard output".to_owned(),
+        (_, HandlerKind::File { path, .. }) => format!("writes each message to {}", path.display()),
+        (_, HandlerKind::Http { url, .. }) => format!("posts each message to {}", without_user(url)),
+        _ => "shows each message here".to_owned(),
+    };
+    let queue = worker.consumer.queue.queue.name();
+    Names {
+        input,
+        handler,
+        topic: settings.producer.topic.name().to_owned(),
+        queue: queue.to_owned(),
+        dead_letters: topology::dead_letter_name(queue),
+    }
 }
 
 /// A URL as anybody may see it: without the user and the password.

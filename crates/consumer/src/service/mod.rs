@@ -11,4 +11,4 @@ pub use args::{
     WorkerConfig,
 };
 pub use host::{Host, run_workers};
-pub use run::{run, run_handler};
+pub use run::{open_handler, run, run_handler};

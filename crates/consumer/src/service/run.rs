@@ -1,8 +1,11 @@
 //! The consumer as a service: handler, clients and worker, put together in a host.
 
+use std::io;
+
 use lifeline_messaging::client::Clients;
 use lifeline_service::{Host, SUMMARY, Summary};
 
+use crate::handler::Handler;
 use crate::into_handler::IntoHandler;
 use crate::service::args::{Config, ConsumerConfig};
 use crate::service::descriptors;
@@ -18,9 +21,20 @@ use crate::worker::Worker;
 /// # Cancel safety
 /// That of [`Worker::run`].
 pub async fn run(mut config: Config, host: Host) -> anyhow::Result<Drained> {
-    config.consumer.worker.max_in_flight = descriptors::fit(config.consumer.worker.max_in_flight);
-    let handler = Configured::open(&config.handler, config.consumer.worker.max_in_flight).await?;
-    work(config.consumer, Drill { handler, hang_on: config.fault_hang }, host).await
+    let handler = open_handler(&mut config).await?;
+    run_handler(config.consumer, handler, host).await
+}
+
+/// The configured handler, for a program that puts its own around it and calls [`run_handler`]. Limits the messages in
+/// flight to what the handler has file descriptors for.
+///
+/// # Errors
+/// The handler cannot be opened.
+pub async fn open_handler(config: &mut Config) -> io::Result<impl Handler + use<>> {
+    let worker = &mut config.consumer.worker;
+    worker.max_in_flight = descriptors::fit(worker.max_in_flight);
+    let handler = Configured::open(&config.handler, worker.max_in_flight).await?;
+    Ok(Drill { handler, hang_on: config.fault_hang.clone() })
 }
 
 /// [`run`] with your own handler.
