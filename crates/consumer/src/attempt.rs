@@ -265,7 +265,7 @@ impl Parts {
                     let interrupted = failure.is_interrupted();
                     // beside others it may have been interrupted by one of them; alone it was itself. A proxy that closes every
                     // connection looks the same: only what was seen gone has come back
-                    let alone_now = interrupted && suspect.is_some();
+                    let alone_now = interrupted && pass.is_alone();
                     deaths += u32::from(alone_now && gone);
                     gone = if interrupted { failure.is_gone() } else { true };
                     let own = alone_now && (others_succeeded || deaths >= DEATHS);

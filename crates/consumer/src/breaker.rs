@@ -3,7 +3,8 @@
 //! *Open* while a handler reports that a dependency is unavailable: nothing new is received, and what is in flight is kept
 //! under its lease and tried again in place, one probe at a time with a growing pause. After a success attempts ramp up,
 //! 1, 2, 4, … at a time. A message that a dependency was at work on when it went away is a *suspect*: it runs alone, so that
-//! one that kills its dependency takes no other along.
+//! one that kills its dependency takes no other along. Suspects of slow handlers do not hold up all others for long: after a
+//! minute more and more of them run beside each other, and alone again once one of them was interrupted.
 //!
 //! Many different messages that fail in a row with none succeeding are the same sign (a bad deployment): then intake slows to
 //! one message at a time until one succeeds. Nothing is deleted or moved here.
@@ -27,10 +28,13 @@ use crate::guarded;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause between two probes: work resumes within this of the dependency's return.
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// The longest pause that a dependency may ask for (`Retry-After`).
 const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
+
+/// How long suspects run one at a time after a dependency is back, before more and more run beside each other.
+const ALONE: Duration = Duration::from_secs(60);
 
 /// How many different messages fail in a row, with none succeeding, before intake slows.
 const IN_A_ROW: usize = 10;
@@ -71,10 +75,35 @@ struct State {
     running: usize,
     /// Suspects that are not cleared; while there are any it does not close.
     suspects: usize,
-    /// A suspect is at work, and nothing may start beside it.
-    alone: bool,
+    /// Suspects at work: only other suspects may start beside them.
+    suspects_running: usize,
+    /// How many suspects may run beside each other, how many have succeeded since there may be so many, and until when it is
+    /// one at a time.
+    together: usize,
+    cleared: usize,
+    alone_until: Instant,
     /// Different messages that failed since the last success.
     failed: HashSet<String>,
+}
+
+impl State {
+    /// The dependency responds again.
+    fn ramp(&mut self) -> Mode {
+        self.alone_until = Instant::now() + ALONE;
+        Mode::Ramp { limit: 1, left: 1 }
+    }
+
+    /// A suspect was interrupted again, or others will be suspects too.
+    fn one_at_a_time(&mut self) {
+        (self.together, self.cleared) = (1, 0);
+    }
+
+    fn cleared_one(&mut self) {
+        self.cleared += 1;
+        if self.cleared >= self.together && Instant::now() >= self.alone_until {
+            (self.together, self.cleared) = (self.together * 2, 0);
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -96,10 +125,11 @@ pub(crate) struct Pass {
     breaker: Breaker,
     probe: bool,
     counted: bool,
+    suspect: bool,
     alone: bool,
 }
 
-/// A message that runs alone until it is cleared, which is when this is dropped.
+/// A message that runs beside no other, or beside other suspects, until it is cleared, which is when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Suspect(Breaker);
 
@@ -124,7 +154,10 @@ impl Breaker {
                 mode: Mode::Closed,
                 running: 0,
                 suspects: 0,
-                alone: false,
+                suspects_running: 0,
+                together: 1,
+                cleared: 0,
+                alone_until: Instant::now(),
                 failed: HashSet::new(),
             }),
             changed: Notify::new(),
@@ -137,7 +170,7 @@ impl Breaker {
     }
 
     /// Completes when an attempt may start: at once while closed, else in the order of arrival; that of a suspect when nothing
-    /// else is at work.
+    /// else is at work but as many suspects as may run together.
     ///
     /// # Cancel safety
     /// Safe: the place in the order is lost.
@@ -165,12 +198,18 @@ impl Breaker {
     }
 
     /// A pass, or when a probe is due, if time alone brings it.
-    fn try_admit(&self, alone: bool) -> Result<Pass, Option<Instant>> {
+    fn try_admit(&self, suspect: bool) -> Result<Pass, Option<Instant>> {
         let mut state = self.state();
         let state = &mut *state;
+        let others = state.running.saturating_sub(state.suspects_running);
+        let in_company = if suspect {
+            others > 0 || state.suspects_running >= state.together
+        } else {
+            state.suspects_running > 0
+        };
         let probe = match &mut state.mode {
             Mode::Closed => return Ok(self.pass()),
-            _ if state.alone || (alone && state.running > 0) => return Err(None),
+            _ if in_company => return Err(None),
             Mode::Open { probing: true, .. } => return Err(None),
             Mode::Open { probe_at, .. } if *probe_at > Instant::now() => return Err(Some(*probe_at)),
             Mode::Open { probing, .. } => {
@@ -181,12 +220,13 @@ impl Breaker {
             Mode::Ramp { .. } => false,
         };
         state.running += 1;
-        state.alone = alone;
-        Ok(Pass { breaker: self.clone(), probe, counted: true, alone })
+        state.suspects_running += usize::from(suspect);
+        let alone = suspect && state.together == 1;
+        Ok(Pass { breaker: self.clone(), probe, counted: true, suspect, alone })
     }
 
     fn pass(&self) -> Pass {
-        Pass { breaker: self.clone(), probe: false, counted: false, alone: false }
+        Pass { breaker: self.clone(), probe: false, counted: false, suspect: false, alone: false }
     }
 
     /// Makes the message of an attempt that was interrupted a suspect. To be called while it still holds its pass.
@@ -285,6 +325,11 @@ impl Drop for Waiting<'_> {
 }
 
 impl Pass {
+    /// Nothing else was at work beside it that could have been at fault.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
     /// The handler succeeded.
     pub(crate) fn succeeded(mut self) {
         let breaker = self.breaker.clone();
@@ -302,7 +347,7 @@ impl Pass {
         let works_again = matches!(state.mode, Mode::Open { .. });
         state.mode = match state.mode {
             Mode::Closed => Mode::Closed,
-            Mode::Open { .. } => Mode::Ramp { limit: 1, left: 1 },
+            Mode::Open { .. } => state.ramp(),
             Mode::Ramp { limit, left: 0 | 1 } if limit * 2 >= breaker.0.most => {
                 if state.suspects == 0 {
                     Mode::Closed
@@ -313,6 +358,9 @@ impl Pass {
             Mode::Ramp { limit, left: 0 | 1 } => Mode::Ramp { limit: limit * 2, left: limit * 2 },
             Mode::Ramp { limit, left } => Mode::Ramp { limit, left: left - 1 },
         };
+        if self.suspect {
+            state.cleared_one();
+        }
         self.leave(&mut state);
         if state.mode == Mode::Closed {
             state.running = 0;
@@ -338,7 +386,7 @@ impl Pass {
             Mode::Open { why, probes, probe_at, probing } => match (self.probe, why) {
                 (true, Why::Failing) => open(why, probes + 1, Duration::ZERO, now),
                 // the dependency responds again, if only with a failure
-                (true, Why::Unavailable) => Mode::Ramp { limit: 1, left: 1 },
+                (true, Why::Unavailable) => state.ramp(),
                 (false, _) => Mode::Open { why, probes, probe_at, probing },
             },
             Mode::Closed | Mode::Ramp { .. } if failed >= IN_A_ROW => {
@@ -364,6 +412,7 @@ impl Pass {
         let mut state = breaker.state();
         let now = Instant::now();
         let asked = retry_after.unwrap_or_default().min(LONGEST_ASKED);
+        state.one_at_a_time();
         let mut opened = false;
         state.mode = match state.mode {
             Mode::Open { probes, .. } if self.probe => open(Why::Unavailable, probes + 1, asked, now),
@@ -387,8 +436,8 @@ impl Pass {
         if std::mem::take(&mut self.counted) {
             state.running = state.running.saturating_sub(1);
         }
-        if std::mem::take(&mut self.alone) {
-            state.alone = false;
+        if std::mem::take(&mut self.suspect) {
+            state.suspects_running = state.suspects_running.saturating_sub(1);
         }
         if std::mem::take(&mut self.probe)
             && let Mode::Open { probing, .. } = &mut state.mode
@@ -423,209 +472,4 @@ fn open(why: Why, probes: u32, asked: Duration, now: Instant) -> Mode {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    fn breaker() -> Breaker {
-        let readiness = lifeline_health::Readiness::new();
-        let metrics = lifeline_health::Metrics::new("test", &lifeline_health::Pulses::new());
-        let unavailable = metrics.int_gauge("unavailable", "For the test.");
-        Breaker::new(8, readiness.condition("handler"), unavailable, Clock::tokio())
-    }
-
-    fn may_start(breaker: &Breaker) -> Option<Pass> {
-        breaker.admit(None).now_or_never()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn while_closed_everything_starts() {
-        let breaker = breaker();
-        let passes: Vec<_> = (0..100).filter_map(|_| may_start(&breaker)).collect();
-        assert_eq!(passes.len(), 100);
-        assert_eq!(breaker.intake().await, usize::MAX);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn while_open_one_probe_at_a_time_starts_after_a_growing_pause_and_nothing_is_received() {
-        let breaker = breaker();
-        breaker.admit(None).await.unavailable(None, "down");
-        let mut last = Duration::ZERO;
-        for probe in 0..8_u32 {
-            assert!(breaker.intake().now_or_never().is_none(), "nothing is received");
-            assert!(may_start(&breaker).is_none(), "a pause comes first");
-            let begun = Instant::now();
-            let pass = breaker.admit(None).await;
-            let pause = begun.elapsed();
-            assert!(may_start(&breaker).is_none(), "one at a time");
-            assert!(pause <= LONGEST_PAUSE + Duration::from_millis(1), "{pause:?}");
-            assert!(probe < 4 || pause >= LONGEST_PAUSE / 2, "{pause:?} after {last:?}");
-            last = pause;
-            pass.unavailable(None, "down");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_message_that_is_unavailable_alone_does_not_stop_the_others_permanently() {
-        let breaker = breaker();
-        breaker.admit(None).await.unavailable(None, "its own host");
-        for _ in 1..PROBES_EACH {
-            assert!(breaker.intake().now_or_never().is_none());
-            breaker.admit(None).await.unavailable(None, "its own host");
-        }
-        assert_eq!(breaker.intake().await, 1, "another message tells");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn when_the_message_that_was_unavailable_is_gone_another_one_is_received() {
-        let breaker = breaker();
-        breaker.admit(None).await.unavailable(Some(Duration::from_secs(20)), "down");
-        let waiting = tokio::spawn({
-            let breaker = breaker.clone();
-            async move { breaker.admit(None).await }
-        });
-        tokio::task::yield_now().await;
-        let begun = Instant::now();
-        let intake = tokio::spawn({
-            let breaker = breaker.clone();
-            async move { breaker.intake().await }
-        });
-        tokio::task::yield_now().await;
-        // its lease was lost
-        waiting.abort();
-        let received = tokio::time::timeout(Duration::from_secs(60), intake).await;
-        assert_eq!(received.expect("it is woken").unwrap(), 1);
-        assert!(begun.elapsed() >= Duration::from_secs(19), "after the pause: {:?}", begun.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_dependency_is_left_alone_for_as_long_as_it_asks() {
-        let breaker = breaker();
-        breaker.admit(None).await.unavailable(Some(Duration::from_secs(60)), "busy");
-        let begun = Instant::now();
-        breaker.admit(None).await.unavailable(Some(Duration::from_secs(86_400)), "busy");
-        assert!(begun.elapsed() >= Duration::from_secs(60), "{:?}", begun.elapsed());
-        let begun = Instant::now();
-        drop(breaker.admit(None).await);
-        assert!(begun.elapsed() <= LONGEST_ASKED + Duration::from_millis(1), "but not for a day");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_success_attempts_ramp_up_gently() {
-        let breaker = breaker();
-        breaker.admit(None).await.unavailable(None, "down");
-        breaker.admit(None).await.succeeded();
-        for limit in [1, 2, 4] {
-            assert_eq!(breaker.intake().await, limit);
-            let passes: Vec<_> = (0..limit).filter_map(|_| may_start(&breaker)).collect();
-            assert_eq!(passes.len(), limit);
-            assert!(may_start(&breaker).is_none(), "no more than {limit} at once");
-            assert!(breaker.intake().now_or_never().is_none());
-            passes.into_iter().for_each(Pass::succeeded);
-        }
-        assert_eq!(breaker.intake().await, usize::MAX, "closed again");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_began_before_an_outage_and_succeeds_says_nothing_about_those_that_wait() {
-        let breaker = breaker();
-        let long = breaker.admit(None).await;
-        breaker.admit(None).await.unavailable(None, "down");
-        let before = breaker.successes();
-        long.succeeded();
-        assert_eq!(breaker.successes(), before);
-        breaker.admit(None).await.succeeded();
-        assert_eq!(breaker.successes(), before + 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_outage_during_the_ramp_opens_it_again() {
-        let breaker = breaker();
-        breaker.admit(None).await.unavailable(None, "down");
-        breaker.admit(None).await.succeeded();
-        breaker.admit(None).await.unavailable(None, "down");
-        assert!(may_start(&breaker).is_none() && breaker.intake().now_or_never().is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn many_different_messages_that_fail_in_a_row_slow_intake_to_one_at_a_time() {
-        let breaker = breaker();
-        for n in 0..IN_A_ROW {
-            assert_eq!(breaker.intake().await, usize::MAX);
-            breaker.admit(None).await.failed(&n.to_string());
-        }
-        for _ in 0..5 {
-            assert_eq!(breaker.intake().await, 1);
-            let pass = breaker.admit(None).await;
-            assert!(breaker.intake().now_or_never().is_none(), "none while one is here");
-            pass.failed("another");
-        }
-        breaker.admit(None).await.succeeded();
-        assert_eq!(breaker.intake().await, 1, "and ramps up after a success");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_message_that_fails_again_and_again_slows_nothing() {
-        let breaker = breaker();
-        for _ in 0..100 {
-            breaker.admit(None).await.failed("the same");
-        }
-        assert_eq!(breaker.intake().await, usize::MAX);
-        for n in 0..100 {
-            breaker.admit(None).await.failed(&n.to_string());
-            breaker.admit(None).await.succeeded();
-        }
-        assert_eq!(breaker.intake().await, usize::MAX, "others succeed");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_probe_that_is_cut_off_makes_way_for_the_next() {
-        let breaker = breaker();
-        breaker.admit(None).await.unavailable(None, "down");
-        drop(breaker.admit(None).await);
-        drop(breaker.admit(None).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn those_that_wait_start_in_the_order_they_came() {
-        let breaker = breaker();
-        breaker.admit(None).await.unavailable(None, "down");
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let mut tasks = tokio::task::JoinSet::new();
-        for n in 0..5 {
-            let (breaker, order) = (breaker.clone(), Arc::clone(&order));
-            tasks.spawn(async move {
-                let pass = breaker.admit(None).await;
-                order.lock().unwrap().push(n);
-                pass.succeeded();
-            });
-            tokio::task::yield_now().await;
-        }
-        tasks.join_all().await;
-        assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_suspect_runs_alone_and_nothing_closes_before_it_is_cleared() {
-        let breaker = breaker();
-        let interrupted = breaker.admit(None).await;
-        let suspect = breaker.suspect();
-        interrupted.unavailable(None, "gone");
-        // the first probe brings it back, and another attempt is at work
-        breaker.admit(None).await.succeeded();
-        let other = breaker.admit(None).await;
-        assert!(breaker.admit(Some(&suspect)).now_or_never().is_none(), "it waits for the other");
-        other.succeeded();
-        let alone = breaker.admit(Some(&suspect)).await;
-        assert!(may_start(&breaker).is_none(), "nothing starts beside it");
-        alone.succeeded();
-        for _ in 0..20 {
-            breaker.admit(None).await.succeeded();
-        }
-        assert!(breaker.intake().now_or_never().is_some_and(|most| most < usize::MAX), "it is not closed");
-        drop(suspect);
-        breaker.admit(None).await.succeeded();
-        assert_eq!(breaker.intake().await, usize::MAX);
-    }
-}
+mod tests;

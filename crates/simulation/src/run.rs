@@ -24,7 +24,7 @@ use crate::shop::{Outbox, Shop};
 /// How often health is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// After the last fault, everything must be as it should be within this: the longest backoff is 20 s, the breaker's 8 s, a
+/// After the last fault, everything must be as it should be within this: the longest backoff is 20 s, the breaker's 4 s, a
 /// crashed pod waits for 60 s.
 const RECOVERY: Duration = Duration::from_secs(90);
 
