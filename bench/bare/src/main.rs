@@ -1,8 +1,9 @@
 //! The bare AWS SDK: a receive loop and a publish loop with the SDK's defaults and nothing else.
 //!
 //! `bare drain` receives up to ten messages and deletes them in one batch, in `IN_FLIGHT`/10 concurrent loops, until it is
-//! killed. `bare publish` sends the lines of `INPUT` in batches as large as SNS accepts, `IN_FLIGHT`/10 at a time, and exits. No
-//! leases, no retries beyond the SDK's, no metrics, no log. If `HANDLED` is a FIFO, the first 64 bytes of each message without
+//! killed; a call that fails is reported, and the loop goes on. `bare publish` sends the lines of `INPUT` in batches as large as SNS accepts, `IN_FLIGHT`/10 at a time, and exits. No
+//! leases, no retries beyond the SDK's, no metrics, no log. With `HANDLER_MS` the messages of a receive are handled together for
+//! that long. If `HANDLED` is a FIFO, the first 64 bytes of each message without
 //! SNS's envelope are written to it as a line, as by all contenders when latency is measured. If `TRACEPARENT` is set, each
 //! published message carries it as an attribute, as Lifeline's do.
 
@@ -10,6 +11,7 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -53,12 +55,17 @@ async fn drain(config: &SdkConfig, in_flight: usize) -> Result<()> {
     let handled =
         std::env::var_os("HANDLED").map(|path| File::options().append(true).open(path)).transpose()?;
     let handled = Arc::new(handled);
+    let takes = std::env::var("HANDLER_MS").ok().map(|ms| ms.parse()).transpose().context("HANDLER_MS")?;
+    let takes = takes.map(Duration::from_millis);
     let mut loops = tokio::task::JoinSet::new();
     for size in batches(in_flight) {
         let (sqs, url, handled) = (sqs.clone(), url.clone(), Arc::clone(&handled));
         loops.spawn(async move {
+            let size = i32::try_from(size)?;
             loop {
-                receive_and_delete(&sqs, &url, i32::try_from(size)?, (*handled).as_ref()).await?;
+                if let Err(error) = receive_and_delete(&sqs, &url, size, (*handled).as_ref(), takes).await {
+                    eprintln!("bare: {error:#}");
+                }
             }
         });
     }
@@ -74,6 +81,7 @@ async fn receive_and_delete(
     url: &str,
     size: i32,
     handled: Option<&File>,
+    takes: Option<Duration>,
 ) -> Result<()> {
     let received = sqs
         .receive_message()
@@ -95,6 +103,9 @@ async fn receive_and_delete(
                 .receipt_handle(receipt)
                 .build()?,
         );
+    }
+    if let Some(takes) = takes.filter(|_| !entries.is_empty()) {
+        tokio::time::sleep(takes).await;
     }
     if !entries.is_empty() {
         sqs.delete_message_batch().queue_url(url).set_entries(Some(entries)).send().await?;

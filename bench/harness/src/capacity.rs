@@ -8,9 +8,10 @@ use serde::Serialize;
 use crate::comparison::progress;
 use crate::contender::{Contender, Job};
 use crate::lab::Lab;
+use crate::proxy::CountingProxy;
 use crate::results::Run;
 use crate::slow_handler::SlowHandler;
-use crate::stage::{CountingProxy, Delivery, Endpoint, Stage};
+use crate::stage::{Delivery, Endpoint, Stage};
 use crate::throughput::watch;
 
 /// Settings of the consumers: pollers, messages in flight, and milliseconds of the handler.

@@ -150,9 +150,9 @@ impl Series {
 
     fn includes(&self, contender: Contender) -> bool {
         match self.way {
-            // Celery's tasks are delivered raw in any case.
+            // Celery's and shove's are delivered raw in any case.
             Way::Drain if self.delivery == Delivery::Raw => {
-                contender.is_principal() && !contender.is_variant()
+                matches!(contender, Contender::Lifeline | Contender::Bare | Contender::Hand)
             }
             Way::Drain => contender != Contender::BareTraced,
             Way::Publish => contender.publishes(),
@@ -165,7 +165,9 @@ impl Series {
         for &contender in contenders.iter().filter(|contender| self.includes(**contender)) {
             for (in_flight, body) in cells_of(contender, effort.quick || !self.is_matrix()) {
                 let seconds = effort.seconds * contender.warming();
-                let Self { way, transport, delivery, .. } = *self;
+                let Self { way, transport, .. } = *self;
+                let delivery =
+                    if self.delivery == Delivery::Raw { Delivery::Raw } else { contender.delivery() };
                 plans.push(Plan { contender, way, transport, delivery, in_flight, body, seconds });
             }
         }

@@ -6,7 +6,7 @@ use std::process::Command;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::stage::Stage;
+use crate::stage::{Delivery, Stage};
 
 /// One row of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub enum Contender {
     Bare,
     /// The same, with the attribute that Lifeline's producer adds to each message.
     BareTraced,
+    /// hyper, serde_json and signatures by hand: the cost of a client without the SDK.
+    Hand,
     /// bbc/sqs-consumer, and @aws-sdk/client-sns to publish.
     SqsConsumer,
     /// A boto3 loop that deletes in batches.
@@ -32,6 +34,8 @@ pub enum Contender {
     Omniqueue,
     /// ruststream-sqs-sns.
     Ruststream,
+    /// shove.
+    Shove,
 }
 
 /// What a contender does in a run.
@@ -51,7 +55,7 @@ pub struct Programs {
     /// Directory of `lifeline`, `consumer` and `producer`
     #[arg(long)]
     pub services: PathBuf,
-    /// Directory of `bare`, `omniqueue-drain`, `ruststream-drain` and `latency-proxy`
+    /// Directory of `bare`, `hand`, `omniqueue-drain`, `ruststream-drain`, `shove-loop` and `latency-proxy`
     #[arg(long)]
     pub tools: PathBuf,
     /// Copy of bench/peers/node with its packages installed
@@ -80,12 +84,14 @@ impl Contender {
             Self::LifelineInfo => "Lifeline, log at info",
             Self::Bare => "bare SDK loop",
             Self::BareTraced => "bare SDK loop, traceparent",
+            Self::Hand => "loop by hand",
             Self::SqsConsumer => "sqs-consumer",
             Self::Boto3Batch => "boto3, batch deletes",
             Self::Boto3Single => "boto3, single deletes",
             Self::Celery => "Celery",
             Self::Omniqueue => "omniqueue",
             Self::Ruststream => "ruststream",
+            Self::Shove => "shove",
         }
     }
 
@@ -96,12 +102,26 @@ impl Contender {
 
     /// Whether it can publish to SNS with batches.
     pub fn publishes(self) -> bool {
-        matches!(self, Self::Lifeline | Self::Bare | Self::BareTraced | Self::SqsConsumer | Self::Boto3Batch)
+        matches!(
+            self,
+            Self::Lifeline
+                | Self::Bare
+                | Self::BareTraced
+                | Self::Hand
+                | Self::SqsConsumer
+                | Self::Boto3Batch
+                | Self::Shove
+        )
     }
 
     /// Whether it is a variant of another contender, whose starts, stops and idle cost are not measured again.
     pub fn is_variant(self) -> bool {
-        matches!(self, Self::LifelineInfo | Self::BareTraced)
+        matches!(self, Self::LifelineInfo | Self::BareTraced | Self::Hand)
+    }
+
+    /// How the topic delivers to it: Celery's tasks and shove's messages are delivered raw.
+    pub fn delivery(self) -> Delivery {
+        if matches!(self, Self::Celery | Self::Shove) { Delivery::Raw } else { Delivery::Wrapped }
     }
 
     /// Whether it reads Celery tasks instead of plain messages.
@@ -112,8 +132,8 @@ impl Contender {
     /// Messages per second for which a first run is planned, with 64 in flight and small bodies.
     pub fn guess(self) -> f64 {
         match self {
-            Self::Lifeline | Self::LifelineInfo | Self::Bare | Self::BareTraced => 25_000.0,
-            Self::Omniqueue | Self::Ruststream => 6_000.0,
+            Self::Lifeline | Self::LifelineInfo | Self::Bare | Self::BareTraced | Self::Hand => 25_000.0,
+            Self::Omniqueue | Self::Ruststream | Self::Shove => 6_000.0,
             Self::SqsConsumer => 4_000.0,
             Self::Boto3Batch => 3_000.0,
             Self::Boto3Single | Self::Celery => 900.0,
@@ -136,8 +156,14 @@ impl Contender {
                 with(&programs.tools.join("bare"), &["publish"])
             }
             (Self::Bare | Self::BareTraced, _) => with(&programs.tools.join("bare"), &["drain"]),
+            (Self::Hand, Job::Publish(_)) => with(&programs.tools.join("hand"), &["publish"]),
+            (Self::Hand, _) => with(&programs.tools.join("hand"), &["drain"]),
             (Self::Omniqueue, _) => Command::new(programs.tools.join("omniqueue-drain")),
             (Self::Ruststream, _) => Command::new(programs.tools.join("ruststream-drain")),
+            (Self::Shove, job) => {
+                let way = if matches!(job, Job::Publish(_)) { "publish" } else { "drain" };
+                with(&programs.tools.join("shove-loop"), &[way])
+            }
             (Self::SqsConsumer, job) => {
                 let script = if matches!(job, Job::Publish(_)) { "publish.mjs" } else { "drain.mjs" };
                 with(Path::new("node"), &[&programs.node.join(script).to_string_lossy()])

@@ -20,7 +20,8 @@ use nix::unistd::mkfifo;
 
 use crate::process::Running;
 
-const DIGITS: usize = 20;
+/// Digits of the timestamp at the start of a message.
+pub const DIGITS: usize = 20;
 const STOP: &str = "stop";
 
 /// Receives the lines of handled messages.
@@ -156,7 +157,8 @@ impl Form {
     }
 }
 
-fn now() -> u64 {
+/// The system clock, in nanoseconds.
+pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

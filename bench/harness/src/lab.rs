@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use crate::contender::{Contender, Job, Programs};
 use crate::handled::{Form, HandledFifo, Task};
 use crate::process::Running;
-use crate::stage::{CountingProxy, Delivery, Endpoint, Stage, Transport, pinned};
+use crate::proxy::CountingProxy;
+use crate::stage::{Delivery, Endpoint, Stage, Transport, pinned};
 
 /// Maximum time to fill a queue.
 const FILLED_WITHIN: Duration = Duration::from_secs(600);

@@ -13,7 +13,7 @@ use crate::handled::{Form, HandledFifo};
 use crate::lab::Lab;
 use crate::process::Running;
 use crate::results::{Latency, Load};
-use crate::stage::{Delivery, Endpoint, Stage};
+use crate::stage::{Endpoint, Stage};
 
 /// Bytes of a body.
 pub const BODY: usize = 200;
@@ -41,8 +41,7 @@ struct Set {
 
 /// Starts a contender and waits for its first message.
 async fn ready(lab: &Lab, contender: Contender, in_flight: usize) -> Result<Set> {
-    let delivery = if contender.reads_tasks() { Delivery::Raw } else { Delivery::Wrapped };
-    let (endpoint, stage) = lab.set(delivery).await?;
+    let (endpoint, stage) = lab.set(contender.delivery()).await?;
     let (handled, form) = (lab.handled()?, lab.form(contender).await?);
     let mut running = lab.start(contender, &stage, in_flight, Job::Report(handled.path()))?;
     stage.publish(vec![form.message(BODY)]).await?;

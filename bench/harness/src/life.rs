@@ -7,8 +7,9 @@ use anyhow::Result;
 use crate::contender::{Contender, Job};
 use crate::lab::Lab;
 use crate::process::Running;
+use crate::proxy::CountingProxy;
 use crate::results::{Calls, Idle};
-use crate::stage::{CountingProxy, Delivery, Endpoint, Stage};
+use crate::stage::{Endpoint, Stage};
 
 const STARTED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -20,10 +21,10 @@ const SETTLED: Duration = Duration::from_secs(5);
 
 const BODY: usize = 200;
 
-/// A queue with `count` messages. Celery reads tasks, delivered raw.
+/// A queue with `count` messages.
 async fn put(lab: &Lab, contender: Contender, count: u64) -> Result<(Endpoint, Stage)> {
     let tasks = contender.reads_tasks();
-    let (endpoint, stage) = lab.set(if tasks { Delivery::Raw } else { Delivery::Wrapped }).await?;
+    let (endpoint, stage) = lab.set(contender.delivery()).await?;
     let input = lab.input(BODY, count, tasks).await?;
     lab.fill(&stage, &input, count, tasks).await?;
     Ok((endpoint, stage))
@@ -77,7 +78,7 @@ pub async fn idle(
 ) -> Result<Vec<Rested>> {
     let mut rests = Vec::new();
     for &contender in contenders {
-        let (endpoint, stage) = lab.set(Delivery::Wrapped).await?;
+        let (endpoint, stage) = lab.set(contender.delivery()).await?;
         let proxy = CountingProxy::start(&lab.programs.tools.join("latency-proxy"), &endpoint.url, &lab.log)?;
         let running = lab.start(contender, &stage.behind(&proxy), in_flight, Job::Drain)?;
         rests.push(Rest { contender, running, proxy, stopped: None, _endpoint: endpoint });
@@ -133,7 +134,7 @@ pub async fn calls(
     messages: u64,
 ) -> Result<Calls> {
     let tasks = drained && contender.reads_tasks();
-    let (endpoint, stage) = lab.set(if tasks { Delivery::Raw } else { Delivery::Wrapped }).await?;
+    let (endpoint, stage) = lab.set(contender.delivery()).await?;
     let input = lab.input(body, messages, tasks).await?;
     if drained {
         lab.fill(&stage, &input, messages, tasks).await?;

@@ -1,5 +1,6 @@
 //! The benchmark harness: measures Lifeline and other clients. Started by `bench/run`; see `bench/README.md`.
 
+mod ask;
 mod capacity;
 mod comparison;
 mod contender;
@@ -9,6 +10,7 @@ mod lab;
 mod latency;
 mod life;
 mod process;
+mod proxy;
 mod report;
 mod results;
 mod slow_handler;

@@ -1,8 +1,6 @@
 //! The endpoint of a contender, with a topic, a queue, its dead-letter queue and the subscription, as Lifeline's consumer
 //! provisions them.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,12 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::Credentials;
-use aws_sdk_sqs::types::QueueAttributeName;
-
+use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use aws_smithy_http_client::tls;
-use serde::Deserialize;
 
 use crate::process::Running;
+use crate::proxy::CountingProxy;
 
 /// Credentials and region that are used unless the environment sets them.
 const SIGNED_AS: [(&str, &str); 3] =
@@ -67,7 +64,7 @@ impl Endpoint {
 
     /// CPU seconds of an embedded endpoint and the proxy in front; 0 for another endpoint.
     pub fn cpu(&self) -> f64 {
-        let front = self.front.as_ref().map_or(0.0, |front| front.running.cpu());
+        let front = self.front.as_ref().map_or(0.0, CountingProxy::cpu);
         self.running.as_ref().map_or(0.0, Running::cpu) + front
     }
 
@@ -97,76 +94,6 @@ pub fn pinned(pin: &[String], command: Command) -> Command {
         before.current_dir(directory);
     }
     before
-}
-
-/// A proxy that counts the calls of one contender.
-#[derive(Debug)]
-pub struct CountingProxy {
-    /// Its address.
-    pub url: String,
-    /// The certificate of its CA, if it terminates TLS.
-    ca: Option<PathBuf>,
-    running: Running,
-}
-
-impl CountingProxy {
-    /// Starts a proxy in front of `endpoint`.
-    pub fn start(program: &Path, endpoint: &str, log: &Path) -> Result<Self> {
-        Self::run(Command::new(program), endpoint, None, log)
-    }
-
-    /// Starts a proxy that terminates TLS, with a CA of its own in `directory`.
-    pub fn start_tls(program: &Path, endpoint: &str, directory: &Path, log: &Path) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.arg("--tls").arg(directory);
-        Self::run(command, endpoint, Some(directory.join("ca.pem")), log)
-    }
-
-    /// Starts a proxy that adds a latency.
-    pub fn start_distant(program: &Path, endpoint: &str, round_trip_ms: u64, log: &Path) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.args(["--round-trip", &format!("{round_trip_ms}ms")]);
-        Self::run(command, endpoint, None, log)
-    }
-
-    fn run(mut command: Command, endpoint: &str, ca: Option<PathBuf>, log: &Path) -> Result<Self> {
-        command.args(["--to", endpoint]);
-        let mut running = Running::start_piped(command, log)?;
-        let mut line = String::new();
-        let output = running.output().context("reading the address of the proxy")?;
-        BufReader::new(output).read_line(&mut line)?;
-        anyhow::ensure!(!line.is_empty(), "the proxy did not start; see {}", log.display());
-        Ok(Self { url: line.trim().to_owned(), ca, running })
-    }
-
-    /// The counts since the last request.
-    pub async fn take(&self) -> Result<Counts> {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let address = self.url.trim_start_matches("http://");
-        let mut stream = tokio::net::TcpStream::connect(address).await?;
-        let request = format!("DELETE /_counts HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut response = String::new();
-        stream.read_to_string(&mut response).await?;
-        let (_, body) = response.split_once("\r\n\r\n").context("the response of the proxy has no body")?;
-        serde_json::from_str(body).with_context(|| format!("the counts of the proxy: {body}"))
-    }
-}
-
-/// The part of the proxy's counts that is used.
-#[derive(Debug, Deserialize)]
-pub struct Counts {
-    /// AWS calls by action.
-    pub calls: BTreeMap<String, u64>,
-    /// Connections to the proxy.
-    pub connections: Connections,
-}
-
-/// Connections to a proxy.
-#[derive(Debug, Deserialize)]
-pub struct Connections {
-    /// Number of connections that were opened.
-    pub opened: u64,
 }
 
 /// Topic, queue and subscription.
@@ -222,12 +149,51 @@ impl Stage {
         Ok(Self { endpoint: endpoint.to_owned(), ca: None, topic_arn, queue_url, sqs, sns })
     }
 
+    /// Creates a FIFO queue in high throughput mode, without a topic: [`Stage::send`] fills it.
+    pub async fn set_fifo(endpoint: &str, name: &str) -> Result<Self> {
+        let config = access(endpoint).await;
+        let (sqs, sns) = (aws_sdk_sqs::Client::new(&config), aws_sdk_sns::Client::new(&config));
+        let fifo = |name: String| {
+            let queue = sqs.create_queue().queue_name(name).attributes(QueueAttributeName::FifoQueue, "true");
+            queue
+                .attributes(QueueAttributeName::DeduplicationScope, "messageGroup")
+                .attributes(QueueAttributeName::FifoThroughputLimit, "perMessageGroupId")
+        };
+        let dead = fifo(format!("{name}-dlq.fifo")).send().await?;
+        let dead = arn(&sqs, dead.queue_url().context("the queue has no URL")?).await?;
+        let redrive = serde_json::json!({"deadLetterTargetArn": dead, "maxReceiveCount": 5}).to_string();
+        let queue = fifo(format!("{name}.fifo"))
+            .attributes(QueueAttributeName::RedrivePolicy, redrive)
+            .attributes(QueueAttributeName::VisibilityTimeout, "120")
+            .send()
+            .await?;
+        let queue_url = queue.queue_url.context("the queue has no URL")?;
+        let topic = sns.create_topic().name(format!("{name}.fifo")).attributes("FifoTopic", "true");
+        let topic_arn = topic.send().await?.topic_arn.context("the topic has no ARN")?;
+        Ok(Self { endpoint: endpoint.to_owned(), ca: None, topic_arn, queue_url, sqs, sns })
+    }
+
+    /// Sends up to ten messages to a FIFO queue: group, number, and body.
+    pub async fn send(&self, messages: Vec<(String, u64, String)>) -> Result<()> {
+        let entries: Result<Vec<_>, _> = messages
+            .into_iter()
+            .map(|(group, number, body)| {
+                let entry = SendMessageBatchRequestEntry::builder().id(number.to_string()).message_body(body);
+                entry.message_group_id(group).message_deduplication_id(number.to_string()).build()
+            })
+            .collect();
+        let batch = self.sqs.send_message_batch().queue_url(&self.queue_url).set_entries(Some(entries?));
+        let failed = batch.send().await?.failed;
+        anyhow::ensure!(failed.is_empty(), "{} messages were not sent", failed.len());
+        Ok(())
+    }
+
     /// The same topic and queue through a proxy.
     pub fn behind(&self, proxy: &CountingProxy) -> Self {
         let path = self.queue_url.splitn(4, '/').nth(3).unwrap_or_default();
         Self {
             endpoint: proxy.url.clone(),
-            ca: proxy.ca.clone(),
+            ca: proxy.ca().map(Into::into),
             queue_url: format!("{}/{path}", proxy.url.trim_end_matches('/')),
             ..self.clone()
         }
@@ -276,10 +242,19 @@ impl Stage {
 
     /// Messages in the queue: visible and in flight.
     pub async fn left(&self) -> Result<u64> {
+        self.left_in(&self.queue_url).await
+    }
+
+    /// Messages in the dead-letter queue.
+    pub async fn dead(&self) -> Result<u64> {
+        self.left_in(&format!("{}-dlq", self.queue_url)).await
+    }
+
+    async fn left_in(&self, queue_url: &str) -> Result<u64> {
         let asked = self
             .sqs
             .get_queue_attributes()
-            .queue_url(&self.queue_url)
+            .queue_url(queue_url)
             .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
             .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
             .send()

@@ -94,8 +94,7 @@ impl Plan {
 
     async fn drain(&self, lab: &Lab, count: u64) -> Result<Run> {
         let tasks = self.contender.reads_tasks();
-        let delivery = if tasks { Delivery::Raw } else { self.delivery };
-        let (endpoint, stage) = lab.set_over(delivery, self.transport).await?;
+        let (endpoint, stage) = lab.set_over(self.delivery, self.transport).await?;
         let input = lab.input(self.body, count, tasks).await?;
         lab.fill(&stage, &input, count, tasks).await?;
         let running = lab.start(self.contender, &stage, self.in_flight, Job::Drain)?;
