@@ -65,7 +65,7 @@ where
     pub fn builder(connect: Duration) -> Builder<B> {
         let connect = Connect {
             limit: connect,
-            resolver: Arc::new(System),
+            resolver: Arc::new(System::default()),
             proxies: Arc::new(Proxies::from_env()),
             trust: Trust::system(),
         };

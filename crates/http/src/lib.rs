@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | connecting is bounded, name look-up, proxy and TLS handshake included | `connect` |
 //! | the addresses of a name are raced, so that one that swallows packets costs a quarter of a second | `dial` |
-//! | names that are surely absolute skip the search domains | `resolve` |
+//! | names that are surely absolute skip the search domains; an error for one family does not hide the other | `resolve` |
 //! | proxies by `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` | `proxy` |
 //! | the system's certificates and `AWS_CA_BUNDLE`, read again when a handshake fails for its issuer | `trust` |
 //! | idle connections are closed before NATs and load balancers forget them, and all have a maximum age | `client` |

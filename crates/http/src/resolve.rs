@@ -4,15 +4,26 @@
 //! first. musl gives up when one of these look-ups is answered by SERVFAIL, and waits when one is not answered at all,
 //! although the name itself would resolve. AWS's names are absolute and are asked for as such. Any other name that has a
 //! dot is asked for as absolute too if the usual look-up fails or takes longer than [`PATIENCE`].
+//!
+//! The same goes for the two families: musl finds nothing where AAAA is answered by NXDOMAIN, SERVFAIL or not at all,
+//! although there is an IPv4 address. So each family is asked for by itself if both together fail or take too long.
+//! `.ci/musl-dns` shows all of this with real DNS servers.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a look-up through the search domains runs alone.
+use dns_lookup::{AddrFamily, AddrInfoHints, SockType, getaddrinfo};
+use futures_util::FutureExt as _;
+use futures_util::future::Shared;
+use tokio::time::Instant;
+
+/// How long a look-up runs before the next way is tried beside it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The endings of AWS's own names, in all partitions.
@@ -27,16 +38,68 @@ pub trait Resolve: Debug + Send + Sync {
     fn resolve(&self, name: String) -> Resolving;
 }
 
-/// The system's resolver, on tokio's blocking threads.
+/// The system's resolver, on tokio's blocking threads. A look-up cannot be cancelled, and may hang for a minute: one that
+/// began within [`PATIENCE`] is shared, so that a sick DNS does not take a thread for each connection that is wanted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct System(Arc<Mutex<HashMap<(String, Family), LookUp>>>);
+
+/// `ai_family`; both if `None`.
+type Family = Option<Version>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Version {
+    V4,
+    V6,
+}
+
 #[derive(Debug)]
-pub(crate) struct System;
+struct LookUp {
+    begun: Instant,
+    found: Shared<Asking>,
+}
+
+type Asking = Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, Arc<io::Error>>> + Send>>;
 
 impl Resolve for System {
     fn resolve(&self, name: String) -> Resolving {
+        let system = self.clone();
         Box::pin(async move {
-            Ok(tokio::net::lookup_host((name, 0)).await?.map(|address: SocketAddr| address.ip()).collect())
+            let look_up = |family| system.look_up(&name, family);
+            let each = or_else(look_up(Some(Version::V4)), look_up(Some(Version::V6)));
+            or_else(look_up(None), each).await
         })
     }
+}
+
+impl System {
+    async fn look_up(&self, name: &str, family: Family) -> io::Result<Vec<IpAddr>> {
+        let found = self.running(name.to_owned(), family);
+        found.await.map_err(|error| io::Error::new(error.kind(), error.to_string()))
+    }
+
+    fn running(&self, name: String, family: Family) -> Shared<Asking> {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|_, it| it.begun.elapsed() < PATIENCE && it.found.peek().is_none());
+        let begin = |name: String| {
+            let task = tokio::task::spawn_blocking(move || ask(&name, family).map_err(Arc::new));
+            let found: Asking =
+                Box::pin(async { task.await.unwrap_or_else(|error| Err(Arc::new(error.into()))) });
+            LookUp { begun: Instant::now(), found: found.shared() }
+        };
+        let entry = running.entry((name.clone(), family));
+        entry.or_insert_with(|| begin(name)).found.clone()
+    }
+}
+
+/// One call of `getaddrinfo`, which blocks.
+fn ask(name: &str, family: Family) -> io::Result<Vec<IpAddr>> {
+    let address = match family {
+        None => 0,
+        Some(Version::V4) => AddrFamily::Inet.into(),
+        Some(Version::V6) => AddrFamily::Inet6.into(),
+    };
+    let hints = AddrInfoHints { address, socktype: SockType::Stream.into(), ..AddrInfoHints::default() };
+    getaddrinfo(Some(name), None, Some(hints))?.map(|found| Ok(found?.sockaddr.ip())).collect()
 }
 
 /// The addresses of `host`: at least one.
@@ -48,45 +111,48 @@ pub(crate) async fn addresses(resolver: &dyn Resolve, host: &str) -> io::Result<
         return Ok(vec![address]);
     }
     let failed = |error: io::Error| io::Error::new(error.kind(), format!("cannot resolve {host}: {error}"));
-    let found = look_up(resolver, host).await.map_err(failed)?;
-    if found.is_empty() {
-        let text = format!("cannot resolve {host}: the name has no address");
-        return Err(io::Error::new(io::ErrorKind::NotFound, text));
-    }
-    Ok(found)
+    look_up(resolver, host).await.and_then(at_least_one).map_err(failed)
 }
 
 async fn look_up(resolver: &dyn Resolve, host: &str) -> io::Result<Vec<IpAddr>> {
-    let absolute = || resolver.resolve(format!("{host}."));
+    // begun when it is awaited
+    let look_up = |name: String| async move { resolver.resolve(name).await.and_then(at_least_one) };
+    let (relative, absolute) = (look_up(host.to_owned()), look_up(format!("{host}.")));
     if host.ends_with('.') || !host.contains('.') {
-        return resolver.resolve(host.to_owned()).await;
-    }
-    if AWS.iter().any(|ending| host.to_ascii_lowercase().ends_with(ending)) {
+        relative.await
+    } else if AWS.iter().any(|ending| host.to_ascii_lowercase().ends_with(ending)) {
         // a zone of somebody's own for these names, without a root, is found as before
-        return match absolute().await {
-            Ok(found) if !found.is_empty() => Ok(found),
-            _ => resolver.resolve(host.to_owned()).await,
-        };
+        or_else(absolute, relative).await
+    } else {
+        or_else(relative, absolute).await
     }
-    let mut searched = resolver.resolve(host.to_owned());
-    match tokio::time::timeout(PATIENCE, &mut searched).await {
-        Ok(Ok(found)) if !found.is_empty() => Ok(found),
-        Ok(failed) => absolute().await.or(failed),
-        Err(_) => {
-            let mut absolute = absolute();
-            tokio::select! {
-                biased;
-                found = &mut searched => match found {
-                    Ok(found) => Ok(found),
-                    Err(error) => absolute.await.map_err(|_| error),
-                },
-                found = &mut absolute => match found {
-                    Ok(found) => Ok(found),
-                    Err(_) => searched.await,
-                },
-            }
-        }
+}
+
+/// What `usual` finds. If it fails or takes longer than [`PATIENCE`], what either finds first; the error is `usual`'s.
+async fn or_else(
+    usual: impl Future<Output = io::Result<Vec<IpAddr>>>,
+    other: impl Future<Output = io::Result<Vec<IpAddr>>>,
+) -> io::Result<Vec<IpAddr>> {
+    let (mut usual, mut other) = (pin!(usual), pin!(other));
+    let done = match tokio::time::timeout(PATIENCE, &mut usual).await {
+        Ok(done) => done,
+        Err(_) => tokio::select! {
+            biased;
+            done = &mut usual => done,
+            done = &mut other => return if done.is_ok() { done } else { usual.await },
+        },
+    };
+    match done {
+        Ok(found) => Ok(found),
+        Err(error) => other.await.map_err(|_| error),
     }
+}
+
+fn at_least_one(found: Vec<IpAddr>) -> io::Result<Vec<IpAddr>> {
+    if found.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -160,6 +226,25 @@ mod tests {
         for host in ["localstack", "localstack.lifeline.svc"] {
             assert_eq!(addresses(&odd, host).await.unwrap(), [THERE], "{host}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_runs_is_shared_and_one_that_ended_is_not() {
+        let system = System::default();
+        let running = |name: &str, family| system.running(name.to_owned(), family);
+        let (first, second) = (running("localhost", None), running("localhost", None));
+        assert!(first.ptr_eq(&second));
+        assert!(!first.ptr_eq(&running("localhost", Some(Version::V4))));
+        assert!(!first.ptr_eq(&running("localhost.", None)));
+        first.clone().await.unwrap();
+        assert!(!first.ptr_eq(&running("localhost", None)));
+    }
+
+    #[tokio::test]
+    async fn each_family_is_asked_for_by_itself() {
+        let loopback = ["127.0.0.1".parse::<IpAddr>().unwrap()];
+        assert_eq!(System::default().look_up("127.0.0.1", Some(Version::V4)).await.unwrap(), loopback);
+        System::default().look_up("127.0.0.1", Some(Version::V6)).await.unwrap_err();
     }
 
     #[tokio::test]
