@@ -14,7 +14,7 @@
 //!
 //! The body is the message's. Its ids, times, receive count, subject, group and topic are headers; `traceparent`, `tracestate` and
 //! `baggage` carry the trace on. Each attribute is a header `attribute-NAME`, which is easy to look at; but servers ignore the case
-//! of names, and some drop those with `_` or `.`. So all of them are in `attributes` too, as JSON in the form of an SNS
+//! of names, and some drop those with `_` or `.` (tests/servers shows which). So all of them are in `attributes` too, as JSON in the form of an SNS
 //! notification: `{"NAME": {"Type": "String", "Value": "…"}}`. The content type is `HANDLER_CONTENT_TYPE`, else the message's attribute `contentType`, else JSON if the
 //! body is JSON, else text. A header cannot hold every text: what does not fit is percent-encoded, in `attributes` too.
 
