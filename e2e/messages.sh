@@ -153,15 +153,18 @@ holds() {
   printf '%s visible, %s in flight, %s dead letters\n' "$(gauge "$1" consumer_queue_visible_messages)" \
     "$(gauge "$1" consumer_queue_in_flight_messages)" "$(gauge "$1" consumer_dead_letter_messages)"
 }
-holds_nothing() { [[ $(holds "$(pod_of consumer)") == "0 visible, 0 in flight, 0 dead letters" ]]; }
+
+# A consumer measures the queue when it starts, and then once a minute: a new one shows what it holds now.
+holds_nothing() {
+  k rollout restart deployment/consumer >/dev/null
+  rolled_out consumer
+  [[ $(holds "$(pod_of consumer)") == "0 visible, 0 in flight, 0 dead letters" ]]
+}
 
 # all_gone SECONDS COUNT: every body was received, and neither the queue nor the dead-letter queue holds one: a message that
 # is in neither was deleted. And none was deleted twice.
 all_gone() {
   until_true "$1" "$2 bodies received" has_received "$2"
-  # A consumer measures the queue when it starts, and then once a minute: a new one does not show what was before.
-  k rollout restart deployment/consumer >/dev/null
-  rolled_out consumer
   until_true "$1" "an empty queue" holds_nothing
   same "bodies received" "$2" "$(received | wc -l)"
   same "messages deleted twice" "" "$(deleted | uniq -d)"
