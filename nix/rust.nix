@@ -80,7 +80,10 @@ let
         # It must start; where this machine cannot run it, it must at least be a program for the other.
         postInstall =
           if stdenv.buildPlatform.canExecute host then
-            ''$out/bin/${name} --version | grep -F "${project.version}"''
+            ''
+              $out/bin/${name} --version | grep -F "${project.version}"
+            ''
+            + lib.optionalString (name == "lifeline") "bash ${./manual} $out/bin/lifeline $out\n"
           else
             "bash ${./elf} $out/bin/${name} ${host.linuxArch}";
         meta = {
