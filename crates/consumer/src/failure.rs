@@ -159,10 +159,7 @@ impl Failure {
 
     /// The handler panicked.
     pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Self {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let text = text.unwrap_or("without a message");
-        Failure::new(format!("the handler panicked: {text}"))
+        Failure::new(format!("the handler panicked: {}", panic_text(panic)))
     }
 
     /// The same for another message.
@@ -179,6 +176,13 @@ impl Failure {
         // at once would be in the dead-letter queue within milliseconds
         self.0.what.retry_after.map(|delay| delay.max(Duration::from_secs(1)))
     }
+}
+
+/// What a panic says.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message")
 }
 
 /// The error and what caused it, on one line.

@@ -1,6 +1,7 @@
 //! A rejection: the copy of a message that will never work, in the dead-letter queue, before the original is deleted.
 //!
-//! The original is deleted only after SQS has confirmed the copy. What ends the worker between the two leaves both.
+//! It has the form in which the queue's messages come, so that whoever moves it back need do nothing else: the bare message, or a
+//! notification where the worker takes only these. The original is deleted only after SQS has confirmed the copy. What ends the worker between the two leaves both.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -11,7 +12,7 @@ use lifeline_escape::Line;
 use lifeline_health::Clock;
 use lifeline_messaging::call::{CallError, bounded};
 use lifeline_messaging::client::Clients;
-use lifeline_messaging::envelope::attributes_as_json;
+use lifeline_messaging::envelope::{Envelope, as_notification, attributes_as_json};
 use lifeline_messaging::message::{Attribute, Message};
 
 use crate::queue_watch::KnownQueue;
@@ -24,6 +25,7 @@ const MAX_ATTRIBUTES: usize = 10;
 pub(crate) struct DeadLetters {
     clients: Clients,
     queue: KnownQueue,
+    envelope: Envelope,
     clock: Clock,
 }
 
@@ -45,8 +47,8 @@ impl fmt::Display for NoCopy {
 }
 
 impl DeadLetters {
-    pub(crate) fn new(clients: Clients, queue: KnownQueue, clock: Clock) -> Self {
-        Self { clients, queue, clock }
+    pub(crate) fn new(clients: Clients, queue: KnownQueue, envelope: Envelope, clock: Clock) -> Self {
+        Self { clients, queue, envelope, clock }
     }
 
     /// Whether SQS moves a message that was received so often there, unless it is deleted.
@@ -61,10 +63,14 @@ impl DeadLetters {
     pub(crate) async fn copy(&self, message: &Message, reason: &str) -> Result<(), NoCopy> {
         let (url, source) = self.queue.dead_letters().ok_or(NoCopy::NoQueue)?;
         let fifo = url.ends_with(".fifo");
-        let call = self.clients.sqs.send_message().queue_url(url).message_body(&message.body);
-        let mut call = call.set_message_attributes(Some(
-            attributes(message, reason, &source, self.clock.calendar()).collect(),
-        ));
+        let reasons = reasons(message, reason, source, self.clock.calendar());
+        let call = self.clients.sqs.send_message().queue_url(url);
+        let mut call = if self.envelope == Envelope::Notification {
+            call.message_body(as_notification(message)).set_message_attributes(Some(reasons.into()))
+        } else {
+            let all = own(message, &reasons).chain(reasons).collect();
+            call.message_body(&message.body).set_message_attributes(Some(all))
+        };
         if fifo {
             let group = message.group.as_deref().unwrap_or(&message.sqs_message_id);
             // rejected twice within five minutes, because the delete failed: one copy
@@ -75,29 +81,31 @@ impl DeadLetters {
     }
 }
 
-/// Its own, and what is to be known about the rejection. Where SQS does not take so many, its own are one, as JSON.
-fn attributes(
-    message: &Message,
-    reason: &str,
-    source: &str,
-    now: SystemTime,
-) -> impl Iterator<Item = (String, MessageAttributeValue)> {
+type Named = (String, MessageAttributeValue);
+
+/// What is to be known about the rejection.
+fn reasons(message: &Message, reason: &str, source: String, now: SystemTime) -> [Named; 4] {
     let now = DateTime::from(now).fmt(DateTimeFormat::DateTime).unwrap_or_default();
     let reason = if reason.is_empty() { "no reason given" } else { reason };
-    let ours = [
+    [
         ("rejected-reason", "String", Line::new(reason).limit(1024).to_string()),
-        ("rejected-source", "String", source.to_owned()),
+        ("rejected-source", "String", source),
         ("rejected-receive-count", "Number", message.receive_count.to_string()),
         ("rejected-at", "String", now),
-    ];
-    let own = message.attributes.iter().filter(|(name, _)| ours.iter().all(|(ours, ..)| ours != name));
+    ]
+    .map(|(name, data_type, value)| (name.to_owned(), text(data_type, value)))
+}
+
+/// The message's own attributes. Where SQS does not take so many, they are one, as JSON.
+fn own(message: &Message, reasons: &[Named]) -> impl Iterator<Item = Named> + use<> {
+    let own = message.attributes.iter().filter(|(name, _)| reasons.iter().all(|(reason, _)| reason != *name));
     let own: Vec<_> = own.collect();
-    let own = if own.len() + ours.len() <= MAX_ATTRIBUTES {
+    let own = if own.len() + reasons.len() <= MAX_ATTRIBUTES {
         own.into_iter().map(|(name, attribute)| (name.clone(), value(attribute))).collect()
     } else {
         vec![("attributes".to_owned(), text("String", attributes_as_json(own)))]
     };
-    own.into_iter().chain(ours.map(|(name, data_type, value)| (name.to_owned(), text(data_type, value))))
+    own.into_iter()
 }
 
 fn value(attribute: &Attribute) -> MessageAttributeValue {
@@ -127,8 +135,8 @@ mod tests {
         for (own, expected) in [(0, 4), (6, 10), (7, 5), (10, 5)] {
             let mut message = Message::default();
             message.attributes = (0..own).map(|n| (format!("a{n}"), Attribute::from(vec![n]))).collect();
-            let copied: Vec<_> =
-                attributes(&message, "it will never work", "arn", SystemTime::UNIX_EPOCH).collect();
+            let reasons = reasons(&message, "it will never work", "arn".to_owned(), SystemTime::UNIX_EPOCH);
+            let copied: Vec<_> = own(&message, &reasons).chain(reasons).collect();
             assert_eq!(copied.len(), expected, "{own}");
             let all = copied.iter().find(|(name, _)| name == "attributes").map(|(_, all)| all.string_value());
             let has_last = |all: &str| all.contains(&format!("\"a{}\":{{\"Type\":\"Binary\"", own - 1));

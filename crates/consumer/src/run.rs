@@ -174,7 +174,7 @@ impl Running {
             breaker.clone(),
             Arc::clone(&caution),
             tasks.clone(),
-            DeadLetters::new(clients.clone(), queue.clone(), clock),
+            DeadLetters::new(clients.clone(), queue.clone(), options.envelope, clock),
             Arc::clone(&context),
         );
         let capacity = Capacity::new(options.max_in_flight);

@@ -21,6 +21,7 @@ use crate::summary::Drained;
 
 /// Builds a [`Worker`].
 #[derive(Debug)]
+#[must_use = "nothing is received until it is built and runs"]
 pub struct Builder {
     clients: Option<Clients>,
     spec: QueueSpec,
@@ -106,7 +107,6 @@ impl Worker {
 
 impl Builder {
     /// How AWS is reached. Default: what the environment says.
-    #[must_use]
     pub fn clients(mut self, clients: Clients) -> Self {
         self.clients = Some(clients);
         self
@@ -114,7 +114,6 @@ impl Builder {
 
     /// Maximum number of messages that a handler of batches takes at once, 1 to `max_in_flight`, and how long it waits for them.
     /// More than 10 need several receives. Default: what one receive brings, up to 10.
-    #[must_use]
     pub fn batch(mut self, messages: usize, wait: Duration) -> Self {
         self.options.batch = Some((messages, wait));
         self
@@ -128,7 +127,6 @@ impl Builder {
     /// # use lifeline_consumer::Worker;
     /// let worker = Worker::on("orders").rate_limit(100, Duration::from_secs(1));
     /// ```
-    #[must_use]
     pub fn rate_limit(mut self, runs: u32, per: Duration) -> Self {
         self.options.rate = Some(per.checked_div(runs).unwrap_or(Duration::MAX));
         self
@@ -149,7 +147,6 @@ impl Builder {
     ///         _ => FailureKind::Failed,
     ///     });
     /// ```
-    #[must_use]
     pub fn classify<E: std::error::Error + 'static>(
         mut self,
         classify: impl Fn(&E) -> FailureKind + Send + Sync + 'static,
@@ -175,14 +172,12 @@ impl Builder {
     }
 
     /// Maximum number of concurrent receives, 1 or more; one while the queue is idle. Default 4.
-    #[must_use]
     pub fn pollers(mut self, pollers: usize) -> Self {
         self.options.pollers = pollers;
         self
     }
 
     /// Maximum number of messages in flight across all pollers, 1 to 120,000. Default 64.
-    #[must_use]
     pub fn max_in_flight(mut self, messages: usize) -> Self {
         self.options.max_in_flight = messages;
         self
@@ -190,35 +185,30 @@ impl Builder {
 
     /// The long poll, 0 to 20 s in whole seconds. Default 20 s. One that a shutdown could not finish within its
     /// grace is shortened, for a receive that is cut off strands what it was about to bring.
-    #[must_use]
     pub fn wait_time(mut self, wait: Duration) -> Self {
         self.options.wait_time = wait;
         self
     }
 
     /// What the queue's bodies are: notifications of SNS, or messages. Default: judged one by one.
-    #[must_use]
     pub fn envelope(mut self, envelope: Envelope) -> Self {
         self.options.envelope = envelope;
         self
     }
 
     /// Maximum time a handler may run; after that it is dropped and its message is redelivered. Default 5 minutes.
-    #[must_use]
     pub fn handler_timeout(mut self, limit: Duration) -> Self {
         self.options.handler_timeout = limit;
         self
     }
 
     /// From the request to shut down to the end of [`Worker::run`], up to 12 hours. Default 25 s.
-    #[must_use]
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
         self
     }
 
     /// How many bytes of a body the `received` line shows. Default 1,024.
-    #[must_use]
     pub fn log_body(mut self, bytes: usize) -> Self {
         self.options.body_limit = bytes;
         self
@@ -227,14 +217,12 @@ impl Builder {
     /// Extends, deletes and releases on a thread of its own, which no handler can block: a handler that computes for
     /// longer than a lease on every thread of the runtime then costs no other message its lease. Default `false`; the
     /// service has it. It has a runtime of its own, and costs a message some 15 % more instructions.
-    #[must_use]
     pub fn lease_thread(mut self, own: bool) -> Self {
         self.options.lease_thread = own;
         self
     }
 
     /// Where the worker's pulses beat, its readiness shows and its metrics count.
-    #[must_use]
     pub fn health(mut self, health: &Health) -> Self {
         self.health = Some(health.clone());
         self
@@ -250,7 +238,6 @@ impl Builder {
     /// let orders = Worker::on("orders").name("orders").health(&health);
     /// let invoices = Worker::on("invoices").name("invoices").health(&health);
     /// ```
-    #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -258,7 +245,6 @@ impl Builder {
 
     /// Where the time comes from by which leases run and dates are written: for simulated time. Its monotonic time must
     /// be tokio's, by which the worker sleeps. Default: [`lifeline_health::Clock::tokio`].
-    #[must_use]
     pub fn clock(mut self, clock: lifeline_health::Clock) -> Self {
         self.clock = clock;
         self

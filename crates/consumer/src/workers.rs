@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::control::WorkerHandle;
 use crate::handler::BoxHandler;
 use crate::into_handler::IntoHandler;
-use crate::summary::{Account, Drained};
+use crate::summary::Drained;
 use crate::worker::{Builder, ConfigError};
 
 /// Several workers with one shutdown.
@@ -92,6 +92,9 @@ impl Workers {
                 Err(other) => error.merge(other),
             }
         }
+        if workers.is_empty() && error.none().is_ok() {
+            error.add("there are no workers; add one".to_owned());
+        }
         error.none()?;
         let stop = CancellationToken::new();
         let grace = workers.iter().map(|(worker, _)| worker.grace()).max().unwrap_or_default();
@@ -110,8 +113,9 @@ impl Workers {
         };
         let end = end.unwrap_or_else(|| Instant::now() + grace);
         tokio::time::timeout_at(end, join_all(self.after)).await.ok();
-        Ok(drained.into_iter().fold(Drained { account: Account::default(), cancelled: 0 }, |sum, one| {
-            Drained { account: sum.account + one.account, cancelled: sum.cancelled + one.cancelled }
+        Ok(drained.into_iter().fold(Drained::default(), |sum, one| Drained {
+            account: sum.account + one.account,
+            cancelled: sum.cancelled + one.cancelled,
         }))
     }
 }

@@ -42,6 +42,7 @@ impl<A: clap::Args> Program for Args<A> {
 ///
 /// # Panics
 /// Within a runtime: a service has one of its own.
+#[track_caller]
 pub fn run<Form>(handler: impl IntoHandler<Form>) -> ExitCode {
     outside_of_a_runtime();
     lifeline_service::main::<Args<None>, _, _>(move |(_, config), host| run_handler(config, handler, host))
@@ -93,6 +94,7 @@ struct None {}
 ///
 /// # Panics
 /// As [`run`].
+#[track_caller]
 pub fn run_with<A, E>(setup: impl AsyncFnOnce(A, Host) -> Result<Workers, E>) -> ExitCode
 where
     A: clap::Args,
@@ -133,7 +135,6 @@ impl Host {
     }
 
     /// A worker as the settings describe it.
-    #[must_use]
     pub fn worker(&self) -> Builder {
         self.consumer.worker()
     }
@@ -141,7 +142,6 @@ impl Host {
     /// A worker with a name. Its settings are read from variables that begin with it: `INVOICES_MAX_IN_FLIGHT` for `invoices`; else
     /// from those without. Its queue is `INVOICES_QUEUE_NAME` or `INVOICES_QUEUE_URL`, else the one called as the worker. A bad value ends
     /// the process with exit code 2 once `setup` has returned.
-    #[must_use]
     pub fn worker_named(&self, name: &str) -> Builder {
         self.consumer.worker_named(name)
     }

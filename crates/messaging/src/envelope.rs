@@ -300,12 +300,39 @@ pub(crate) fn is_topic(arn: &str) -> bool {
         && parts.nth(2).is_some_and(|name| !name.is_empty() && !name.contains(':'))
 }
 
+/// A message as the notification that it came in, without its signature: what [`Envelope::Notification`] reads.
+pub fn as_notification(message: &Message) -> String {
+    let published = message.published_at.and_then(|at| DateTime::from(at).fmt(Format::DateTime).ok());
+    let mut fields = serde_json::Map::new();
+    for (name, value) in [
+        ("Type", Some("Notification")),
+        ("MessageId", Some(message.id.as_str())),
+        ("TopicArn", message.topic_arn.as_deref()),
+        ("Subject", message.subject.as_deref()),
+        ("SequenceNumber", message.sequence_number.as_deref()),
+        ("Message", Some(message.body.as_str())),
+        ("Timestamp", published.as_deref()),
+    ] {
+        if let Some(value) = value {
+            fields.insert(name.to_owned(), value.into());
+        }
+    }
+    if !message.attributes.is_empty() {
+        fields.insert("MessageAttributes".to_owned(), as_json(&message.attributes));
+    }
+    serde_json::Value::Object(fields).to_string()
+}
+
 /// Attributes in the form of a notification, as one JSON text: `{"NAME": {"Type": "String", "Value": "…"}}`.
 pub fn attributes_as_json<'a>(attributes: impl IntoIterator<Item = (&'a String, &'a Attribute)>) -> String {
+    as_json(attributes).to_string()
+}
+
+fn as_json<'a>(attributes: impl IntoIterator<Item = (&'a String, &'a Attribute)>) -> serde_json::Value {
     let form = |(name, attribute): (&String, &Attribute)| {
         (name.clone(), serde_json::json!({"Type": attribute.data_type(), "Value": attribute.to_text()}))
     };
-    serde_json::Value::Object(attributes.into_iter().map(form).collect()).to_string()
+    serde_json::Value::Object(attributes.into_iter().map(form).collect())
 }
 
 fn unwrapped_attributes(

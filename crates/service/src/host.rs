@@ -215,10 +215,21 @@ pub fn unreadable(error: &clap::Error, prefix: &str) -> ! {
     error.exit()
 }
 
-/// Reports the error that ends the process, once: in the log, or on standard error where the log does not show it.
+/// Reports the error that ends the process, once: in the log, or on standard error where the log does not show it. Settings that were
+/// only read by the service itself are as invalid as others.
 pub fn failed(name: &str, error: &anyhow::Error) -> ExitCode {
+    if let Some(problems) = error.downcast_ref::<Problems>() {
+        if !tracing::enabled!(target: "service", Level::ERROR) {
+            return invalid_settings(problems);
+        }
+        for problem in problems.iter() {
+            tracing::error!(target: "service", "{}", Line::new(problem));
+        }
+        flush_log(LAST_LINES);
+        return ExitCode::from(INVALID_SETTINGS);
+    }
     if tracing::enabled!(target: "service", Level::ERROR) {
-        tracing::error!(target: "service", "{error:#}");
+        tracing::error!(target: "service", "{}", Line::new(&format!("{error:#}")));
         flush_log(LAST_LINES);
     } else {
         print_error(Format::in_force(), &format!("{name}: {error:#}"));

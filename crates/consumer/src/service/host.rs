@@ -1,9 +1,12 @@
 //! A service whose workers its user puts together: what the settings say, as builders.
 
 use std::env;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use futures_util::FutureExt;
 use lifeline_health::Health;
 use lifeline_messaging::args::{QueueArgs, TopicArgs};
 use lifeline_messaging::client::Clients;
@@ -11,7 +14,7 @@ use lifeline_messaging::topology::QueueSpec;
 use lifeline_service::Shutdown;
 use lifeline_service::settings::Problems;
 
-use crate::failure::BoxError;
+use crate::failure::{BoxError, panic_text};
 use crate::service::args::{ConsumerConfig, WorkerArgs, WorkerConfig};
 use crate::service::descriptors;
 use crate::summary::Drained;
@@ -30,6 +33,8 @@ pub struct Host {
     pub shutdown: Shutdown,
     config: ConsumerConfig,
     grace: std::time::Duration,
+    /// Of workers with a name.
+    problems: Arc<Mutex<Problems>>,
 }
 
 /// The settings of a worker with a name.
@@ -45,15 +50,13 @@ struct Named {
 
 impl Host {
     /// A worker as the settings describe it.
-    #[must_use]
     pub fn worker(&self) -> Builder {
         self.builder(self.config.queue.clone(), self.config.worker.clone())
     }
 
     /// A worker with a name. Its settings are read from variables that begin with it: `INVOICES_MAX_IN_FLIGHT` for `invoices`; else
     /// from those without. Its queue is `INVOICES_QUEUE_NAME` or `INVOICES_QUEUE_URL`, else the one called as the worker. A bad value is an
-    /// error when the worker is built.
-    #[must_use]
+    /// error when the worker is built, and ends the service with exit code 2 once its setup has returned.
     pub fn worker_named(&self, name: &str) -> Builder {
         let prefix: String = name
             .chars()
@@ -84,7 +87,11 @@ impl Host {
         match (checked, problems.finish()) {
             (Ok((queue, worker)), Ok(_)) => self.builder(queue, worker).name(name),
             (Err(error), _) => self.worker().name(name).invalid(error.to_string()),
-            (_, Err(problems)) => self.worker().name(name).invalid(problems.to_string()),
+            (_, Err(problems)) => {
+                let worker = self.worker().name(name).invalid(problems.to_string());
+                self.problems.lock().unwrap_or_else(PoisonError::into_inner).merge(problems);
+                worker
+            }
         }
     }
 
@@ -103,7 +110,8 @@ impl Host {
     }
 }
 
-/// Runs the workers that `setup` puts together until the host shuts down and they have drained. The service is not ready before.
+/// Runs the workers that `setup` puts together until the host shuts down and they have drained. The service is not ready before. A shutdown
+/// that comes before ends the setup at its next await.
 ///
 /// # Errors
 /// That of `setup`, or of a worker; or no region is known.
@@ -128,8 +136,24 @@ where
         shutdown: host.shutdown.clone(),
         config,
         grace: host.grace,
+        problems: Arc::default(),
     };
-    let workers = setup(settings, ours).await.map_err(|error| anyhow::anyhow!(error.into()))?;
+    let problems = Arc::clone(&ours.problems);
+    // a panic may come before the first await too
+    let setup = AssertUnwindSafe(async { setup(settings, ours).await }).catch_unwind();
+    let workers = tokio::select! {
+        biased;
+        workers = setup => workers,
+        () = host.shutdown.requested() => {
+            tracing::info!(target: "consumer", "the setup was not done when the shutdown was requested; nothing was received");
+            return Ok(Drained::default());
+        }
+    };
+    // they explain what else went wrong
+    std::mem::take(&mut *problems.lock().unwrap_or_else(PoisonError::into_inner)).finish()?;
+    let workers = workers
+        .map_err(|panic| anyhow::anyhow!("the setup panicked: {}", panic_text(&*panic)))?
+        .map_err(|error| anyhow::anyhow!(error.into()).context("the setup failed"))?;
     host.started();
     Ok(workers.run(host.shutdown.requested()).await?)
 }

@@ -191,7 +191,7 @@ async fn a_lease_ends_permanently_after_twelve_hours() {
     let queue = aws.queue("events").visibility_timeout(HOUR.as_secs());
     queue.send("endless");
     let why = Seen::default();
-    let set = |b: lifeline_consumer::Builder| b.handler_timeout(24 * HOUR);
+    let set = |b: lifeline_consumer::Builder| b.handler_timeout(12 * HOUR);
     let consumer = Consumer::start_with(&aws, existing("events"), set, until_told(&why)).await;
     while why.len() == 0 {
         tokio::time::sleep(30 * SECOND).await;

@@ -1,8 +1,9 @@
 //! Rejecting: a message that will never work goes to the dead-letter queue with its reason, at once, and is never lost on the way.
 
-use lifeline_consumer::{Context, Failure, Message, OrFailure};
+use lifeline_consumer::{Builder, Context, Failure, Message, OrFailure};
 use lifeline_emulator::{Action, Fault};
 use lifeline_messaging::client::Clients;
+use lifeline_messaging::envelope::Envelope;
 
 use crate::support::*;
 
@@ -62,6 +63,67 @@ async fn a_copy_that_is_not_confirmed_deletes_nothing() {
     aws.wait_for(|_| queue.is_empty(), MINUTE).await;
     assert_eq!(consumer.drain().await.account, account(2, 1, 1, 0, 0), "failed once, then rejected");
     assert_eq!((reset.hits(), dead.bodies()), (1, vec!["seven".to_owned(); 2]), "twice rather than never");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_is_moved_back_is_read_as_the_original_was_whatever_the_envelope() {
+    for (envelope, raw) in [
+        (Envelope::Notification, false),
+        (Envelope::Detect, false),
+        (Envelope::Detect, true),
+        (Envelope::Raw, true),
+    ] {
+        let aws = emulator().await;
+        let dead = aws.queue("dead");
+        let queue = aws.queue("events").dead_letters_to("dead", 3);
+        let topic = aws.topic("events");
+        topic.subscribe(&queue, raw);
+        let clients = clients(&aws).await;
+        let kind =
+            aws_sdk_sns::types::MessageAttributeValue::builder().data_type("String").string_value("order");
+        let publish = clients.sns.publish().topic_arn(topic.arn()).message("{\"order\": \"seven\"}");
+        publish.message_attributes("kind", kind.build().unwrap()).send().await.unwrap();
+        let seen = Seen::default();
+        let handle = {
+            let seen = seen.clone();
+            move |message: Message| {
+                let kind = message.attribute("kind").map(str::to_owned);
+                seen.push((message.body, kind));
+                let first = seen.len() == 1;
+                async move { if first { Err(Failure::rejected("not yet")) } else { Ok(()) } }
+            }
+        };
+        let with = |builder: Builder| builder.envelope(envelope);
+        let consumer = Consumer::start_with(&aws, existing("events"), with, handle).await;
+        aws.wait_for(|_| dead.len() == 1 && queue.is_empty(), SOON).await;
+        let call = clients.sqs.start_message_move_task().source_arn(dead.arn()).destination_arn(queue.arn());
+        call.send().await.unwrap();
+        aws.wait_for(|_| seen.len() == 2 && queue.is_empty(), MINUTE).await;
+        assert_eq!(consumer.drain().await.account, account(2, 2, 0, 0, 0), "{envelope:?}");
+        let once = ("{\"order\": \"seven\"}".to_owned(), Some("order".to_owned()));
+        assert_eq!(seen.all(), [once.clone(), once], "{envelope:?}, raw {raw}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_its_reason_makes_too_large_is_a_failure_and_the_message_a_dead_letter_in_the_end() {
+    let log = Log::capture();
+    let aws = emulator().await;
+    let dead = aws.queue("dead");
+    let queue = aws.queue("events").dead_letters_to("dead", 2);
+    let largest = "x".repeat(1 << 20);
+    queue.send(largest.clone());
+    let consumer = Consumer::start(&aws, "events", parse).await;
+    aws.wait_for(|_| dead.len() == 1, MINUTE).await;
+    assert_eq!(consumer.drain().await.account, account(2, 0, 2, 0, 0));
+    assert_eq!(dead.bodies(), [largest], "moved by SQS, without a reason");
+    assert_eq!(aws.log(Action::SendMessage).len(), 2);
+    assert_eq!(
+        log.lines_with("but there is no copy in a dead-letter queue; it counts as failed"),
+        2,
+        "{}",
+        log.text()
+    );
 }
 
 #[tokio::test(start_paused = true)]

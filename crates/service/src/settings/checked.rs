@@ -211,6 +211,12 @@ impl Problems {
         self.warnings.push(warning.into());
     }
 
+    /// Adds those of another part of the program.
+    pub fn merge(&mut self, other: Self) {
+        self.problems.extend(other.problems);
+        self.warnings.extend(other.warnings);
+    }
+
     /// The problems, unescaped.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         self.problems.iter().map(String::as_str)
