@@ -32,6 +32,9 @@ const RECOVERY: Duration = Duration::from_secs(90);
 /// handler that hangs for five.
 const SETTLING: Duration = Duration::from_secs(40 * 60);
 
+/// The longest until a pod that crashed is started again.
+const RESTART: Duration = Duration::from_secs(32);
+
 /// How soon topic, queue and policy are whole again after somebody broke them: queues may be created again after a minute,
 /// and what is not provisioned is looked at every five.
 const REPAIR: Duration = Duration::from_secs(6 * 60);
@@ -215,8 +218,11 @@ impl<'a> Run<'a> {
         self.until(self.now().max(self.excused_until) + RECOVERY).await;
         let last = Burst { at: self.now(), messages: 3, bytes: 0, groups: 1 };
         self.outbox.write(&last, &self.observer);
+        let restarts = self.crashed.iter().sum::<u32>();
         let until = self.now() + SETTLING;
-        while !self.is_settled() && self.now() < until {
+        // messages that end their process take their time
+        let more = |crashed: &[u32]| RESTART * (crashed.iter().sum::<u32>() - restarts);
+        while !self.is_settled() && self.now() < until + more(&self.crashed) {
             self.until(self.now() + Duration::from_secs(2)).await;
         }
         let observer = self.observer.clone();
@@ -305,7 +311,7 @@ impl<'a> Run<'a> {
         let Some(pod) = self.pods[slot].take_if(|pod| !pod.process.is_alive()) else { return };
         pod.kill();
         self.crashed[slot] += 1;
-        let wait = Duration::from_secs(1 << self.crashed[slot].min(5));
+        let wait = Duration::from_secs(1 << self.crashed[slot].min(5)).min(RESTART);
         self.at(self.now() + wait, Step::StartPod(slot));
     }
 
