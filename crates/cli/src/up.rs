@@ -41,7 +41,6 @@ use crate::screen::messages::Messages;
 use crate::screen::status::Status;
 use demo::Demo;
 use ended::Ended;
-use events::Events;
 use left::Left;
 use picture::{Counted, Picture};
 use probe::Watch;
@@ -185,7 +184,7 @@ async fn run(
     let kept = settings.data.is_some();
     let (config, health) = (settings.producer.clone(), producer.health.clone());
     let service = lifeline_producer::Service::new(config, clients, health, producer.grace)?;
-    let events = Events::default();
+    let events = broken.events.clone();
     let page = page::serve(&emulator, |emulator| {
         let picture = Picture {
             emulator: emulator.clone(),

@@ -60,11 +60,7 @@ pub(super) async fn act(
 ) -> Result<String, String> {
     match act {
         Act::Send(message) => send(emulator, message).await,
-        Act::Redrive { queue } => {
-            let request = json!({"SourceArn": queue});
-            called(emulator, Action::StartMessageMoveTask, request).await?;
-            Ok("redrive started".to_owned())
-        }
+        Act::Redrive { queue } => redrive(emulator, &queue).await,
         Act::Purge { queue } => {
             called(emulator, Action::PurgeQueue, json!({"QueueUrl": queue_url(emulator, &queue)})).await?;
             Ok("purged".to_owned())
@@ -93,6 +89,20 @@ pub(super) async fn act(
             Some(pipeline) => pipeline.switch(switch, on).await.map(|()| "switched".to_owned()),
             None => Err("there is no pipeline here; lifeline up has one".to_owned()),
         },
+    }
+}
+
+/// Without a rate a move task ends at once. One that fails says why: what was sent to the queue directly, for
+/// instance, has no queue to go back to.
+async fn redrive(emulator: &Emulator, queue: &str) -> Result<String, String> {
+    let request = json!({"SourceArn": queue});
+    called(emulator, Action::StartMessageMoveTask, request.clone()).await?;
+    let tasks = called(emulator, Action::ListMessageMoveTasks, request).await?;
+    let task = &tasks["Results"][0];
+    let moved = task["ApproximateNumberOfMessagesMoved"].as_u64().unwrap_or_default();
+    match task["FailureReason"].as_str() {
+        Some(reason) => Err(format!("redrive failed after {moved} messages: {reason}")),
+        None => Ok(format!("redrive: {moved} moved")),
     }
 }
 

@@ -44,8 +44,10 @@ impl Token {
         let given = text(header::HeaderName::from_static(TOKEN));
         match given {
             Some(given) if self.is(given) => None,
-            Some(_) => Some("the token is not that of this process; open the URL that lifeline prints"),
-            None => Some("the token is missing; open the URL that lifeline prints, with all after the #"),
+            Some(given) if !given.is_empty() => {
+                Some("the token is not that of this process; open the URL that lifeline prints")
+            }
+            _ => Some("the token is missing; open the URL that lifeline prints, with all after the #"),
         }
     }
 }
@@ -82,7 +84,7 @@ mod tests {
         assert!(refused(host, Some("http://127.0.0.1:3000"), right).contains("Origin"), "another port");
         assert!(refused(host, Some("null"), right).contains("Origin"));
         assert!(refused(host, None, None).contains("missing"));
-        for wrong in ["", "0", &token.text()[1..], &format!("{}0", token.text())] {
+        for wrong in ["0", &token.text()[1..], &format!("{}0", token.text())] {
             assert!(refused(host, None, Some(wrong)).contains("not that of this process"), "{wrong}");
         }
     }

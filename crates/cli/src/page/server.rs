@@ -8,6 +8,7 @@
 //! | `POST /_lifeline/page/act` | what [`Act`] says |
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -32,15 +33,18 @@ pub(super) struct Page {
     emulator: Emulator,
     token: Token,
     pipeline: Option<Arc<dyn Pipeline>>,
+    /// What the page's times count from.
+    started: Instant,
 }
 
 impl Page {
     pub(super) fn new(emulator: Emulator, token: Token, pipeline: Option<Arc<dyn Pipeline>>) -> Self {
-        Self { emulator, token, pipeline }
+        Self { emulator, token, pipeline, started: Instant::now() }
     }
 
     fn state(&self) -> Value {
         let mut state = view::state(&self.emulator);
+        state["at"] = (self.started.elapsed().as_secs_f64() * 1000.0).into();
         state["version"] = env!("CARGO_PKG_VERSION").into();
         state["endpoint"] = self.emulator.url().into();
         state["cut_off"] = act::is_cut_off(&self.emulator).into();

@@ -20,6 +20,11 @@ struct Kept {
 }
 
 impl Events {
+    /// What a person did.
+    pub(super) fn done(&self, text: &str) {
+        self.add(json!({"kind": "", "text": text}));
+    }
+
     /// Something that is over, or was to be expected.
     pub(super) fn good(&self, text: &str) {
         self.add(json!({"kind": "good", "text": text}));

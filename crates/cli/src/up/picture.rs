@@ -126,11 +126,7 @@ impl Pipeline for Picture {
             (Switch::Poison, true) => "a message is published that the handler fails for",
             (Switch::Poison, false) => "the handler is repaired; redrive what became a dead letter",
         };
-        if on {
-            self.events.bad(text)
-        } else {
-            self.events.good(text)
-        }
+        self.events.done(text);
         let (emulator, topic) = (self.emulator.clone(), self.names.topic.clone());
         Box::pin(async move {
             if switch == Switch::Poison && on { publish_poison(&emulator, &topic).await } else { Ok(()) }

@@ -24,6 +24,7 @@ pub(super) struct Broken {
     /// Time spent on the messages that were handled, in microseconds, and how many there were.
     pub(super) spent: (AtomicU64, AtomicU64),
     pub(super) recent: Events,
+    pub(super) events: Events,
 }
 
 impl Broken {
@@ -31,6 +32,20 @@ impl Broken {
     pub(super) fn mend(&self) {
         self.unavailable.store(false, Ordering::Relaxed);
         self.poison.store(false, Ordering::Relaxed);
+    }
+
+    fn note_poisoned(&self, receives: u32, last: bool, failed: bool) {
+        match (failed, last) {
+            (false, _) => self.events.good("the poisoned message was handled"),
+            (true, false) => self
+                .events
+                .bad(&format!("the poisoned message failed, attempt {receives}; it is tried again")),
+            (true, true) => {
+                self.events.bad(&format!(
+                    "the poisoned message failed, attempt {receives}, the last: it becomes a dead letter"
+                ));
+            }
+        }
     }
 
     fn failure(&self, message: &Message) -> Result<(), Failure> {
@@ -55,6 +70,7 @@ impl<H: Handler> Handler for Watched<H> {
     async fn handle(&self, message: Message, context: Context) -> Result<(), Failure> {
         let started = Instant::now();
         let (id, receives) = (message.id.clone(), message.receive_count);
+        let (poisoned, last) = (message.attribute(POISON).is_some(), context.is_last_receive());
         let body = message.body[..message.body.floor_char_boundary(SHORT)].to_owned();
         let result = match self.broken.failure(&message) {
             Ok(()) => self.handler.handle(message, context).await,
@@ -70,6 +86,9 @@ impl<H: Handler> Handler for Watched<H> {
             Some(_) => {
                 self.broken.failed.fetch_add(1, Ordering::Relaxed);
             }
+        }
+        if poisoned {
+            self.broken.note_poisoned(receives, last, reason.is_some());
         }
         self.broken.recent.add(json!({
             "id": id,

@@ -17,4 +17,5 @@ mod reach;
 mod record;
 mod support;
 mod tasks;
+mod view;
 mod wire;
