@@ -1,11 +1,11 @@
 //! The bare AWS SDK: a receive loop and a publish loop with the SDK's defaults and nothing else.
 //!
 //! `bare drain` receives up to ten messages and deletes them in one batch, in `IN_FLIGHT`/10 concurrent loops, until it is
-//! killed; a call that fails is reported, and the loop goes on. `bare publish` sends the lines of `INPUT` in batches as large as SNS accepts, `IN_FLIGHT`/10 at a time, and exits. No
-//! leases, no retries beyond the SDK's, no metrics, no log. With `HANDLER_MS` the messages of a receive are handled together for
-//! that long. If `HANDLED` is a FIFO, the first 64 bytes of each message without
-//! SNS's envelope are written to it as a line, as by all contenders when latency is measured. If `TRACEPARENT` is set, each
-//! published message carries it as an attribute, as Lifeline's do.
+//! killed; a call that fails is reported, and the loop goes on. `bare publish` sends the lines of `INPUT` in batches as large as
+//! SNS accepts, `IN_FLIGHT`/10 at a time, and exits. No leases, no retries beyond the SDK's, no metrics, no log. With
+//! `HANDLER_MS` the messages of a receive are handled together for that long. If `HANDLED` is a FIFO, the first 64 bytes of each
+//! message without SNS's envelope are written to it as a line, as by all contenders when latency is measured. If `TRACEPARENT`
+//! is set, each published message carries it as an attribute, as Lifeline's do.
 
 use std::fs::File;
 use std::io::Write;

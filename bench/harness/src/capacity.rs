@@ -145,13 +145,13 @@ async fn measure(lab: &Lab, pod: Pod, round_trip_ms: u64, count: u64) -> Result<
             if handler_ms > 0 {
                 command.env("HANDLER", "http").env("HANDLER_URL", handler.url());
             }
-            let running = lab.launch(command)?;
-            watch(&endpoint, &stage, running, count, |left| count.saturating_sub(left)).await?
+            let mut running = lab.launch(command)?;
+            watch(&endpoint, &stage, &mut running, count, |left| count.saturating_sub(left)).await?
         }
         Pod::Producer { bytes } => {
             let input = lab.input(bytes, count, false).await?;
-            let running = lab.start(Contender::Lifeline, &distant, 0, Job::Publish(&input))?;
-            watch(&endpoint, &stage, running, count, |there| there).await?
+            let mut running = lab.start(Contender::Lifeline, &distant, 0, Job::Publish(&input))?;
+            watch(&endpoint, &stage, &mut running, count, |there| there).await?
         }
     };
     let counts = endpoint.front().context("there is no proxy")?.take().await?;

@@ -1,52 +1,59 @@
-//! Runs a whole comparison: rates in rounds, then starts, stops, latencies, calls and idle contenders.
+//! Runs a comparison, part by part.
 //!
 //! Each round runs every contender once in each of its cells, so that disturbances of the machine affect all of them.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::contender::Contender;
 use crate::lab::Lab;
 use crate::latency::{heavy, light, most};
 use crate::life::{calls, first_message, idle, stop_busy};
-use crate::results::{Cell, Latency, Life, Load, Results};
+use crate::plan::{CENTRE, Effort, IN_FLIGHT, Part, SERIES, alive, among, cells_of};
+use crate::results::{Cell, Latency, Life, Load, Results, Throttled};
 use crate::span::{percentile, thinned};
-use crate::stage::{Delivery, Transport};
-use crate::throughput::{Plan, Way};
+use crate::throughput::Plan;
+use crate::{fifo, outage, throttling, up, working};
 
-/// Messages in flight: all of the matrix is measured for Lifeline and the bare loop.
-pub const IN_FLIGHT: [usize; 3] = [64, 8, 1];
-/// Bytes of a body.
-pub const BODIES: [usize; 3] = [200, 10_000, 200_000];
-/// The cells in which the others are measured: messages in flight, bytes of a body.
-pub const DIAGONAL: [(usize, usize); 3] = [(64, 200), (8, 10_000), (1, 200_000)];
-
-/// The cell in which calls, latencies and starts are measured.
-pub const CENTRE: (usize, usize) = (64, 200);
-
-/// How long a comparison measures.
-#[derive(Debug, Clone, Copy)]
-pub struct Effort {
-    /// Runs of each cell.
-    pub rounds: usize,
-    /// Seconds of the steady part of a run.
-    pub seconds: f64,
-    /// Seconds of a latency measurement at ten messages per second.
-    pub light: f64,
-    /// How long idle contenders are observed.
-    pub idle: Duration,
-    /// Only the cell `CENTRE`.
-    pub quick: bool,
+/// Measures the parts of a comparison into `results`, after printing how long each will take.
+pub async fn compare(
+    lab: &Lab,
+    contenders: &[Contender],
+    parts: &[Part],
+    effort: Effort,
+    results: &mut Results,
+) {
+    let seconds: Vec<f64> = parts.iter().map(|part| part.seconds(contenders, effort)).collect();
+    let began = Instant::now();
+    progress(&format!("the plan, {:.0} min in all:", (seconds.iter().sum::<f64>() / 60.0).ceil()));
+    for (part, seconds) in parts.iter().zip(&seconds) {
+        progress(&format!("  {:12} {seconds:5.0} s", part.name()));
+    }
+    for (part, seconds) in parts.iter().zip(&seconds) {
+        let began = Instant::now();
+        match part {
+            Part::Drain | Part::Publish | Part::Tls | Part::Raw => {
+                throughput(lab, *part, contenders, effort, results).await;
+            }
+            Part::Starts => lives(lab, contenders, effort, results).await,
+            Part::Latency => latencies(lab, contenders, effort, results).await,
+            Part::Calls => all_calls(lab, contenders, effort, results).await,
+            Part::Handlers => handlers(lab, contenders, results).await,
+            Part::Fifo => fifo_queues(lab, contenders, results).await,
+            Part::Throttling => throttlings(lab, contenders, effort, results).await,
+            Part::Outage => outages(lab, contenders, effort, results).await,
+            Part::Up => pipes(lab, contenders, effort, results).await,
+            Part::Idle => idles(lab, contenders, effort, results).await,
+        }
+        let took = began.elapsed().as_secs_f64();
+        progress(&format!("{} took {took:.0} s of {seconds:.0} s planned", part.name()));
+    }
+    results.about.insert("took".into(), format!("{:.1} min", began.elapsed().as_secs_f64() / 60.0));
 }
 
-/// Measures all contenders into `results`.
-pub async fn compare(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
-    throughput(lab, contenders, effort, results).await;
-    lives(lab, contenders, effort, results).await;
-    latencies(lab, contenders, effort, results).await;
-    all_calls(lab, contenders, effort, results).await;
+async fn idles(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
     progress("idle: all contenders at the same time");
-    let resting: Vec<_> = contenders.iter().copied().filter(|c| !c.is_variant()).collect();
+    let resting: Vec<_> = alive(contenders).collect();
     match idle(lab, &resting, CENTRE.0, effort.idle).await {
         Ok(rests) => {
             for rest in rests {
@@ -68,6 +75,101 @@ pub async fn compare(lab: &Lab, contenders: &[Contender], effort: Effort, result
     }
 }
 
+async fn handlers(lab: &Lab, contenders: &[Contender], results: &mut Results) {
+    for handler_ms in working::HANDLERS {
+        for contender in among(contenders, &working::CONTENDERS) {
+            let what = format!("handler of {handler_ms} ms: {}", contender.name());
+            match working::work(lab, contender, CENTRE.0, handler_ms).await {
+                Ok(worked) => {
+                    let p99 = percentile(&worked.millis, 99.0).unwrap_or(f64::NAN);
+                    let share = worked.rate / worked.most;
+                    progress(&format!(
+                        "{what}: {:.0}/s, {share:.2} x Little's, p99 {p99:.2} ms",
+                        worked.rate
+                    ));
+                    results.worked.push(worked);
+                }
+                Err(error) => fail(results, &what, &error),
+            }
+        }
+    }
+}
+
+async fn fifo_queues(lab: &Lab, contenders: &[Contender], results: &mut Results) {
+    for handler_ms in fifo::HANDLERS {
+        for groups in fifo::GROUPS {
+            // The bare loop would handle the messages of a group at the same time.
+            let some: &[_] =
+                if handler_ms > 0 { &[Contender::Lifeline] } else { &[Contender::Lifeline, Contender::Bare] };
+            for contender in among(contenders, some) {
+                let what = format!("FIFO, {groups} groups, handler of {handler_ms} ms: {}", contender.name());
+                match fifo::drain(lab, contender, CENTRE.0, groups, handler_ms).await {
+                    Ok(ordered) => {
+                        let (rate, wrong) = (ordered.span.rate(), ordered.out_of_order);
+                        progress(&format!("{what}: {rate:.0}/s, {wrong} out of order"));
+                        results.ordered.push(ordered);
+                    }
+                    Err(error) => fail(results, &what, &error),
+                }
+            }
+        }
+    }
+}
+
+async fn throttlings(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
+    for contender in among(contenders, &throttling::CONTENDERS) {
+        let what = format!("throttling: {}", contender.name());
+        match throttling::throttle(lab, contender, CENTRE.0, effort.trouble).await {
+            Ok(throttled) => {
+                let Throttled { before, under, recovered_ms, .. } = &throttled;
+                progress(&format!(
+                    "{what}: {:.0}/s with {:.2} calls per message, then {:.0}/s with {:.2}, recovered in {recovered_ms:.0} ms",
+                    before.rate(),
+                    before.per_message(),
+                    under.rate(),
+                    under.per_message(),
+                ));
+                results.throttled.push(throttled);
+            }
+            Err(error) => fail(results, &what, &error),
+        }
+    }
+}
+
+async fn outages(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
+    for kind in outage::KINDS {
+        for _ in among(contenders, &[Contender::Lifeline]) {
+            let what = format!("outage behind the handler: {kind:?}");
+            match outage::outage(lab, kind, effort.trouble, CENTRE.0).await {
+                Ok(outage) => {
+                    progress(&format!(
+                        "{what}: first message after {:.0} ms, caught up after {:.0} ms, {} lost, {} dead, {} twice",
+                        outage.first_ms, outage.caught_up_ms, outage.lost, outage.dead, outage.twice
+                    ));
+                    results.outages.push(outage);
+                }
+                Err(error) => fail(results, &what, &error),
+            }
+        }
+    }
+}
+
+async fn pipes(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
+    for log in up::LOGS {
+        for _ in among(contenders, &[Contender::Lifeline]) {
+            let what = format!("lifeline up, log at {log}");
+            match up::up(lab, log, effort.lines).await {
+                Ok(piped) => {
+                    let rate = piped.lines as f64 / piped.seconds;
+                    progress(&format!("{what}: {rate:.0} lines/s, {} kB", piped.peak_kb));
+                    results.piped.push(piped);
+                }
+                Err(error) => fail(results, &what, &error),
+            }
+        }
+    }
+}
+
 /// Records a failed measurement, and prints it.
 pub fn fail(results: &mut Results, what: &str, error: &anyhow::Error) {
     progress(&format!("FAILED {what}: {error:#}"));
@@ -79,111 +181,14 @@ pub fn progress(what: &str) {
     eprintln!("{what}");
 }
 
-fn cells_of(contender: Contender, quick: bool) -> Vec<(usize, usize)> {
-    if quick || contender == Contender::LifelineInfo {
-        return vec![CENTRE];
-    }
-    if contender.is_principal() {
-        return BODIES.into_iter().flat_map(|body| IN_FLIGHT.map(|in_flight| (in_flight, body))).collect();
-    }
-    let says_more = |&(_, body): &(usize, usize)| match contender {
-        // Single deletes cost the same at every size.
-        Contender::Boto3Single => body == CENTRE.1,
-        // Base64 in base64 exceeds the maximum size of a message.
-        Contender::Celery => body < 100_000,
-        _ => true,
-    };
-    DIAGONAL.into_iter().filter(says_more).collect()
-}
-
-/// A matrix, or a single cell under other conditions.
-struct Series {
-    name: &'static str,
-    way: Way,
-    transport: Transport,
-    delivery: Delivery,
-    cells: fn(&mut Results) -> &mut Vec<Cell>,
-}
-
-const SERIES: [Series; 5] = [
-    Series {
-        name: "drain",
-        way: Way::Drain,
-        transport: Transport::Plain,
-        delivery: Delivery::Wrapped,
-        cells: |results| &mut results.drains,
-    },
-    Series {
-        name: "publish",
-        way: Way::Publish,
-        transport: Transport::Plain,
-        delivery: Delivery::Wrapped,
-        cells: |results| &mut results.publishes,
-    },
-    Series {
-        name: "drain over TLS",
-        way: Way::Drain,
-        transport: Transport::Tls,
-        delivery: Delivery::Wrapped,
-        cells: |results| &mut results.tls_drains,
-    },
-    Series {
-        name: "publish over TLS",
-        way: Way::Publish,
-        transport: Transport::Tls,
-        delivery: Delivery::Wrapped,
-        cells: |results| &mut results.tls_publishes,
-    },
-    Series {
-        name: "drain with raw delivery",
-        way: Way::Drain,
-        transport: Transport::Plain,
-        delivery: Delivery::Raw,
-        cells: |results| &mut results.raw_drains,
-    },
-];
-
-impl Series {
-    fn is_matrix(&self) -> bool {
-        self.transport == Transport::Plain && self.delivery == Delivery::Wrapped
-    }
-
-    fn includes(&self, contender: Contender) -> bool {
-        match self.way {
-            // Celery's and shove's are delivered raw in any case.
-            Way::Drain if self.delivery == Delivery::Raw => {
-                matches!(contender, Contender::Lifeline | Contender::Bare | Contender::Hand)
-            }
-            Way::Drain => contender != Contender::BareTraced,
-            Way::Publish => contender.publishes(),
-        }
-    }
-
-    /// Cell by cell, and within a cell contender by contender.
-    fn plans(&self, contenders: &[Contender], effort: Effort) -> Vec<Plan> {
-        let mut plans = Vec::new();
-        for &contender in contenders.iter().filter(|contender| self.includes(**contender)) {
-            for (in_flight, body) in cells_of(contender, effort.quick || !self.is_matrix()) {
-                let seconds = effort.seconds * contender.warming();
-                let Self { way, transport, .. } = *self;
-                let delivery =
-                    if self.delivery == Delivery::Raw { Delivery::Raw } else { contender.delivery() };
-                plans.push(Plan { contender, way, transport, delivery, in_flight, body, seconds });
-            }
-        }
-        plans.sort_by_key(|plan| (plan.body, std::cmp::Reverse(plan.in_flight)));
-        plans
-    }
-}
-
-async fn throughput(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
-    for series in &SERIES {
+async fn throughput(lab: &Lab, part: Part, contenders: &[Contender], effort: Effort, results: &mut Results) {
+    for series in SERIES.iter().filter(|series| series.part == part) {
         let plans = series.plans(contenders, effort);
         let mut planned: Vec<(Plan, Cell, bool)> =
             plans.into_iter().map(|plan| (plan, plan.cell(), true)).collect();
         for round in 1..=effort.rounds {
             for (plan, cell, works) in &mut planned {
-                if !*works {
+                if !*works || !effort.wants_more(cell) {
                     continue;
                 }
                 let what = format!(
@@ -222,9 +227,8 @@ fn progress_run(what: &str, cell: &Cell) {
 }
 
 async fn lives(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
-    let alive = contenders.iter().filter(|c| !c.is_variant());
-    let mut lives: Vec<Life> = alive
-        .map(|&contender| Life {
+    let mut lives: Vec<Life> = alive(contenders)
+        .map(|contender| Life {
             contender,
             first_message: Vec::new(),
             stop_busy: Vec::new(),
@@ -276,9 +280,9 @@ async fn tried(
 }
 
 async fn latencies(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
-    let rounds = if effort.quick { 1 } else { 3 };
+    let rounds = effort.latency_rounds();
     for _ in 0..rounds {
-        for &contender in contenders.iter().filter(|c| !c.is_variant()) {
+        for contender in alive(contenders) {
             let rooms = if contender.is_principal() && !effort.quick { &IN_FLIGHT[..] } else { &[CENTRE.0] };
             for &in_flight in rooms {
                 let what = format!("latency at 10 per second: {}, {in_flight} in flight", contender.name());
@@ -321,7 +325,7 @@ fn keep(results: &mut Results, what: &str, measured: anyhow::Result<Latency>) {
 }
 
 async fn all_calls(lab: &Lab, contenders: &[Contender], effort: Effort, results: &mut Results) {
-    for &contender in contenders.iter().filter(|c| !c.is_variant()) {
+    for contender in alive(contenders) {
         for drained in [true, false] {
             if !drained && !contender.publishes() {
                 continue;

@@ -16,6 +16,8 @@ pub enum Contender {
     Lifeline,
     /// The same with log lines for each message, into a file.
     LifelineInfo,
+    /// The same with `HANDLER=file`, which appends each message to a file.
+    LifelineFile,
     /// The AWS SDK alone.
     Bare,
     /// The same, with the attribute that Lifeline's producer adds to each message.
@@ -82,6 +84,7 @@ impl Contender {
         match self {
             Self::Lifeline => "Lifeline",
             Self::LifelineInfo => "Lifeline, log at info",
+            Self::LifelineFile => "Lifeline, HANDLER=file",
             Self::Bare => "bare SDK loop",
             Self::BareTraced => "bare SDK loop, traceparent",
             Self::Hand => "loop by hand",
@@ -116,7 +119,7 @@ impl Contender {
 
     /// Whether it is a variant of another contender, whose starts, stops and idle cost are not measured again.
     pub fn is_variant(self) -> bool {
-        matches!(self, Self::LifelineInfo | Self::BareTraced | Self::Hand)
+        matches!(self, Self::LifelineInfo | Self::LifelineFile | Self::BareTraced | Self::Hand)
     }
 
     /// How the topic delivers to it: Celery's tasks and shove's messages are delivered raw.
@@ -132,7 +135,12 @@ impl Contender {
     /// Messages per second for which a first run is planned, with 64 in flight and small bodies.
     pub fn guess(self) -> f64 {
         match self {
-            Self::Lifeline | Self::LifelineInfo | Self::Bare | Self::BareTraced | Self::Hand => 25_000.0,
+            Self::Lifeline
+            | Self::LifelineInfo
+            | Self::LifelineFile
+            | Self::Bare
+            | Self::BareTraced
+            | Self::Hand => 25_000.0,
             Self::Omniqueue | Self::Ruststream | Self::Shove => 6_000.0,
             Self::SqsConsumer => 4_000.0,
             Self::Boto3Batch => 3_000.0,
@@ -148,10 +156,12 @@ impl Contender {
     /// The command that starts it.
     pub fn command(self, programs: &Programs, stage: &Stage, in_flight: usize, job: Job<'_>) -> Command {
         let mut command = match (self, job) {
-            (Self::Lifeline | Self::LifelineInfo, Job::Publish(_)) => {
+            (Self::Lifeline | Self::LifelineInfo | Self::LifelineFile, Job::Publish(_)) => {
                 Command::new(programs.services.join("producer"))
             }
-            (Self::Lifeline | Self::LifelineInfo, _) => Command::new(programs.services.join("consumer")),
+            (Self::Lifeline | Self::LifelineInfo | Self::LifelineFile, _) => {
+                Command::new(programs.services.join("consumer"))
+            }
             (Self::Bare | Self::BareTraced, Job::Publish(_)) => {
                 with(&programs.tools.join("bare"), &["publish"])
             }
@@ -186,7 +196,9 @@ impl Contender {
         stage.environment(&mut command);
         command.env("IN_FLIGHT", in_flight.to_string());
         match self {
-            Self::Lifeline | Self::LifelineInfo => service(&mut command, self, in_flight, job),
+            Self::Lifeline | Self::LifelineInfo | Self::LifelineFile => {
+                service(&mut command, self, in_flight, job)
+            }
             _ => peer(&mut command, job),
         }
         if self == Self::BareTraced {

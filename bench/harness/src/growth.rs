@@ -38,10 +38,11 @@ pub async fn run(lab: &Lab, contender: Contender, backlog: u64, pollers: usize) 
     }
     let mut command = contender.command(&lab.programs, &stage, pollers * 10, Job::Drain);
     command.env("POLLERS", pollers.to_string());
-    let running = lab.launch(command)?;
+    let mut running = lab.launch(command)?;
     let watched = backlog.min(WATCHED);
     let run =
-        watch(&endpoint, &stage, running, watched, |left| (backlog - left.min(backlog)).min(watched)).await?;
+        watch(&endpoint, &stage, &mut running, watched, |left| (backlog - left.min(backlog)).min(watched))
+            .await?;
     stage.strike().await;
     Ok(Grown { contender, backlog, pollers, span: run.span, peak_kb: run.peak_kb })
 }

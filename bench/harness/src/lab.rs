@@ -76,14 +76,26 @@ impl Lab {
 
     /// Starts a fresh endpoint with topic, queue and subscription.
     pub async fn set(&self, delivery: Delivery) -> Result<(Endpoint, Stage)> {
-        let program = self.programs.services.join("lifeline");
-        let endpoint = Endpoint::start(&program, &self.pin("0"), self.endpoint.as_deref(), &self.log).await?;
-        self.named.set(self.named.get() + 1);
-        let name = format!("bench-{}-{}", std::process::id(), self.named.get());
+        let (endpoint, name) = self.endpoint().await?;
         let stage = Stage::set(&endpoint.url, &name, delivery)
             .await
             .context("creating topic, queue and subscription")?;
         Ok((endpoint, stage))
+    }
+
+    /// Starts a fresh endpoint with a FIFO queue.
+    pub async fn set_fifo(&self) -> Result<(Endpoint, Stage)> {
+        let (endpoint, name) = self.endpoint().await?;
+        let stage = Stage::set_fifo(&endpoint.url, &name).await.context("creating a FIFO queue")?;
+        Ok((endpoint, stage))
+    }
+
+    /// A fresh endpoint, and a name for what is created there.
+    async fn endpoint(&self) -> Result<(Endpoint, String)> {
+        let program = self.programs.services.join("lifeline");
+        let endpoint = Endpoint::start(&program, &self.pin("0"), self.endpoint.as_deref(), &self.log).await?;
+        self.named.set(self.named.get() + 1);
+        Ok((endpoint, format!("bench-{}-{}", std::process::id(), self.named.get())))
     }
 
     /// The same, where contenders connect by `transport`.
@@ -106,7 +118,12 @@ impl Lab {
         in_flight: usize,
         job: Job<'_>,
     ) -> Result<Running> {
-        let command = contender.command(&self.programs, stage, in_flight, job);
+        let mut command = contender.command(&self.programs, stage, in_flight, job);
+        if contender == Contender::LifelineFile {
+            let file = self.scratch.path().join("file");
+            fs::remove_file(&file).ok();
+            command.env("HANDLER", "file").env("HANDLER_FILE", file);
+        }
         self.launch(command)
     }
 

@@ -14,6 +14,7 @@ use crate::lab::Lab;
 use crate::process::Running;
 use crate::results::{Latency, Load};
 use crate::stage::{Endpoint, Stage};
+use crate::working::offer;
 
 /// Bytes of a body.
 pub const BODY: usize = 200;
@@ -78,27 +79,7 @@ async fn at_rate(
 ) -> Result<Latency> {
     let mut set = ready(lab, contender, in_flight).await?;
     let total = (rate * seconds) as u64;
-    let mut calls = JoinSet::new();
-    let began = Instant::now();
-    let mut sent = 0;
-    while sent < total {
-        let due = ((began.elapsed().as_secs_f64() * rate) as u64 + 1).min(total);
-        while sent < due {
-            let size = (due - sent).min(10);
-            sent += size;
-            let stage = set.stage.clone();
-            let messages = (0..size).map(|_| set.form.message(BODY)).collect();
-            calls.spawn(async move { stage.publish(messages).await });
-            if calls.len() >= CALLS {
-                calls.join_next().await.transpose()?.transpose()?;
-            }
-        }
-        let next = Duration::from_secs_f64(sent as f64 / rate).saturating_sub(began.elapsed());
-        tokio::time::sleep(next.max(Duration::from_millis(2))).await;
-    }
-    while let Some(ended) = calls.join_next().await {
-        ended??;
-    }
+    offer(&set.stage, rate, total, |_| set.form.message(BODY)).await?;
     set.handled.wait_for(&mut set.running, total + 1, CAUGHT_UP_WITHIN).await?;
     // The first message waited for the start.
     let millis = set.handled.close()?.split_off(1);

@@ -4,11 +4,14 @@ mod ask;
 mod capacity;
 mod comparison;
 mod contender;
+mod fifo;
 mod growth;
 mod handled;
 mod lab;
 mod latency;
 mod life;
+mod outage;
+mod plan;
 mod process;
 mod proxy;
 mod report;
@@ -16,8 +19,11 @@ mod results;
 mod slow_handler;
 mod span;
 mod stage;
+mod throttling;
 mod throughput;
+mod up;
 mod versus;
+mod working;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,9 +31,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use comparison::{Effort, progress};
+use comparison::progress;
 use contender::{Contender, Programs};
 use lab::Lab;
+use plan::{Effort, Part};
 use results::{Grown, Results};
 use tokio::signal::unix::{SignalKind, signal};
 use versus::{Build, Measured};
@@ -89,10 +96,13 @@ struct Compare {
     /// Only these contenders
     #[arg(long, value_delimiter = ',')]
     only: Vec<Contender>,
-    /// Only 64 in flight and 200 B, two rounds: three minutes
+    /// Only these parts
+    #[arg(long, value_delimiter = ',')]
+    parts: Vec<Part>,
+    /// Only 64 in flight and 200 B, two rounds
     #[arg(long)]
     quick: bool,
-    /// Runs of each cell
+    /// Runs of each cell [default: 3, or up to 5 while they differ]
     #[arg(long)]
     rounds: Option<usize>,
     /// Seconds of the steady part of a run
@@ -212,7 +222,7 @@ async fn measure(task: Task) -> Result<ExitCode> {
         Task::Compare(asked) => {
             let (lab, mut results) = asked.common.open(false)?;
             let effort = asked.effort();
-            comparison::compare(&lab, &asked.contenders(), effort, &mut results).await;
+            comparison::compare(&lab, &asked.contenders(), &asked.parts(), effort, &mut results).await;
             (asked.common.output, results)
         }
         Task::Growth(asked) => {
@@ -259,13 +269,20 @@ impl Compare {
         if self.only.is_empty() { Contender::value_variants().to_vec() } else { self.only.clone() }
     }
 
+    fn parts(&self) -> Vec<Part> {
+        if self.parts.is_empty() { Part::value_variants().to_vec() } else { self.parts.clone() }
+    }
+
     fn effort(&self) -> Effort {
         let quick = self.quick;
         Effort {
+            least: self.rounds.unwrap_or(if quick { 2 } else { 3 }),
             rounds: self.rounds.unwrap_or(if quick { 2 } else { 5 }),
             seconds: self.seconds.unwrap_or(1.0),
-            light: if quick { 5.0 } else { 15.0 },
-            idle: Duration::from_secs(if quick { 10 } else { 60 }),
+            light: if quick { 5.0 } else { 10.0 },
+            idle: Duration::from_secs(if quick { 10 } else { 40 }),
+            lines: if quick { 50_000 } else { 200_000 },
+            trouble: Duration::from_secs(if quick { 3 } else { 10 }),
             quick,
         }
     }

@@ -35,6 +35,21 @@ pub struct Results {
     pub lives: Vec<Life>,
     /// Contenders on an empty queue.
     pub idles: Vec<Idle>,
+    /// Handlers that take time.
+    #[serde(default)]
+    pub worked: Vec<Worked>,
+    /// FIFO queues.
+    #[serde(default)]
+    pub ordered: Vec<Ordered>,
+    /// Throttling.
+    #[serde(default)]
+    pub throttled: Vec<Throttled>,
+    /// Outages behind the handler.
+    #[serde(default)]
+    pub outages: Vec<Outage>,
+    /// `lifeline up --input`.
+    #[serde(default)]
+    pub piped: Vec<Piped>,
     /// With a growing backlog and more pollers.
     pub growth: Vec<Grown>,
     /// Measurements that failed, and why.
@@ -135,6 +150,116 @@ pub struct Idle {
     pub calls: Option<u64>,
 }
 
+/// A handler that takes time.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Worked {
+    /// The contender.
+    pub contender: Contender,
+    /// Maximum number of messages in flight.
+    pub in_flight: usize,
+    /// Milliseconds that the handler takes.
+    pub handler_ms: u64,
+    /// Messages per second by Little's law.
+    pub most: f64,
+    /// Messages per second while the queue was never empty.
+    pub rate: f64,
+    /// Milliseconds from publish to handler at 80 % of that rate: a thousand of the messages.
+    pub millis: Vec<f64>,
+}
+
+/// A FIFO queue.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ordered {
+    /// The contender.
+    pub contender: Contender,
+    /// Message groups.
+    pub groups: u64,
+    /// Milliseconds that the handler takes.
+    pub handler_ms: u64,
+    /// Messages per second that groups and messages in flight allow; `None` without a handler that takes time.
+    pub allowed: Option<f64>,
+    /// The steady part.
+    pub span: Span,
+    /// Messages that were handled after a later one of their group.
+    pub out_of_order: u64,
+}
+
+/// A contender that is throttled for a while.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Throttled {
+    /// The contender.
+    pub contender: Contender,
+    /// Maximum number of messages in flight.
+    pub in_flight: usize,
+    /// Before.
+    pub before: Phase,
+    /// While half of its calls may pass.
+    pub under: Phase,
+    /// Milliseconds from the end of throttling until the rate was 90 % of the one before.
+    pub recovered_ms: f64,
+}
+
+/// A time in which messages were handled.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Phase {
+    /// Messages deleted.
+    pub messages: u64,
+    /// Its length.
+    pub seconds: f64,
+    /// Calls by action, with those that were throttled.
+    pub calls: BTreeMap<String, u64>,
+}
+
+impl Phase {
+    /// Messages per second.
+    pub fn rate(&self) -> f64 {
+        self.messages as f64 / self.seconds
+    }
+
+    /// Calls per message.
+    pub fn per_message(&self) -> f64 {
+        self.calls.values().sum::<u64>() as f64 / self.messages.max(1) as f64
+    }
+}
+
+/// An outage behind Lifeline's handler.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Outage {
+    /// What the service behind the handler did.
+    pub kind: String,
+    /// Its length.
+    pub seconds: f64,
+    /// Messages per second that were published throughout.
+    pub rate: f64,
+    /// Requests that the service refused.
+    pub refused: u64,
+    /// Milliseconds from its end to the first message handled.
+    pub first_ms: f64,
+    /// Milliseconds from its end until all messages published before were handled.
+    pub caught_up_ms: f64,
+    /// Messages that were neither handled nor moved to the dead-letter queue.
+    pub lost: u64,
+    /// Messages in the dead-letter queue.
+    pub dead: u64,
+    /// Messages that were handled more than once.
+    pub twice: u64,
+}
+
+/// A run of `lifeline up --input`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Piped {
+    /// `RUST_LOG`.
+    pub log: String,
+    /// Lines of the input, all of which were written.
+    pub lines: u64,
+    /// From start to exit.
+    pub seconds: f64,
+    /// CPU seconds.
+    pub cpu: f64,
+    /// Peak memory in kB.
+    pub peak_kb: u64,
+}
+
 /// One run with a given backlog and number of pollers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Grown {
@@ -210,18 +335,4 @@ impl Results {
         std::fs::write(path, format!("{{\n{}\n}}\n", sections.join(",\n")))
             .with_context(|| format!("writing {}", path.display()))
     }
-
-    /// A cell of a contender.
-    pub fn drain(&self, contender: Contender, in_flight: usize, body: usize) -> Option<&Cell> {
-        find(&self.drains, contender, in_flight, body)
-    }
-
-    /// A cell of a contender.
-    pub fn publish(&self, contender: Contender, in_flight: usize, body: usize) -> Option<&Cell> {
-        find(&self.publishes, contender, in_flight, body)
-    }
-}
-
-fn find(cells: &[Cell], contender: Contender, in_flight: usize, body: usize) -> Option<&Cell> {
-    cells.iter().find(|cell| (cell.contender, cell.in_flight, cell.body) == (contender, in_flight, body))
 }

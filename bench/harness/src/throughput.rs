@@ -97,8 +97,8 @@ impl Plan {
         let (endpoint, stage) = lab.set_over(self.delivery, self.transport).await?;
         let input = lab.input(self.body, count, tasks).await?;
         lab.fill(&stage, &input, count, tasks).await?;
-        let running = lab.start(self.contender, &stage, self.in_flight, Job::Drain)?;
-        let run = watch(&endpoint, &stage, running, count, |left| count.saturating_sub(left)).await;
+        let mut running = lab.start(self.contender, &stage, self.in_flight, Job::Drain)?;
+        let run = watch(&endpoint, &stage, &mut running, count, |left| count.saturating_sub(left)).await;
         stage.strike().await;
         run
     }
@@ -106,8 +106,8 @@ impl Plan {
     async fn publish(&self, lab: &Lab, count: u64) -> Result<Run> {
         let (endpoint, stage) = lab.set_over(self.delivery, self.transport).await?;
         let input = lab.input(self.body, count, false).await?;
-        let running = lab.start(self.contender, &stage, self.in_flight, Job::Publish(&input))?;
-        let run = watch(&endpoint, &stage, running, count, |there| there).await;
+        let mut running = lab.start(self.contender, &stage, self.in_flight, Job::Publish(&input))?;
+        let run = watch(&endpoint, &stage, &mut running, count, |there| there).await;
         stage.strike().await;
         run
     }
@@ -117,7 +117,7 @@ impl Plan {
 pub async fn watch(
     endpoint: &Endpoint,
     stage: &Stage,
-    mut running: Running,
+    running: &mut Running,
     count: u64,
     done: impl Fn(u64) -> u64,
 ) -> Result<Run> {

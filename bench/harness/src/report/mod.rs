@@ -2,6 +2,7 @@
 
 mod aims;
 mod table;
+mod trouble;
 
 use std::fs;
 use std::path::Path;

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::aims;
-use crate::comparison::CENTRE;
 use crate::contender::Contender;
+use crate::plan::CENTRE;
 use crate::results::{Cell, Grown, Idle, Latency, Life, Load, Results};
 use crate::span::{Spread, percentile, spread};
 
@@ -19,6 +19,7 @@ pub fn markdown(results: &Results) -> String {
     latencies(&mut page, results);
     lives(&mut page, &results.lives);
     idles(&mut page, &results.idles);
+    super::trouble::tables(&mut page, results);
     growth(&mut page, &results.growth);
     if !results.failures.is_empty() {
         heading(&mut page, "Failed measurements");
@@ -29,7 +30,7 @@ pub fn markdown(results: &Results) -> String {
     page
 }
 
-fn heading(page: &mut String, text: &str) {
+pub fn heading(page: &mut String, text: &str) {
     let _ = writeln!(page, "### {text}\n");
 }
 
@@ -268,7 +269,7 @@ fn written(figure: Option<Spread>, number: impl Fn(f64) -> String) -> String {
     format!("{} ({}–{})", number(median), number(least), number(most))
 }
 
-fn thousands(value: f64) -> String {
+pub fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut grouped = String::new();
     for (n, digit) in digits.chars().enumerate() {

@@ -92,6 +92,8 @@ pub(crate) struct Calls {
     /// Each so manieth call from the first.
     pub(crate) every: u64,
     pub(crate) probability: Option<f64>,
+    /// Only calls beyond so many in a second.
+    pub(crate) above: Option<u64>,
     pub(crate) such: Such,
 }
 
@@ -127,8 +129,15 @@ impl Fault {
 
 impl On {
     pub(crate) fn new(actions: Vec<Action>) -> Self {
-        let calls =
-            Calls { actions, from: 1, times: None, every: 1, probability: None, such: Such::default() };
+        let calls = Calls {
+            actions,
+            from: 1,
+            times: None,
+            every: 1,
+            probability: None,
+            above: None,
+            such: Such::default(),
+        };
         Self { calls, entries: Entries::default(), after_effect: false }
     }
 
@@ -162,6 +171,12 @@ impl On {
     /// Each such call with this probability, by the emulator's seed.
     pub fn probability(mut self, probability: f64) -> Self {
         self.calls.probability = Some(probability);
+        self
+    }
+
+    /// Only such calls as exceed this rate: `above(100).throttle()` lets a hundred in a second pass, and ten at once.
+    pub fn above(mut self, calls_per_second: u64) -> Self {
+        self.calls.above = Some(calls_per_second);
         self
     }
 

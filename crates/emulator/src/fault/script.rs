@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::{Calls, Entries, Fault};
 use crate::{action::Action, random::Random, record::Call};
 
@@ -42,7 +44,34 @@ struct Rule {
     id: u64,
     fault: Fault,
     seen: u64,
+    allowance: Allowance,
     hits: Arc<AtomicU64>,
+}
+
+/// How many calls may still pass now: it fills up at the rate of `above`, to a tenth of a second's worth.
+#[derive(Debug)]
+struct Allowance {
+    left: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    /// Nothing has passed yet.
+    fn new() -> Self {
+        Self { left: f64::INFINITY, at: Instant::now() }
+    }
+
+    /// Whether a call exceeds `rate`; counts it if it does not.
+    fn is_exceeded(&mut self, rate: f64) -> bool {
+        let passed = self.at.elapsed();
+        self.at += passed;
+        self.left = (self.left + rate * passed.as_secs_f64()).min((rate / 10.0).max(1.0));
+        if self.left < 1.0 {
+            return true;
+        }
+        self.left -= 1.0;
+        false
+    }
 }
 
 /// What the faults decide for one call.
@@ -59,7 +88,14 @@ pub(crate) struct Decision {
 }
 
 impl Calls {
-    fn contain(&mut self, action: Action, call: Option<&Call>, seen: &mut u64, random: &mut Random) -> bool {
+    fn contain(
+        &mut self,
+        action: Action,
+        call: Option<&Call>,
+        seen: &mut u64,
+        allowance: &mut Allowance,
+        random: &mut Random,
+    ) -> bool {
         if !self.actions.is_empty() && !self.actions.contains(&action) || !self.such.contains(call) {
             return false;
         }
@@ -69,6 +105,7 @@ impl Calls {
         past.is_multiple_of(self.every)
             && self.times.is_none_or(|times| place < times)
             && self.probability.is_none_or(|probability| random.fraction() < probability)
+            && self.above.is_none_or(|rate| allowance.is_exceeded(rate as f64))
     }
 }
 
@@ -80,7 +117,7 @@ impl Script {
     pub(crate) fn add(&mut self, fault: Fault) -> (u64, Arc<AtomicU64>) {
         let (id, hits) = (self.next, Arc::new(AtomicU64::new(0)));
         self.next += 1;
-        self.rules.push(Rule { id, fault, seen: 0, hits: Arc::clone(&hits) });
+        self.rules.push(Rule { id, fault, seen: 0, allowance: Allowance::new(), hits: Arc::clone(&hits) });
         (id, hits)
     }
 
@@ -114,7 +151,8 @@ impl Script {
     pub(crate) fn decide(&mut self, action: Action, call: Option<&Call>) -> Decision {
         let mut decision = Decision::default();
         for rule in &mut self.rules {
-            if !rule.fault.calls.contain(action, call, &mut rule.seen, &mut self.random) {
+            let Rule { fault, seen, allowance, .. } = rule;
+            if !fault.calls.contain(action, call, seen, allowance, &mut self.random) {
                 continue;
             }
             match &rule.fault.effect {
@@ -158,6 +196,19 @@ mod tests {
         assert_eq!(met(Fault::on(Action::Publish).hang(), 6), [0; 0]);
         let some = met(on().probability(0.5).hang(), 1000).len();
         assert!((400..600).contains(&some), "{some}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_above_a_rate_are_met_and_the_others_pass() {
+        let mut script = Script::new(None);
+        script.add(Fault::on(Action::ReceiveMessage).above(100).throttle());
+        let mut passed = 0;
+        for _ in 0..1000 {
+            passed += usize::from(script.decide(Action::ReceiveMessage, None).effect.is_none());
+            tokio::time::advance(Duration::from_millis(2)).await;
+        }
+        assert!((200..=212).contains(&passed), "{passed} passed in two seconds");
+        assert!(script.decide(Action::SendMessage, None).effect.is_none());
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Faults as text, one a line: `ReceiveMessage: nth=3 hang`.
 //!
 //! ```text
-//! ACTION[,ACTION…]|*: [nth=N] [times=N] [from=N] [every=N] [probability=P] [after-effect] EFFECT
+//! ACTION[,ACTION…]|*: [nth=N] [times=N] [from=N] [every=N] [probability=P] [above=N] [after-effect] EFFECT
 //! EFFECT: hang | delay=20ms | throttle | status=503 [body=TEXT] | error=CODE | reset | stall | truncate
 //!       | bandwidth=BYTES | leave-out-entries | fail-entries=CODE | duplicate | lose-lease=30s
 //! ```
 //!
-//! `latency` is another name of `delay`, `reset-after-effect` one of `after-effect reset`. `body` takes the rest of
-//! the line. Empty lines and lines that begin with `#` are skipped.
+//! `above=100` is for calls beyond a hundred in a second, with bursts of ten. `latency` is another name of `delay`,
+//! `reset-after-effect` one of `after-effect reset`. `body` takes the rest of the line. Empty lines and lines that begin
+//! with `#` are skipped.
 
 use std::{str::FromStr, time::Duration};
 
@@ -73,6 +74,7 @@ fn parse(text: &str) -> Result<Fault, String> {
                 let fits = value.parse().ok().filter(|p: &f64| (0.0..=1.0).contains(p));
                 on.probability(fits.ok_or_else(|| format!("probability={value}: a number from 0 to 1"))?)
             }
+            ("above", Some(value)) => on.above(number(value)?),
             ("after-effect", None) => on.after_effect(),
             ("reset-after-effect", None) => {
                 effect = Some(Effect::Reset);
@@ -149,6 +151,9 @@ pub(crate) fn describe(calls: &Calls, effect: &Effect, after_effect: bool) -> St
     if let Some(probability) = calls.probability {
         words.push(format!("probability={probability}"));
     }
+    if let Some(rate) = calls.above {
+        words.push(format!("above={rate}"));
+    }
     if after_effect {
         words.push("after-effect".into());
     }
@@ -184,6 +189,7 @@ mod tests {
             "DeleteMessageBatch: from=2 status=503 body=<html> no",
             "Publish,PublishBatch: every=10 throttle",
             "SendMessage: probability=0.25 after-effect reset",
+            "ReceiveMessage: above=100 throttle",
             "ReceiveMessage: lose-lease=30000ms",
             "SendMessageBatch: fail-entries=InternalError",
         ] {
