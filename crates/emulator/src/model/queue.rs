@@ -226,6 +226,10 @@ impl Queue {
         }
         if let Some(until) = state.until() {
             self.timers.insert((until, key));
+            // A long poll sleeps until the first timer that it knew of.
+            if self.timers.first() == Some(&(until, key)) {
+                self.arrival.notify_waiters();
+            }
         }
         let is = |state: State, flying: bool| match state {
             State::InFlight { .. } => flying,

@@ -187,3 +187,38 @@ async fn an_action_that_is_not_built_says_so() {
     let body = String::from_utf8_lossy(error.raw_response().unwrap().body().bytes().unwrap()).into_owned();
     assert!(body.contains("GetSMSAttributes"), "{body}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_brings_what_becomes_visible_while_it_waits() {
+    let clients = Clients::new();
+    let url = clients.emulator.queue("orders").url();
+    clients.sqs.send_message().queue_url(&url).message_body("released").send().await.unwrap();
+    let received = clients.receive(&url).await;
+    let began = Instant::now();
+    let poll = || async {
+        let poll =
+            clients.sqs.receive_message().queue_url(&url).wait_time_seconds(20).max_number_of_messages(1);
+        let bodies = poll.send().await.unwrap().messages.unwrap_or_default().remove(0).body;
+        (bodies.unwrap(), began.elapsed().as_secs())
+    };
+    let shorten = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let handle = received[0].receipt_handle().unwrap();
+        let change = clients.sqs.change_message_visibility().queue_url(&url).receipt_handle(handle);
+        change.visibility_timeout(2).send().await.unwrap();
+        clients
+            .sqs
+            .send_message()
+            .queue_url(&url)
+            .message_body("delayed")
+            .delay_seconds(4)
+            .send()
+            .await
+            .unwrap();
+    };
+    let (mut one, mut other, ()) = tokio::join!(poll(), poll(), shorten);
+    if one.1 > other.1 {
+        std::mem::swap(&mut one, &mut other);
+    }
+    assert_eq!((one, other), (("released".into(), 3), ("delayed".into(), 5)));
+}
