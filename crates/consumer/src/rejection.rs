@@ -132,15 +132,15 @@ mod tests {
 
     #[test]
     fn no_copy_has_more_attributes_than_sqs_takes() {
-        for (own, expected) in [(0, 4), (6, 10), (7, 5), (10, 5)] {
+        for (count, expected) in [(0, 4), (6, 10), (7, 5), (10, 5)] {
             let mut message = Message::default();
-            message.attributes = (0..own).map(|n| (format!("a{n}"), Attribute::from(vec![n]))).collect();
+            message.attributes = (0..count).map(|n| (format!("a{n}"), Attribute::from(vec![n]))).collect();
             let reasons = reasons(&message, "it will never work", "arn".to_owned(), SystemTime::UNIX_EPOCH);
             let copied: Vec<_> = own(&message, &reasons).chain(reasons).collect();
-            assert_eq!(copied.len(), expected, "{own}");
+            assert_eq!(copied.len(), expected, "{count}");
             let all = copied.iter().find(|(name, _)| name == "attributes").map(|(_, all)| all.string_value());
-            let has_last = |all: &str| all.contains(&format!("\"a{}\":{{\"Type\":\"Binary\"", own - 1));
-            assert_eq!(all.flatten().is_some_and(has_last), own > 6, "{own}");
+            let has_last = |all: &str| all.contains(&format!("\"a{}\":{{\"Type\":\"Binary\"", count - 1));
+            assert_eq!(all.flatten().is_some_and(has_last), count > 6, "{count}");
         }
     }
 }
