@@ -67,12 +67,13 @@ pub(super) async fn act(
         }
         Act::Fault { text } => {
             let faults = Fault::parse_all(&text).map_err(|error| error.to_string())?;
-            let added = faults.into_iter().map(|fault| emulator.inject(fault)).count();
-            if added == 0 {
-                Err("write a fault, such as ReceiveMessage: nth=3 hang".to_owned())
-            } else {
-                Ok("in force".to_owned())
+            if faults.is_empty() {
+                return Err("write a fault, such as ReceiveMessage: nth=3 hang".to_owned());
             }
+            for fault in faults {
+                emulator.inject(fault);
+            }
+            Ok("in force".to_owned())
         }
         Act::TakeBack { id } if emulator.take_back(id) => Ok("taken back".to_owned()),
         Act::TakeBack { .. } => Err("no such fault is in force".to_owned()),
