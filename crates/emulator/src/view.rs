@@ -1,7 +1,7 @@
 //! What an emulator holds, for a person who looks: queues, topics and messages, read without receiving them, and calls
 //! that meet no fault.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
@@ -134,12 +134,13 @@ impl Emulator {
         for queue in world.queues.values_mut() {
             queue.advance(now);
         }
-        let targets: Vec<(String, String)> = world
-            .queues
-            .values()
-            .filter_map(|queue| Some((queue.settings.redrive.as_ref()?.target.clone(), queue.name.clone())))
-            .collect();
-        world.queues.values().map(|queue| queue_view(queue, &targets, now)).collect()
+        let mut sources = HashMap::<&str, Vec<String>>::new();
+        for queue in world.queues.values() {
+            if let Some(policy) = &queue.settings.redrive {
+                sources.entry(&policy.target).or_default().push(queue.name.clone());
+            }
+        }
+        world.queues.values().map(|queue| queue_view(queue, &sources, now)).collect()
     }
 
     /// All topics of all accounts and regions, by ARN.
@@ -223,9 +224,8 @@ fn name_of(arn: &str) -> String {
     arn.rsplit(':').next().unwrap_or_default().to_owned()
 }
 
-fn queue_view(queue: &queue::Queue, targets: &[(String, String)], now: Time) -> QueueView {
+fn queue_view(queue: &queue::Queue, sources: &HashMap<&str, Vec<String>>, now: Time) -> QueueView {
     let queue::Counts { visible, in_flight, delayed } = queue.counts();
-    let sources = targets.iter().filter(|(target, _)| *target == queue.arn);
     QueueView {
         name: queue.name.clone(),
         arn: queue.arn.clone(),
@@ -238,7 +238,7 @@ fn queue_view(queue: &queue::Queue, targets: &[(String, String)], now: Time) -> 
             .redrive
             .as_ref()
             .map(|policy| (name_of(&policy.target), policy.max_receives)),
-        dead_letters_of: sources.map(|(_, name)| name.clone()).collect(),
+        dead_letters_of: sources.get(&*queue.arn).cloned().unwrap_or_default(),
         visibility_timeout: Duration::from_secs(queue.settings.visibility),
     }
 }

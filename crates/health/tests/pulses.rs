@@ -131,3 +131,16 @@ fn a_beat_costs_no_more_than_reading_the_clock_and_a_store() {
         assert!(cost < Duration::from_micros(20), "beat {beat:?}, count {count:?}, observe {observe:?}");
     }
 }
+
+#[test]
+fn cleared_pulses_are_forgotten_and_beat_for_nobody() {
+    let (pulses, pass) = paused();
+    let former = pulses.start("poller-1", BOUND);
+    pass(BOUND * 2);
+    pulses.clear();
+    assert_eq!((pulses.stale(), pulses.ages()), (vec![], vec![]));
+    former.beat();
+    assert_eq!(pulses.ages(), [], "its handle is of no use any more");
+    let _successor = pulses.start("poller-1", BOUND);
+    assert_eq!(pulses.ages().len(), 1);
+}

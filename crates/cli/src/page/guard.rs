@@ -52,12 +52,12 @@ impl Token {
     }
 }
 
-/// 128 bits, as 32 hexadecimal digits.
+/// 96 bits, as 24 hexadecimal digits: the page's URL fits into a line of a terminal.
 pub(super) fn random() -> anyhow::Result<String> {
     let mut bytes = [0; 16];
-    getrandom::getrandom(&mut bytes)
+    getrandom::getrandom(&mut bytes[..12])
         .map_err(|error| anyhow!("no random numbers for the page's token: {error}"))?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+    Ok(format!("{:024x}", u128::from_le_bytes(bytes)))
 }
 
 #[cfg(test)]
