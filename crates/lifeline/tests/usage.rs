@@ -4,6 +4,7 @@
     dead_code,
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::unit_arg,
     clippy::unused_async,
     reason = "examples, of which a test runs a part"
 )]

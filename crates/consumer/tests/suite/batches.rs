@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use lifeline_consumer::{Batch, BoxHandler, Context, Failure, IntoHandler, Json, Message, Settled};
+use lifeline_consumer::{
+    Batch, BoxError, BoxHandler, Context, Failure, FailureKind, IntoHandler, Json, Message, Settled,
+};
 
 use crate::support::*;
 
@@ -140,4 +142,35 @@ async fn a_fifo_group_keeps_its_order_in_batches() {
         (["a0", "a1", "a2"].map(String::from).into(), ["b0", "b1", "b2"].map(String::from).into())
     );
     assert_eq!(consumer.drain().await.account, account(6, 6, 0, 0, 0));
+}
+
+#[derive(Debug)]
+struct DbError;
+
+impl std::fmt::Display for DbError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the database is gone")
+    }
+}
+
+impl std::error::Error for DbError {}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_a_foreign_type_means_for_a_batch_what_its_worker_was_told() {
+    let aws = emulator().await;
+    let queue = aws.queue("events");
+    queue.send_all(["1", "2", "3"]);
+    let runs = Count::default();
+    let handle = {
+        let runs = runs.clone();
+        move |batch: Batch<String>| {
+            let down = runs.add() <= 3;
+            async move { if down { Err::<Settled, BoxError>(DbError.into()) } else { Ok(batch.succeed()) } }
+        }
+    };
+    let set = |b: lifeline_consumer::Builder| b.classify(|_: &DbError| FailureKind::Unavailable);
+    let consumer = Consumer::start_with(&aws, existing("events"), set, handle).await;
+    aws.wait_for(|_| queue.is_empty(), MINUTE).await;
+    assert!(runs.get() > 3);
+    assert_eq!(consumer.drain().await.account, account(3, 3, 0, 0, 0), "no receive was used up");
 }
