@@ -7,8 +7,9 @@
 //!
 //! A worker is cautious after its start until a message has come, and for as long as SQS may hide what a process that died
 //! had in flight; and again from a suspect on. That lasts for a visibility timeout after the last of them, and at least a minute.
-//! Suspects hold up others for a minute of that altogether, and nine times as long passes before the next: a queue of ordinary
-//! retries does not crawl.
+//! Suspects hold up others for a minute of that altogether. After it they run beside others, 2, 4, 8, … of them at a time, and
+//! no more are received: one that kills its process takes few along. Nine times as long passes before the next: a queue of
+//! ordinary retries does not crawl.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -27,6 +28,9 @@ const ALONE: Duration = Duration::from_secs(60);
 
 /// The longest that caution lasts. Where messages stay hidden for longer, it begins when they come back.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
+
+/// So many suspects that run beside each other are no reason for caution.
+const ENOUGH: usize = 64;
 
 /// How many times as long the worker is not cautious afterwards.
 const PAUSE: u32 = 9;
@@ -56,25 +60,32 @@ struct State {
     again: Instant,
     /// How long suspects may still hold up others.
     left: Duration,
+    /// How many suspects may be here at once, since when, and how many have ended since.
+    together: usize,
+    widened: Instant,
+    ended: usize,
     /// No message has come yet.
     none_came: bool,
     /// SQS may hide what a process that died had in flight: one came back, or it is not known that there is nothing.
     hidden: bool,
     came_back: bool,
-    /// Suspects that have not run.
+    /// Suspects whose handler has not ended, and those of them that run beside others.
     here: usize,
+    running: usize,
     /// What this worker returned to the queue: it did not kill its process.
     returned: HashSet<u64>,
 }
 
 impl State {
     fn is_on(&self, now: Instant) -> bool {
-        let in_time = self.until.is_none_or(|until| now < until) && !self.left.is_zero();
+        let in_time = self.here > 0 || self.until.is_none_or(|until| now < until);
+        let in_time = in_time && self.together < ENOUGH;
         self.none_came || (self.hidden || self.came_back) && in_time
     }
 
     fn begin(&mut self, visibility: Duration, now: Instant) {
         (self.since, self.until, self.left) = (now, None, ALONE);
+        (self.together, self.ended) = (1, 0);
         self.goes_on(visibility, now);
     }
 
@@ -86,6 +97,20 @@ impl State {
         self.again = until + (until - self.since) * PAUSE;
     }
 
+    /// From now on suspects run beside others, and twice as many of them.
+    fn widen(&mut self, now: Instant) {
+        self.together = (self.together * 2).min(ENOUGH);
+        (self.left, self.ended, self.widened) = (Duration::ZERO, 0, now);
+    }
+
+    fn one_ended(&mut self) {
+        self.here -= 1;
+        self.ended += 1;
+        if self.left.is_zero() && self.ended >= self.together {
+            self.widen(Instant::now());
+        }
+    }
+
     fn left(&self, now: Instant) -> Duration {
         if self.is_on(now) { self.left } else { Duration::ZERO }
     }
@@ -93,18 +118,32 @@ impl State {
 
 /// A message that may have killed its process, from its receive until it has run.
 #[derive(Debug)]
-pub(crate) struct Suspect(Arc<Caution>);
+pub(crate) struct Suspect {
+    caution: Arc<Caution>,
+    /// Beside others.
+    runs: bool,
+}
 
 impl Drop for Suspect {
     fn drop(&mut self) {
-        self.0.state().here -= 1;
-        self.0.changed.notify_waiters();
+        let mut state = self.caution.state();
+        state.running -= usize::from(self.runs);
+        state.one_ended();
+        drop(state);
+        self.caution.changed.notify_waiters();
+    }
+}
+
+impl Suspect {
+    fn goes_on_beside(&mut self) {
+        self.runs = true;
+        self.caution.state().running += 1;
     }
 }
 
 /// Leave to run a handler.
 pub(crate) enum Place<'a> {
-    Beside(RwLockReadGuard<'a, ()>),
+    Beside(RwLockReadGuard<'a, ()>, Option<Suspect>),
     Alone {
         guard: RwLockWriteGuard<'a, ()>,
         suspect: Suspect,
@@ -122,10 +161,14 @@ impl Caution {
             until: None,
             again: Instant::now(),
             left: ALONE,
+            together: 1,
+            widened: Instant::now(),
+            ended: 0,
             none_came: true,
             hidden: true,
             came_back: false,
             here: 0,
+            running: 0,
             returned: HashSet::new(),
         };
         Arc::new(Self {
@@ -151,20 +194,34 @@ impl Caution {
             return None;
         }
         let turn = self.turn.lock().await;
-        let left = self.left();
-        let none_is_here = async {
-            loop {
-                let changed = self.changed.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                if self.state().here == 0 {
+        self.until(|state| state.here < state.together).await;
+        self.is_on(visibility).then_some(turn)
+    }
+
+    /// Waits for something that comes when suspects end, or when they have taken long.
+    async fn until(&self, mut comes: impl FnMut(&mut State) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let now = Instant::now();
+            let wait = {
+                let mut state = self.state();
+                if comes(&mut state) || !state.is_on(now) {
                     return;
                 }
-                changed.await;
+                if state.left.is_zero() { ALONE } else { state.left }
+            };
+            if timeout(wait, changed).await.is_err() {
+                let mut state = self.state();
+                // unless another that waits was first
+                if state.widened <= now {
+                    state.widen(Instant::now());
+                    drop(state);
+                    self.changed.notify_waiters();
+                }
             }
-        };
-        timeout(left, none_is_here).await.ok();
-        self.is_on(visibility).then_some(turn)
+        }
     }
 
     fn is_on(&self, visibility: Duration) -> bool {
@@ -213,7 +270,7 @@ impl Caution {
         state.goes_on(visibility, now);
         state.here += 1;
         self.on.store(true, Ordering::Release);
-        Some(Suspect(Arc::clone(self)))
+        Some(Suspect { caution: Arc::clone(self), runs: false })
     }
 
     /// This worker returned a message to the queue, or lost its lease, and lives.
@@ -230,17 +287,27 @@ impl Caution {
     /// # Cancel safety
     /// Safe.
     pub(crate) async fn enter(&self, suspect: Option<Suspect>) -> Place<'_> {
-        if let Some(suspect) = suspect {
+        let mut beside = None;
+        if let Some(mut suspect) = suspect {
             let (since, left) = (Instant::now(), self.left());
             if let Ok(guard) = timeout(left, self.gate.write()).await {
                 return Place::Alone { guard, suspect, since, until: since + left };
             }
             self.spend(since);
+            self.until(|state| {
+                let may = state.running < state.together;
+                state.running += usize::from(may);
+                suspect.runs = may;
+                may
+            })
+            .await;
+            beside = Some(suspect);
         }
-        Place::Beside(match self.gate.try_read() {
+        let guard = match self.gate.try_read() {
             Ok(guard) => guard,
             Err(_) => self.gate.read().await,
-        })
+        };
+        Place::Beside(guard, beside)
     }
 
     fn left(&self) -> Duration {
@@ -249,7 +316,13 @@ impl Caution {
 
     fn spend(&self, since: Instant) {
         let mut state = self.state();
+        let spent = !state.left.is_zero();
         state.left = state.left.saturating_sub(since.elapsed());
+        if spent && state.left.is_zero() {
+            state.widen(Instant::now());
+            drop(state);
+            self.changed.notify_waiters();
+        }
     }
 
     /// Nothing under this lock can panic half-way.
@@ -262,17 +335,17 @@ impl Place<'_> {
     /// Runs a handler here. One that was alone for its time goes on beside others.
     pub(crate) async fn run<T>(self, mut handling: Pin<&mut impl Future<Output = T>>) -> T {
         match self {
-            Self::Beside(_guard) => handling.await,
+            Self::Beside(_guard, _suspect) => handling.await,
             Self::Again => handling.await,
-            Self::Alone { guard, suspect, since, until } => {
+            Self::Alone { guard, mut suspect, since, until } => {
                 let done = timeout_at(until, handling.as_mut()).await;
-                suspect.0.spend(since);
-                drop(suspect);
-                let _beside = guard.downgrade();
-                match done {
-                    Ok(done) => done,
-                    Err(_) => handling.await,
+                suspect.caution.spend(since);
+                if let Ok(done) = done {
+                    return done;
                 }
+                suspect.goes_on_beside();
+                let _beside = guard.downgrade();
+                handling.await
             }
         }
     }

@@ -23,6 +23,7 @@ mod leases;
 mod liveness;
 mod names;
 mod outages;
+mod pods;
 mod receiving;
 mod rejecting;
 mod signed;
