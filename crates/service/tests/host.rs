@@ -5,10 +5,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests, without the harness")]
 
-use std::io::{BufRead, BufReader, Lines, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,8 @@ use lifeline_service::{CommonArgs, Host, Program, SUMMARY, Shell, Shutdown, Summ
 /// Which program the child is.
 const CHILD: &str = "TEST_HOST_CHILD";
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long anything is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A service for tests.
 #[derive(clap::Parser, Debug)]
@@ -180,8 +182,8 @@ fn main() -> ExitCode {
 
 struct Running {
     child: Child,
-    log: Lines<BufReader<ChildStdout>>,
-    stderr: ChildStderr,
+    log: Receiver<String>,
+    errors: Receiver<String>,
     seen: String,
 }
 
@@ -201,18 +203,38 @@ fn command(program: &str, arguments: &[&str]) -> Command {
 
 fn start(mut command: Command) -> Running {
     let mut child = command.spawn().unwrap();
-    let log = BufReader::new(child.stdout.take().unwrap()).lines();
-    let stderr = child.stderr.take().unwrap();
-    Running { child, log, stderr, seen: String::new() }
+    let (stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let ((to_log, log), (to_errors, errors)) = (channel(), channel());
+    std::thread::spawn(move || {
+        BufReader::new(stdout).lines().try_for_each(|line| to_log.send(line.unwrap()))
+    });
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).unwrap();
+        to_errors.send(text)
+    });
+    Running { child, log, errors, seen: String::new() }
 }
 
 impl Running {
+    /// The next line of the log; none after its end.
+    fn next_line(&mut self) -> Option<String> {
+        match self.log.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                self.seen.push_str(&line);
+                self.seen.push('\n');
+                Some(line)
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("no further line within {PATIENCE:?} of:\n{}", self.seen)
+            }
+        }
+    }
+
     /// Reads the log up to a line with this text, and returns that line.
     fn until(&mut self, text: &str) -> String {
-        for line in self.log.by_ref() {
-            let line = line.unwrap();
-            self.seen.push_str(&line);
-            self.seen.push('\n');
+        while let Some(line) = self.next_line() {
             if line.contains(text) {
                 return line;
             }
@@ -237,13 +259,22 @@ impl Running {
 
     /// Exit code, whole log, standard error.
     fn end(mut self) -> (Option<i32>, String, String) {
-        for line in self.log.by_ref() {
-            self.seen.push_str(&line.unwrap());
-            self.seen.push('\n');
-        }
-        let mut errors = String::new();
-        self.stderr.read_to_string(&mut errors).unwrap();
-        (self.child.wait().unwrap().code(), std::mem::take(&mut self.seen), errors)
+        while self.next_line().is_some() {}
+        let errors = self.errors.recv_timeout(PATIENCE).unwrap();
+        let mut code = None;
+        within_patience("the process ends", || {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        });
+        (code.unwrap().code(), std::mem::take(&mut self.seen), errors)
+    }
+}
+
+fn within_patience(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -314,10 +345,8 @@ fn a_signal_drains_and_the_summary_is_the_last_line() {
             let mut service = start(command("one", &arguments));
             let address = if format == "text" { Some(service.address()) } else { None };
             if let Some(address) = address {
-                let begun = std::time::Instant::now();
-                while lifeline_health::ask(address, "/ready", PATIENCE).unwrap().status != 200 {
-                    assert!(begun.elapsed() < PATIENCE, "it never becomes ready");
-                }
+                let ready = || lifeline_health::ask(address, "/ready", PATIENCE).unwrap().status == 200;
+                within_patience("it becomes ready", ready);
             } else {
                 service.until("starting tested");
             }
@@ -386,13 +415,20 @@ fn a_second_signal_exits_unless_it_repeats_the_first() {
 }
 
 fn a_closed_terminal_drains_unless_it_is_ignored() {
-    let mut service = start(command("one", &["--health-addr=127.0.0.1:0", "--code=5"]));
+    let program = std::env::current_exe().unwrap();
+    // under nohup the test itself ignores it, and what it starts inherits that
+    let mut closing = Command::new("/usr/bin/env");
+    if std::fs::read_to_string("/proc/self/status").is_ok() {
+        closing.arg("--default-signal=HUP");
+    }
+    closing.arg(&program).args(["--health-addr=127.0.0.1:0", "--code=5"]).env_clear().env(CHILD, "one");
+    closing.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut service = start(closing);
     service.address();
     service.signal("HUP");
     assert_eq!(service.end().0, Some(5));
 
     let mut nohup = Command::new("/bin/sh");
-    let program = std::env::current_exe().unwrap();
     nohup.args(["-c", "trap '' HUP; exec \"$0\" --health-addr=127.0.0.1:0"]).arg(program);
     nohup.env(CHILD, "one").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut service = start(nohup);
@@ -437,15 +473,15 @@ fn several_services_are_ready_and_alive_together() {
     let starting = ask(second, "/ready");
     assert!(starting.status == 503 && starting.body.contains("service"), "{}", starting.body);
     service.line();
-    while next() != "READY=1" {}
+    within_patience("READY", || next() == "READY=1");
     assert_eq!(ask(second, "/ready").status, 200);
 
     // one stale pulse of either stops the watchdog
     service.line();
-    while ask(second, "/health").status == 200 {}
+    within_patience("it is DOWN", || ask(second, "/health").status != 200);
     assert_eq!(ask(first, "/health").status, 200);
     manager.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    while manager.recv(&mut [0; 64]).is_ok() {}
+    within_patience("the watchdog is silent", || manager.recv(&mut [0; 64]).is_err());
 
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     service.signal("TERM");
