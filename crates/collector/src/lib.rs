@@ -69,6 +69,8 @@ pub struct Span {
     pub error: Option<String>,
     /// Its attributes as text.
     pub attributes: BTreeMap<String, String>,
+    /// The traces and spans that it is linked to.
+    pub links: Vec<(String, String)>,
     /// The `tracestate` of its trace.
     pub trace_state: String,
     /// The conventions that it follows.
@@ -188,6 +190,7 @@ fn spans(body: &[u8]) -> Vec<Span> {
                 took: Duration::from_nanos(nanoseconds.unwrap()),
                 error: span.status.filter(|status| status.code == 2).map(|status| status.message),
                 attributes: texts(span.attributes),
+                links: span.links.iter().map(|to| (hex(&to.trace_id), hex(&to.span_id))).collect(),
                 trace_state: span.trace_state,
                 schema_url,
                 resource: resource.clone(),

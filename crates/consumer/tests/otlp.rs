@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use lifeline_collector::{Collector, Mood};
-use lifeline_emulator::{Emulator, Message};
+use lifeline_emulator::{Action, Emulator, Fault, Message};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -95,6 +95,44 @@ async fn a_handled_message_is_a_child_of_its_traceparent() {
         assert_eq!(span.attributes[key], value, "{key}");
     }
     assert_eq!(span.resource["service.name"], "consumer");
+}
+
+#[tokio::test]
+async fn calls_have_spans_where_they_are_asked_for() {
+    let (aws, collector) = (Emulator::start_on_own_thread().unwrap(), Collector::start(Mood::Takes));
+    let queue = aws.queue("q");
+    queue.send_all([traced("one", "01"), traced("two", "01")]);
+    aws.inject(Fault::on(Action::DeleteMessageBatch).nth(1).error(403, "AccessDenied"));
+    let asked = ("OTEL_INSTRUMENTATION_MESSAGING_EXPERIMENTAL_RECEIVE_TELEMETRY_ENABLED", "true");
+    let consumer = consumer(&aws, &collector, &[asked]);
+    aws.wait_for(|_| queue.is_empty(), SOON).await;
+    assert_eq!(consumer.drain().0, Some(0));
+    let spans = collector.spans();
+    let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
+    assert_eq!(named("process q").len(), 2, "{spans:#?}");
+    let (receives, deletes) = (named("receive q"), named("delete q"));
+    // what brought nothing has none
+    let brought = receives.iter().map(|span| span.attributes["messaging.batch.message_count"].as_str());
+    assert_eq!(brought.map(|n| n.parse::<usize>().unwrap()).sum::<usize>(), 2, "{receives:#?}");
+    assert_eq!(receives.iter().map(|span| span.links.len()).sum::<usize>(), 2);
+    assert_eq!(receives[0].links[0], (TRACE.to_owned(), PARENT.to_owned()));
+    for (span, operation, kind) in [(receives[0], "receive", "receive"), (deletes[0], "delete", "settle")] {
+        assert_eq!((span.kind.as_str_name(), span.parent.as_str()), ("SPAN_KIND_CLIENT", ""));
+        assert_eq!(span.schema_url, CONVENTIONS);
+        for (key, value) in [
+            ("messaging.system.name", "aws.sqs"),
+            ("messaging.operation.name", operation),
+            ("messaging.operation.type", kind),
+            ("messaging.destination.name", "q"),
+            ("aws.sqs.queue.url", &format!("{}/000000000000/q", aws.url())),
+        ] {
+            assert_eq!(span.attributes[key], value, "{key}");
+        }
+        assert!(!span.attributes["aws.request_id"].is_empty());
+    }
+    // the first delete was denied, another worked
+    assert_eq!(deletes[0].attributes["error.type"], "AccessDenied", "{deletes:#?}");
+    assert!(deletes.len() > 1 && deletes.last().unwrap().error.is_none(), "{deletes:#?}");
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ use crate::trace::TraceContext;
 
 #[cfg(feature = "otlp")]
 mod provider;
+#[cfg(feature = "otlp")]
+pub(crate) use provider::{remote, tracer};
 #[cfg(not(feature = "otlp"))]
 mod provider {
     //! Without the feature `otlp` no span is ever started.

@@ -53,7 +53,7 @@ pub struct Clients {
     pub region: String,
     /// The account of the credentials, where they name it: those of a role or a portal do.
     pub account: Option<String>,
-    /// The endpoint in force, for the log: `AWS` where none is set.
+    /// The endpoint in force, for the log, without user and password: `AWS` where none is set.
     pub endpoint: String,
     /// What the clients share: for clients of further services.
     pub config: SdkConfig,
@@ -157,11 +157,29 @@ impl Clients {
         if let Some(renewed) = renewed.clone() {
             sns = sns.interceptor(renewed);
         }
-        let sqs = |http, timeouts| sqs(&config, access, renewed.clone(), http, timeouts);
+        let sqs = |http, timeouts| {
+            let sqs = sqs(&config, access, renewed.clone(), http, timeouts);
+            #[cfg(feature = "otlp")]
+            let sqs = if is_true(super::call_spans::SETTING) {
+                sqs.interceptor(super::call_spans::CallSpans)
+            } else {
+                sqs
+            };
+            sqs
+        };
         // the attempt's timeout is set per receive, for it depends on the wait
         let polls = sqs(pools.polls, TimeoutConfig::disabled());
         #[cfg(feature = "fast-codecs")]
         let (sns, polls) = (sns.interceptor(WriteInOnePass), polls.interceptor(ReadInOnePass));
+        let endpoint = match (access.sns(), access.sqs()) {
+            (Some(sns), Some(sqs)) if sns != sqs => {
+                format!("{} and {}", without_user(sns), without_user(sqs))
+            }
+            (Some(endpoint), _) | (_, Some(endpoint)) => without_user(endpoint),
+            (None, None) => {
+                config.endpoint_url().filter(|url| !url.is_empty()).map_or("AWS".to_owned(), without_user)
+            }
+        };
         Ok(Self {
             sns: aws_sdk_sns::Client::from_conf(sns.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs(pools.others, timeouts.clone()).build()),
@@ -170,13 +188,7 @@ impl Clients {
             call_timeout: access.call_timeout,
             region,
             account,
-            endpoint: match (access.sns(), access.sqs()) {
-                (Some(sns), Some(sqs)) if sns != sqs => format!("{sns} and {sqs}"),
-                (Some(endpoint), _) | (_, Some(endpoint)) => endpoint.to_owned(),
-                (None, None) => {
-                    config.endpoint_url().filter(|url| !url.is_empty()).unwrap_or("AWS").to_owned()
-                }
-            },
+            endpoint,
             config,
         })
     }
@@ -187,6 +199,16 @@ struct Pools {
     polls: SharedHttpClient,
     leases: SharedHttpClient,
     others: SharedHttpClient,
+}
+
+/// A URL as the log may have it.
+fn without_user(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((user, _)) => format!("{scheme}://***{}", &rest[user.len()..]),
+        None => url.to_owned(),
+    }
 }
 
 fn sqs(
@@ -232,8 +254,7 @@ fn region(access: &Access, http: SharedHttpClient) -> RegionProviderChain {
         profile = profile.profile_name("default");
     }
     let named = RegionProviderChain::first_try(set).or_else(profile.build());
-    let ignored = variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
-        .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let ignored = is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
     // those of a library's user are given to nobody but the SDK, in the environment
     let is_known = |given: Option<&str>, own: &str| {
         given.is_some() || (!ignored && [own, "AWS_ENDPOINT_URL"].iter().any(|name| variable(name).is_some()))
@@ -250,6 +271,10 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+fn is_true(name: &str) -> bool {
+    variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
 fn is_blank(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| value.is_empty())
 }
@@ -257,4 +282,15 @@ fn is_blank(name: &str) -> bool {
 /// A SYN that is lost is sent again after 1 s and 3 s: 3.1 s leaves room for two.
 fn connect_limit(call: Duration) -> Duration {
     call.min(Duration::from_millis(3100))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_user;
+
+    #[test]
+    fn an_endpoint_is_logged_without_its_user() {
+        assert_eq!(without_user("http://me:se@cret@host:4566/a@b"), "http://***@host:4566/a@b");
+        assert_eq!(without_user("http://[::1]:4566/?user=a@b"), "http://[::1]:4566/?user=a@b");
+    }
 }

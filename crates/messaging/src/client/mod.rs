@@ -1,6 +1,8 @@
 //! Clients of SNS and SQS that cannot hang and do not retry by themselves.
 
 mod access;
+#[cfg(feature = "otlp")]
+mod call_spans;
 mod clients;
 mod connector;
 mod credentials;

@@ -27,6 +27,27 @@ pub(super) fn is_installed() -> bool {
     TRACER.get().is_some() && !ABSENT.load(Ordering::Relaxed)
 }
 
+/// Makes spans, by the provider that was there when the first was made.
+pub(crate) fn tracer() -> &'static BoxedTracer {
+    TRACER.get_or_init(|| {
+        let scope = InstrumentationScope::builder("lifeline").with_version(env!("CARGO_PKG_VERSION"));
+        let scope = scope.with_schema_url(SCHEMA);
+        global::tracer_with_scope(scope.build())
+    })
+}
+
+/// A context that came with a message.
+pub(crate) fn remote(trace: TraceContext, state: Option<&str>) -> SpanContext {
+    SpanContext::new(
+        TraceId::from_bytes(trace.trace_bytes()),
+        SpanId::from_bytes(trace.span_bytes()),
+        if trace.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED },
+        true,
+        // one that cannot be read counts as none, as the specification asks
+        state.and_then(|state| state.parse().ok()).unwrap_or(TraceState::NONE),
+    )
+}
+
 /// A span's context, and the span if it is sampled; `None` if there is no provider.
 pub(super) fn start(
     operation: Operation,
@@ -35,27 +56,15 @@ pub(super) fn start(
     if ABSENT.load(Ordering::Relaxed) {
         return None;
     }
-    let tracer = TRACER.get_or_init(|| {
-        let scope = InstrumentationScope::builder("lifeline").with_version(env!("CARGO_PKG_VERSION"));
-        let scope = scope.with_schema_url(SCHEMA);
-        global::tracer_with_scope(scope.build())
-    });
     let (name, kind) = match operation {
         Operation::Publish => ("publish", SpanKind::Producer),
         Operation::Process => ("process", SpanKind::Consumer),
     };
     let around = match parent {
-        Some((parent, state)) => Context::new().with_remote_span_context(SpanContext::new(
-            TraceId::from_bytes(parent.trace_bytes()),
-            SpanId::from_bytes(parent.span_bytes()),
-            TraceFlags::SAMPLED,
-            true,
-            // one that cannot be read counts as none, as the specification asks
-            state.and_then(|state| state.parse().ok()).unwrap_or(TraceState::NONE),
-        )),
+        Some((parent, state)) => Context::new().with_remote_span_context(remote(parent, state)),
         None => Context::new(),
     };
-    let span = tracer.build_with_context(SpanBuilder::from_name(name).with_kind(kind), &around);
+    let span = tracer().build_with_context(SpanBuilder::from_name(name).with_kind(kind), &around);
     let context = span.span_context();
     let (trace_id, span_id) = (context.trace_id().to_bytes(), context.span_id().to_bytes());
     // the no-op tracer has no ids of its own, and hands back its parent's
