@@ -1,10 +1,14 @@
 //! The consumer's metrics, by the contract's names. No label has more than a handful of values.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lifeline_health::{Histogram, IntCounter, IntCounterVec, IntGauge, LATENCY_BUCKETS, Metrics};
 use lifeline_messaging::call::Fault;
+use tokio::time::Instant;
+
+/// How long a count of SQS's is shown after it was read: two looks at an idle queue may fail.
+const SHOWN: Duration = Duration::from_secs(10 * 60);
 
 /// The metrics of one worker, a struct for each part that counts.
 #[derive(Debug, Clone)]
@@ -62,9 +66,9 @@ pub(crate) struct PollerMetrics {
 #[derive(Debug, Clone)]
 pub(crate) struct QueueMetrics {
     pub(crate) without_redrive: IntGauge,
-    pub(crate) visible: IntGauge,
-    pub(crate) in_flight: IntGauge,
-    pub(crate) dead_letters: IntGauge,
+    pub(crate) visible: Count,
+    pub(crate) in_flight: Count,
+    pub(crate) dead_letters: Count,
 }
 
 impl WorkerMetrics {
@@ -75,7 +79,10 @@ impl WorkerMetrics {
         m.gauge_at_scrape(
             "consumer_queue_oldest_message_age_seconds",
             "Age of the oldest message in the last receive that brought any, while messages wait or are in flight; else 0.",
-            move || if in_flight.get() > 0 || visible.get() > 0 { oldest.age() } else { 0.0 },
+            move || {
+                let waits = in_flight.get() > 0 || visible.now().is_some_and(|n| n > 0);
+                Some(if waits { oldest.age() } else { 0.0 })
+            },
         );
         metrics
     }
@@ -146,17 +153,20 @@ impl WorkerMetrics {
                     "consumer_without_redrive_policy",
                     "1 while the queue has no redrive policy: poison messages stay in it.",
                 ),
-                visible: m.int_gauge(
+                visible: Count::shown(
+                    m,
                     "consumer_queue_visible_messages",
-                    "Messages waiting in the queue, approximately.",
+                    "Messages waiting in the queue, approximately; absent while unknown.",
                 ),
-                in_flight: m.int_gauge(
+                in_flight: Count::shown(
+                    m,
                     "consumer_queue_in_flight_messages",
-                    "Messages of the queue in flight at any consumer, approximately.",
+                    "Messages of the queue in flight at any consumer, approximately; absent while unknown.",
                 ),
-                dead_letters: m.int_gauge(
+                dead_letters: Count::shown(
+                    m,
                     "consumer_dead_letter_messages",
-                    "Messages in the dead-letter queue, approximately.",
+                    "Messages in the dead-letter queue, approximately; absent while unknown.",
                 ),
             },
             delete_calls: outcomes(m, "consumer_delete_calls_total", "DeleteMessageBatch calls by outcome.", &["ok", "entry_failed"]),
@@ -176,6 +186,33 @@ fn outcomes(m: &Metrics, name: &str, help: &str, ok: &[&str]) -> IntCounterVec {
         calls.with_label_values(&[outcome]);
     }
     calls
+}
+
+/// A count of SQS's, and when it was read: a queue that cannot be asked has no count, rather than none or the last one forever.
+/// Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Count(Arc<Mutex<Option<(u32, Instant)>>>);
+
+impl Count {
+    fn shown(m: &Metrics, name: &str, help: &str) -> Self {
+        let count = Self::default();
+        let shown = count.clone();
+        m.gauge_at_scrape(name, help, move || shown.now().map(f64::from));
+        count
+    }
+
+    /// SQS returned it now.
+    pub(crate) fn set(&self, count: Option<u32>) {
+        *self.read() = count.map(|count| (count, Instant::now()));
+    }
+
+    fn now(&self) -> Option<u32> {
+        (*self.read()).filter(|(_, at)| at.elapsed() < SHOWN).map(|(count, _)| count)
+    }
+
+    fn read(&self) -> MutexGuard<'_, Option<(u32, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// When the oldest message of the last receive was published. A worker that is full receives nothing, and its messages

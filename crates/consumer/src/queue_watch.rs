@@ -2,15 +2,16 @@
 //!
 //! With `PROVISION` it also creates a queue that is missing. It never gives up. What it knows, [`KnownQueue`] tells the others.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use lifeline_escape::unescaped;
 use lifeline_health::{BEAT, Condition, Pulse};
-use lifeline_messaging::call::CallError;
-use lifeline_messaging::call::Outage;
 use lifeline_messaging::call::backoff::Backoff;
+use lifeline_messaging::call::{CallError, Fault, Outage};
 use lifeline_messaging::client::Clients;
 use lifeline_messaging::topology::{self, Queue, QueueSpec, TopologyError};
 use tokio::sync::{Notify, watch};
@@ -121,6 +122,8 @@ pub(crate) struct QueueWatch {
     pub(crate) tally: Tally,
     pub(crate) drained: CancellationToken,
     pub(crate) queue: watch::Sender<Option<Arc<Queue>>>,
+    /// It is in the log that the dead-letter queue cannot be read.
+    pub(crate) unread: AtomicBool,
 }
 
 impl QueueWatch {
@@ -227,8 +230,8 @@ impl QueueWatch {
         });
     }
 
-    /// Depths for the dashboard; whether the queue is known to be empty. Failures are not logged: the calls that matter
-    /// log their own.
+    /// Depths for the dashboard; whether the queue is known to be empty. Failures are not logged, since the calls that matter log
+    /// their own; but no other call reads the dead-letter queue.
     async fn measure(&self, queue: &Queue) -> bool {
         let mut empty = false;
         let names = [
@@ -236,20 +239,34 @@ impl QueueWatch {
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         ];
         if let Ok(depth) = topology::queue_attributes(&self.clients, &queue.url, &names).await {
-            let of = |name| depth.get(name).and_then(|n| n.parse().ok()).unwrap_or(0);
-            self.metrics.visible.set(of(&names[0]));
-            self.metrics.in_flight.set(of(&names[1]));
-            empty = of(&names[0]) == 0 && of(&names[1]) == 0;
-            if of(&names[1]) == 0 && self.queue.borrow().is_none() {
+            let counts = (count(&depth, &names[0]), count(&depth, &names[1]));
+            self.metrics.visible.set(counts.0);
+            self.metrics.in_flight.set(counts.1);
+            empty = counts == (Some(0), Some(0));
+            if counts.1 == Some(0) && self.queue.borrow().is_none() {
                 self.caution.nothing_hidden();
             }
         }
         let Some(url) = queue.dead_letter_url() else { return empty };
-        if let Ok(depth) = topology::queue_attributes(&self.clients, &url, &names[..1]).await {
-            self.metrics.dead_letters.set(depth.get(&names[0]).and_then(|n| n.parse().ok()).unwrap_or(0));
+        match topology::queue_attributes(&self.clients, &url, &names[..1]).await {
+            Ok(depth) => {
+                self.unread.store(false, Ordering::Relaxed);
+                self.metrics.dead_letters.set(count(&depth, &names[0]));
+            }
+            Err(error) if error.fault() == Fault::Denied && !self.unread.swap(true, Ordering::Relaxed) => {
+                guarded::log(|| {
+                    tracing::warn!(%error, "the dead-letter queue cannot be read: consumer_dead_letter_messages is absent");
+                });
+            }
+            Err(_) => {}
         }
         empty
     }
+}
+
+/// One of the counts that SQS returned, if it did.
+fn count(depth: &HashMap<QueueAttributeName, String>, name: &QueueAttributeName) -> Option<u32> {
+    depth.get(name)?.parse().ok()
 }
 
 /// Bounds a look at the topology, however many calls it makes.

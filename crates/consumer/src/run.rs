@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use lifeline_health::{Condition, Health, Pulse};
@@ -115,6 +116,7 @@ impl Running {
             tally: tally.clone(),
             drained: drained.clone(),
             queue: watch::Sender::new(None),
+            unread: AtomicBool::new(false),
         };
         let queue = watch.queue();
         let watched = queue.clone();
@@ -297,9 +299,11 @@ impl Running {
         };
         if timeout(ENDING, ended).await.is_err() {
             let left = self.tasks.len();
-            guarded::log(
-                || tracing::warn!(target: "consumer", left, "handlers that do not end are left behind"),
-            );
+            if left > 0 {
+                guarded::log(
+                    || tracing::warn!(target: "consumer", left, "handlers that do not end are left behind"),
+                );
+            }
             self.parts.tasks.shutdown().await;
         }
         let account = self.tally.account();

@@ -7,7 +7,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Desc;
@@ -59,6 +59,7 @@ enum Made {
     Gauge(Gauge),
     Histogram(Histogram),
     HistogramVec(HistogramVec, Vec<String>),
+    AtScrape(AtScrape),
 }
 
 impl Metrics {
@@ -151,11 +152,35 @@ impl Metrics {
         .unwrap_or_else(|| valid(Gauge::new("unnamed", help)))
     }
 
-    /// A gauge of what `read` returns, computed anew at each scrape, on the server's thread; it must not block. One that is
-    /// already shown stays.
-    pub fn gauge_at_scrape(&self, name: &str, help: &str, read: impl Fn() -> f64 + Send + Sync + 'static) {
-        if let Ok(gauge) = Gauge::new(name, help) {
-            self.register(AtScrape { gauge, read });
+    /// A gauge of what `read` returns, computed anew at each scrape, on the server's thread; it must not block. With `None` it
+    /// is not shown: what is not known is not 0. Called again with the same name, the last `read` counts.
+    pub fn gauge_at_scrape(
+        &self,
+        name: &str,
+        help: &str,
+        read: impl Fn() -> Option<f64> + Send + Sync + 'static,
+    ) {
+        let read: Arc<Reading> = Arc::new(read);
+        let make = || {
+            let read = Arc::new(Mutex::new(Arc::clone(&read)));
+            Gauge::new(name, help).map(|gauge| ((), Made::AtScrape(AtScrape { gauge, read })))
+        };
+        self.make(name, make, |made| match made {
+            Made::AtScrape(it) => {
+                *it.reading() = Arc::clone(&read);
+                Some(())
+            }
+            _ => None,
+        });
+    }
+
+    /// What a [`gauge_at_scrape`](Self::gauge_at_scrape) shows now.
+    #[must_use]
+    pub fn read(&self, name: &str) -> Option<f64> {
+        let made = self.own.made.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        match made? {
+            Made::AtScrape(it) => it.read(),
+            _ => None,
         }
     }
 
@@ -274,23 +299,40 @@ impl Made {
             Made::Gauge(it) => Box::new(it.clone()),
             Made::Histogram(it) => Box::new(it.clone()),
             Made::HistogramVec(it, _) => Box::new(it.clone()),
+            Made::AtScrape(it) => Box::new(it.clone()),
         }
     }
 }
 
+/// Computes a gauge.
+type Reading = dyn Fn() -> Option<f64> + Send + Sync;
+
 /// A gauge that is computed when it is asked for.
-struct AtScrape<F> {
+#[derive(Clone)]
+struct AtScrape {
     gauge: Gauge,
-    read: F,
+    read: Arc<Mutex<Arc<Reading>>>,
 }
 
-impl<F: Fn() -> f64 + Send + Sync> Collector for AtScrape<F> {
+impl AtScrape {
+    fn reading(&self) -> MutexGuard<'_, Arc<Reading>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> Option<f64> {
+        let read = Arc::clone(&*self.reading());
+        read()
+    }
+}
+
+impl Collector for AtScrape {
     fn desc(&self) -> Vec<&Desc> {
         self.gauge.desc()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.gauge.set((self.read)());
+        let Some(value) = self.read() else { return Vec::new() };
+        self.gauge.set(value);
         self.gauge.collect()
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lifeline_health::{LATENCY_BUCKETS, Metrics, Pulses, Readiness, Server};
@@ -27,6 +28,23 @@ fn build_info_pulses_and_conditions_come_with_it() {
     assert!(text.contains("\nreadiness_condition{condition=\"topology\"} 1\n"), "{text}");
     pulse.retire();
     assert!(!metrics.render().contains("pulse_age_seconds{"), "a retired pulse is gone from the metrics too");
+}
+
+#[test]
+fn a_gauge_of_the_moment_is_computed_at_each_scrape_and_absent_while_unknown() {
+    let metrics = Metrics::new("1", &Pulses::new());
+    metrics.gauge_at_scrape("age", "Age.", || None);
+    assert!(!metrics.render().contains("age "), "{}", metrics.render());
+    assert_eq!(metrics.read("age"), None);
+    let scrapes = AtomicU32::new(0);
+    // who comes later replaces it, as a part that is started again does
+    metrics.gauge_at_scrape("age", "Age.", move || Some(f64::from(scrapes.fetch_add(1, Ordering::Relaxed))));
+    assert!(metrics.render().contains("\nage 0\n"), "{}", metrics.render());
+    assert!(metrics.render().contains("\nage 1\n"), "{}", metrics.render());
+    assert_eq!(metrics.read("age"), Some(2.0));
+    metrics.counter("a_total", "A.");
+    metrics.gauge_at_scrape("a_total", "A.", || Some(7.0));
+    assert!(metrics.render().contains("\na_total 0\n"), "{}", metrics.render());
 }
 
 #[test]

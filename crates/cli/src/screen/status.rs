@@ -5,7 +5,7 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use console::{Style, measure_text_width, truncate_str};
-use lifeline_health::{Gauge, Health, IntCounter, IntGauge};
+use lifeline_health::{Health, IntCounter, IntGauge, Metrics};
 
 use super::terminal::Screen;
 
@@ -18,7 +18,7 @@ pub(crate) struct Status {
     health: [Health; 2],
     handled: IntCounter,
     in_flight: IntGauge,
-    oldest_age: Gauge,
+    consumer: Metrics,
 }
 
 /// The line is shown as long as it lives.
@@ -35,10 +35,7 @@ impl Status {
                 .counter("consumer_messages_deleted_total", "Messages handled whose delete SQS confirmed."),
             in_flight: metrics
                 .int_gauge("consumer_in_flight_messages", "Messages in flight now, from receive to outcome."),
-            oldest_age: metrics.gauge(
-                "consumer_queue_oldest_message_age_seconds",
-                "Age of the oldest message in the last receive; 0 when it was empty.",
-            ),
+            consumer: metrics.clone(),
         }
     }
 
@@ -66,12 +63,13 @@ impl Status {
             Some(format!("not ready: {name}: {reason}"))
         });
         let rate = if rate < 10.0 { format!("{rate:.1}/s") } else { format!("{rate:.0}/s") };
+        let oldest = self.consumer.read("consumer_queue_oldest_message_age_seconds").unwrap_or(0.0);
         let fields = [
             rate,
             format!("handled {}", self.handled.get()),
             format!("published {}", self.producer.published()),
             format!("in flight {}", self.in_flight.get()),
-            format!("oldest {:.1} s", self.oldest_age.get()),
+            format!("oldest {oldest:.1} s"),
         ];
         // the terminal shows ctrl-c behind it, which must not wrap
         let width = screen.width().saturating_sub("^C".len() + 1);
