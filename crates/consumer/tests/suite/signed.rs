@@ -7,12 +7,15 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aws_sdk_sns::config::Credentials;
+use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use lifeline_emulator::Emulator;
+use lifeline_messaging::client::{Access, Clients};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use ring::{digest, hmac};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -48,39 +51,60 @@ async fn front(aws: &Emulator) -> (String, String, Arc<Seen>) {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    let behind = aws.url().strip_prefix("http://").unwrap().to_owned();
     let seen = Arc::<Seen>::default();
-    let counted = Arc::clone(&seen);
+    let (behind, counted) = (host(aws), Arc::clone(&seen));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, behind, seen) = (acceptor.clone(), behind.clone(), Arc::clone(&counted));
-            tokio::spawn(async move {
-                let mut client = BufReader::new(acceptor.accept(stream).await.ok()?);
-                while let Some(request) = Request::read(&mut client).await {
-                    let answer = if request.is_signed() {
-                        seen.right.fetch_add(1, Ordering::Relaxed);
-                        let mut behind = TcpStream::connect(&behind).await.ok()?;
-                        behind.write_all(&request.forwarded()).await.ok()?;
-                        let mut answer = Vec::new();
-                        behind.read_to_end(&mut answer).await.ok()?;
-                        answer
-                    } else {
-                        seen.wrong.fetch_add(1, Ordering::Relaxed);
-                        let body = r#"{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"The request signature we calculated does not match"}"#;
-                        let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/x-amz-json-1.0";
-                        format!("{head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-                            .into_bytes()
-                    };
-                    client.write_all(&answer).await.ok()?;
-                    client.flush().await.ok()?;
-                    // what is behind closes after its answer, and so does this
-                    client.shutdown().await.ok()?;
-                }
-                Some(())
-            });
+            tokio::spawn(async move { serve(acceptor.accept(stream).await.ok()?, &behind, &seen).await });
         }
     });
     (url, file(&authority.pem()).to_str().unwrap().to_owned(), seen)
+}
+
+/// The same without TLS.
+async fn plain_front(aws: &Emulator) -> (String, Arc<Seen>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::<Seen>::default();
+    let (behind, counted) = (host(aws), Arc::clone(&seen));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (behind, seen) = (behind.clone(), Arc::clone(&counted));
+            tokio::spawn(async move { serve(stream, &behind, &seen).await });
+        }
+    });
+    (url, seen)
+}
+
+fn host(aws: &Emulator) -> String {
+    aws.url().strip_prefix("http://").unwrap().to_owned()
+}
+
+/// Passes on what is signed rightly. `None` when a connection ends.
+async fn serve(client: impl AsyncRead + AsyncWrite + Unpin, behind: &str, seen: &Seen) -> Option<()> {
+    let mut client = BufReader::new(client);
+    while let Some(request) = Request::read(&mut client).await {
+        let answer = if request.is_signed() {
+            seen.right.fetch_add(1, Ordering::Relaxed);
+            let mut behind = TcpStream::connect(behind).await.ok()?;
+            behind.write_all(&request.forwarded()).await.ok()?;
+            let mut answer = Vec::new();
+            behind.read_to_end(&mut answer).await.ok()?;
+            answer
+        } else {
+            seen.wrong.fetch_add(1, Ordering::Relaxed);
+            let body = r#"{"__type":"com.amazon.coral.service#InvalidSignatureException","message":"The request signature we calculated does not match"}"#;
+            let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/x-amz-json-1.0";
+            format!("{head}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                .into_bytes()
+        };
+        client.write_all(&answer).await.ok()?;
+        client.flush().await.ok()?;
+        // what is behind closes after its answer, and so does this
+        client.shutdown().await.ok()?;
+    }
+    None
 }
 
 /// A request as it came.
@@ -205,4 +229,34 @@ async fn a_wrong_secret_is_refused_and_ready_says_so() {
     };
     aws.wait_for(|_| says(&process), SOON).await;
     assert_eq!((seen.right.load(Ordering::Relaxed), aws.calls(None)), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_written_in_one_pass_is_signed_as_it_is_sent() {
+    let aws = emulator().await;
+    let (queue, topic) = (aws.queue("events"), aws.topic("events"));
+    topic.subscribe(&queue, true);
+    let (url, seen) = plain_front(&aws).await;
+    let publish = async |secret: &str| {
+        let credentials = Credentials::new(KEY, secret, Some("a token/with+signs==".into()), None, "test");
+        let access = Access { credentials: Some(credentials), ..Access::local(&url) };
+        let clients = Clients::connect(&access).await.unwrap();
+        let attribute =
+            MessageAttributeValue::builder().data_type("String").string_value("größer & more~ +/");
+        let entries = (0..10).map(|n| {
+            PublishBatchRequestEntry::builder()
+                .id(n.to_string())
+                .message(format!("{n} \"größer\" 🦀 %20 a+b=c&d\r\n\t*~"))
+                .message_attributes("name", attribute.clone().build().unwrap())
+                .build()
+                .unwrap()
+        });
+        let call = clients.sns.publish_batch().topic_arn(topic.arn());
+        call.set_publish_batch_request_entries(Some(entries.collect())).send().await
+    };
+    assert_eq!(publish(SECRET).await.unwrap().successful().len(), 10);
+    assert_eq!(queue.bodies().len(), 10);
+    assert_eq!((seen.right.load(Ordering::Relaxed), seen.wrong.load(Ordering::Relaxed)), (1, 0));
+    publish("another").await.unwrap_err();
+    assert_eq!((seen.right.load(Ordering::Relaxed), seen.wrong.load(Ordering::Relaxed)), (1, 1));
 }
