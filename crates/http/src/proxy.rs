@@ -8,6 +8,10 @@ use std::net::IpAddr;
 use hyper::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
+/// The variables that name a proxy.
+const VARIABLES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
 /// The proxies of one client.
 #[derive(Debug)]
 pub struct Proxies(Matcher);
@@ -28,10 +32,32 @@ impl Proxies {
         Self(Matcher::builder().http(http).https(https).no(no).build())
     }
 
+    /// The variables of the environment that count for nothing, since they are no URL of a proxy that is supported, and
+    /// their values. Requests go out directly then, which whoever set them should know.
+    #[must_use]
+    pub fn ignored_variables() -> Vec<(&'static str, String)> {
+        let set = |name| Some((name, std::env::var(name).ok()?));
+        VARIABLES.into_iter().filter_map(set).filter(|(_, value)| !is_proxy(value)).collect()
+    }
+
     /// The proxy for a request to this address, if it takes one.
     pub(crate) fn of(&self, to: &Uri) -> Option<Intercept> {
-        if to.host().is_some_and(is_link_local) { None } else { self.0.intercept(to) }
+        if to.host().is_some_and(is_link_local) {
+            return None;
+        }
+        self.0.intercept(to).filter(|proxy| is_supported(proxy.uri()))
     }
+}
+
+/// Whether a variable's value is a proxy's URL, with or without `http://`, or empty.
+fn is_proxy(value: &str) -> bool {
+    let url = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+    value.is_empty() || url.parse().is_ok_and(|url| is_supported(&url))
+}
+
+fn is_supported(proxy: &Uri) -> bool {
+    proxy.host().is_some_and(|host| !host.is_empty())
+        && proxy.scheme_str().is_some_and(|scheme| ["http", "https", "socks5", "socks5h"].contains(&scheme))
 }
 
 fn is_link_local(host: &str) -> bool {
@@ -58,6 +84,20 @@ mod tests {
             assert!(proxies.of(&address.parse().unwrap()).is_none(), "{address}");
         }
         assert!(proxies.of(&"https://sqs.eu-west-1.amazonaws.com".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn what_is_no_proxy_is_known() {
+        for proxy in
+            ["", "proxy.test:3128", "http://me:pw@proxy.test", "https://[::1]:1/", "socks5h://p:1080"]
+        {
+            assert!(is_proxy(proxy), "{proxy}");
+        }
+        for other in ["http://[bad", "ftp://proxy.test", "socks4://p:1080", "http://", "a b", "on\n"] {
+            assert!(!is_proxy(other), "{other}");
+        }
+        let proxies = Proxies::new("", "socks4://proxy.test:1080", "");
+        assert!(proxies.of(&"https://sqs.eu-west-1.amazonaws.com".parse().unwrap()).is_none());
     }
 
     #[test]

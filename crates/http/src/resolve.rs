@@ -149,10 +149,7 @@ async fn or_else(
 }
 
 fn at_least_one(found: Vec<IpAddr>) -> io::Result<Vec<IpAddr>> {
-    if found.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-    }
-    Ok(found)
+    if found.is_empty() { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok(found) }
 }
 
 #[cfg(test)]

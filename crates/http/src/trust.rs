@@ -12,10 +12,14 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use rustls_native_certs::CertificateResult;
 use tokio::time::Instant;
 
 /// How often certificates are read again at most.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// The variables that name the system's certificates.
+const SYSTEM: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// The trusted certificates. Cheap to clone; clones share what was read.
 #[derive(Debug, Clone)]
@@ -31,11 +35,8 @@ struct Shared {
 impl Trust {
     /// The system's certificates and those of `AWS_CA_BUNDLE`, read once for the process.
     pub fn system() -> Self {
-        static SYSTEM: LazyLock<Trust> = LazyLock::new(|| {
-            let bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty());
-            Trust::of(bundle.map(PathBuf::from), false)
-        });
-        SYSTEM.clone()
+        static SHARED: LazyLock<Trust> = LazyLock::new(|| Trust::of(set("AWS_CA_BUNDLE"), false));
+        SHARED.clone()
     }
 
     /// The certificates of one PEM file alone.
@@ -81,12 +82,30 @@ impl Trust {
     }
 }
 
+/// The system's certificates. An empty variable counts as unset, which the crate does not know.
+fn system() -> CertificateResult {
+    if SYSTEM.iter().all(|name| set(name).is_some() == std::env::var_os(name).is_some()) {
+        return rustls_native_certs::load_native_certs();
+    }
+    let [mut file, mut folder] = SYSTEM.map(set);
+    if file.is_none() && folder.is_none() {
+        let found = openssl_probe::probe();
+        (file, folder) = (found.cert_file, found.cert_dir.into_iter().next());
+    }
+    rustls_native_certs::load_certs_from_paths(file.as_deref(), folder.as_deref())
+}
+
+/// A variable's path, unless it is empty.
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 impl Shared {
     fn load(&self) -> io::Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         let mut first_error = None;
         if !self.only_bundle {
-            let system = rustls_native_certs::load_native_certs();
+            let system = system();
             roots.add_parsable_certificates(system.certs);
             first_error = system.errors.into_iter().next().map(|error| error.to_string());
         }
@@ -98,13 +117,19 @@ impl Shared {
                 )
             };
             let certificates = CertificateDer::pem_file_iter(bundle).map_err(|error| bad(&error))?;
+            let before = roots.len();
             for certificate in certificates {
                 roots.add(certificate.map_err(|error| bad(&error))?).map_err(|error| bad(&error))?;
             }
+            if roots.len() == before {
+                return Err(bad(&"no certificate in PEM form"));
+            }
         }
         if roots.is_empty() {
-            let why = first_error.map(|error| format!(" ({error})")).unwrap_or_default();
-            let text = format!("no certificate to trust{why}; set SSL_CERT_FILE or AWS_CA_BUNDLE");
+            let set = SYSTEM.iter().find_map(|name| Some(format!(" in {name}={}", set(name)?.display())));
+            let (set, why) = (set.unwrap_or_default(), first_error.map(|error| format!(" ({error})")));
+            let why = why.unwrap_or_default();
+            let text = format!("no certificate to trust{set}{why}; set SSL_CERT_FILE or AWS_CA_BUNDLE");
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -114,5 +139,21 @@ impl Shared {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Arc::new(config))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_without_a_certificate_is_an_error_that_names_it() {
+        let path = std::env::temp_dir().join(format!("lifeline-bundle-{}", std::process::id()));
+        for text in ["", "rubbish", "-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n"] {
+            std::fs::write(&path, text).unwrap();
+            let error = Trust::of(Some(path.clone()), false).config().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("AWS_CA_BUNDLE={}: ", path.display())), "{error}");
+        }
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lifeline_http::Proxies;
 use lifeline_service::settings::{Accept, Checked, Problems, boolean, duration, integer, url};
 
 use crate::client::{Access, defect};
@@ -114,6 +115,9 @@ impl AwsArgs {
                 problems.secret(name, why);
             }
         }
+        for (name, value) in Proxies::ignored_variables() {
+            problems.ignored(name, &value, "the URL of a proxy, http://, https:// or socks5://");
+        }
         let is_flag = |endpoint: &Option<Checked<String>>| endpoint.as_ref().is_some_and(Checked::is_flag);
         // it must also reach the SDK, which reads the environment alone
         let ignore = std::env::var(IGNORE_ENDPOINTS).is_ok_and(|value| value.eq_ignore_ascii_case("true"));
@@ -121,7 +125,10 @@ impl AwsArgs {
         let general = is_flag(&self.aws_endpoint_url);
         let mut endpoint = |endpoint: Option<Checked<String>>, of_all: bool| {
             let heeded = is_flag(&endpoint) || !(ignore || (general && !of_all));
-            problems.optional(endpoint).filter(|_| heeded)
+            let is_given = endpoint.is_some();
+            // one that is invalid ends the start, but is no reason to take this for AWS
+            let invalid = || is_given.then(|| "http://invalid".to_owned());
+            problems.optional(endpoint).or_else(invalid).filter(|_| heeded)
         };
         let (sns_endpoint, sqs_endpoint) =
             (endpoint(self.aws_endpoint_url_sns, false), endpoint(self.aws_endpoint_url_sqs, false));

@@ -157,6 +157,19 @@ fn a_malformed_key_ends_it_with_2_and_is_named_but_not_shown() {
 }
 
 #[test]
+fn a_malformed_key_of_a_process_is_not_signed_with_and_asked_for_again() {
+    let aws = emulator();
+    let home = Home::process(
+        r#"echo run >> $1/runs; [ $(grep -c run $1/runs) -gt 2 ] || end='\n'
+        printf '{"Version":1,"AccessKeyId":"key%s","SecretAccessKey":"s"}' "$end""#,
+    );
+    let url = aws.url();
+    let _producer = start(Some(&home), &[("AWS_ENDPOINT_URL", &url)]);
+    until("it publishes", || aws.calls(Action::PublishBatch) > 0);
+    assert_eq!(keys(&aws, Action::PublishBatch), ["key"]);
+}
+
+#[test]
 fn a_process_slower_than_a_call_costs_no_call() {
     let aws = emulator();
     let home = Home::process(

@@ -301,6 +301,12 @@ impl HandlerArgs {
         if matches!(kind, Some(Kind::Log | Kind::File)) && self.handler_url.is_some() {
             problems.warn("HANDLER_URL is ignored: HANDLER is not http");
         }
+        if matches!(kind, Some(Kind::Log | Kind::File)) && self.handler_content_type.is_some() {
+            problems.warn("HANDLER_CONTENT_TYPE is ignored: HANDLER is not http");
+        }
+        if matches!(kind, Some(Kind::Log | Kind::Http)) && self.handler_file_newlines.is_given() {
+            problems.warn("HANDLER_FILE_NEWLINES is ignored: HANDLER is not file");
+        }
         let (file_set, url_set) = (self.handler_file.is_some(), self.handler_url.is_some());
         let (file, url) = (problems.optional(self.handler_file), problems.optional(self.handler_url));
         let newlines = problems.value(self.handler_file_newlines);
@@ -410,6 +416,30 @@ mod tests {
             (config.handler, &warnings[..]),
             (http(None), &["HANDLER_FILE is ignored: HANDLER is not file".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn a_setting_of_another_handler_is_warned_about() {
+        for (setting, of) in [
+            ("--handler-url=http://x/y", "http"),
+            ("--handler-content-type=text/csv", "http"),
+            ("--handler-file=z", "file"),
+            ("--handler-file-newlines=escape", "file"),
+        ] {
+            let (config, warnings) = check(&[LOCAL, "--handler=log", setting]).unwrap();
+            let name = setting.trim_start_matches('-').split('=').next().unwrap();
+            let name = name.replace('-', "_").to_uppercase();
+            assert_eq!(
+                (config.handler, &warnings[..]),
+                (HandlerKind::Log, &[format!("{name} is ignored: HANDLER is not {of}")][..])
+            );
+        }
+    }
+
+    #[test]
+    fn an_invalid_endpoint_is_the_only_problem() {
+        let problems = check(&["--aws-endpoint-url=localhost:4566"]).unwrap_err();
+        assert_eq!(problems.lines().count(), 1, "{problems}");
     }
 
     #[test]

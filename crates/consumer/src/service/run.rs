@@ -10,7 +10,7 @@ use crate::into_handler::IntoHandler;
 use crate::service::args::{Config, ConsumerConfig};
 use crate::service::descriptors;
 use crate::service::handlers::{Configured, Drill};
-use crate::summary::Drained;
+use crate::summary::{Account, Drained};
 use crate::worker::Worker;
 
 /// Works with the configured handler until the host shuts down and the drain is over.
@@ -59,7 +59,12 @@ async fn work<Form>(
     host: Host,
 ) -> anyhow::Result<Drained> {
     let ConsumerConfig { access, queue, provision_reason, worker } = config;
-    let clients = Clients::connect(&access).await?;
+    // a source of credentials may take its time; nothing is received yet
+    let clients = tokio::select! {
+        biased;
+        clients = Clients::connect(&access) => clients?,
+        () = host.shutdown.requested() => return Ok(Drained { account: Account::default(), cancelled: 0 }),
+    };
     tracing::info!(target: "consumer", account = clients.account, region = clients.region, endpoint = clients.endpoint,
         queue = queue.queue.name(), provision = queue.provision, reason = provision_reason, "starting");
     // unmet until the worker reports otherwise
@@ -81,7 +86,7 @@ async fn work<Form>(
 
 impl Summary for Drained {
     fn log(&self) {
-        let crate::summary::Account { received, deleted, retried, released, lost_lease } = self.account;
+        let Account { received, deleted, retried, released, lost_lease } = self.account;
         tracing::info!(name: SUMMARY, target: "consumer", received, deleted, retried, released, lost_lease, "drained");
     }
 

@@ -40,6 +40,9 @@ const CODES: [&str; 5] = [
     "TokenRefreshRequired",
 ];
 
+/// The variable that names the file of a pod's token.
+const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+
 /// What to do about a source that has none.
 const REMEDY: &str =
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (for an emulator to any text), AWS_PROFILE, or a role";
@@ -110,7 +113,8 @@ impl Renewed {
         #[allow(clippy::disallowed_methods, reason = "ends within LOAD_LIMIT, whoever waits for it")]
         tokio::spawn(async move {
             let result = match timeout(LOAD_LIMIT, renewed.0.source.provide_credentials()).await {
-                Ok(result) => result.map_err(|error| format!("{}; {REMEDY}", why(&error))),
+                Ok(Ok(credentials)) => sound(credentials),
+                Ok(Err(error)) => Err(format!("{}; {REMEDY}", why(&error))),
                 Err(_) => Err(format!("no credentials within {LOAD_LIMIT:?}")),
             };
             let mut state = renewed.state();
@@ -137,9 +141,28 @@ impl Renewed {
     }
 }
 
-/// What the SDK says below its own "an error occurred while loading credentials", which is said again above.
+/// What the SDK says below its own "an error occurred while loading credentials", which is said again above. Of a token's
+/// file that cannot be read it has no name.
 fn why(error: &CredentialsError) -> String {
-    chain(error.source().unwrap_or(error))
+    let why = chain(error.source().unwrap_or(error));
+    match std::env::var(TOKEN_FILE) {
+        Ok(path) if why.contains("(os error ") => format!("{TOKEN_FILE}={path}: {why}"),
+        _ => why,
+    }
+}
+
+/// Credentials that can be signed with: the SDK panics at others, in every call.
+fn sound(credentials: Credentials) -> Result<Credentials, String> {
+    let parts = [
+        ("AWS_ACCESS_KEY_ID", Some(credentials.access_key_id())),
+        ("AWS_SECRET_ACCESS_KEY", Some(credentials.secret_access_key())),
+        ("AWS_SESSION_TOKEN", credentials.session_token()),
+    ];
+    let defects = parts.into_iter().find_map(|(name, text)| Some((name, defect(text?)?)));
+    match defects {
+        Some((name, why)) => Err(format!("what the profile or role has for {name} {why}")),
+        None => Ok(credentials),
+    }
 }
 
 /// The time until they expire, by the calendar of whoever issued them.
@@ -193,7 +216,6 @@ impl fmt::Debug for Renewed {
 }
 
 /// What is wrong with a key or a token, which goes into a header: mostly a line break, from a Secret made with `echo`.
-#[cfg(feature = "service")]
 pub(crate) fn defect(text: &str) -> Option<&'static str> {
     if text.ends_with(['\n', '\r']) {
         Some("ends in a line break; make the Secret without it, as by printf instead of echo")
@@ -201,5 +223,26 @@ pub(crate) fn defect(text: &str) -> Option<&'static str> {
         Some("contains blanks or other characters that no credential has; copy it again")
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_that_cannot_be_signed_with_are_an_error_that_names_the_part() {
+        let of = |key: &str, secret: &str, token: Option<&str>| {
+            sound(Credentials::new(key, secret, token.map(str::to_owned), None, "test"))
+        };
+        assert!(of("AKIA", "a/b+c=", Some("t/+=")).is_ok());
+        for (key, secret, token, name) in [
+            ("AKIA\n", "s", None, "AWS_ACCESS_KEY_ID ends in a line break"),
+            ("AKIA", "s\r", None, "AWS_SECRET_ACCESS_KEY ends in a line break"),
+            ("AKIA", "s", Some("a\u{e9}"), "AWS_SESSION_TOKEN contains blanks or other"),
+        ] {
+            let error = of(key, secret, token).unwrap_err();
+            assert!(error.contains(name), "{error}");
+        }
     }
 }

@@ -188,7 +188,7 @@ impl Problems {
     }
 
     /// Warns of a bad value that is ignored.
-    pub(crate) fn ignored(&mut self, variable: &str, value: &str, expected: &str) {
+    pub fn ignored(&mut self, variable: &str, value: &str, expected: &str) {
         self.warnings.push(format!("{variable}={}: ignored; expected {expected}", shown(value)));
     }
 
