@@ -9,8 +9,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::autoscale::{self, Course};
 use crate::measured::{self, Measured};
-use crate::model::{self, Costs, Pod};
+use crate::model::{self, BATCH, Costs, Pod};
 use crate::plan::{CALL, Demand, Planner, USED};
+use crate::settings::Settings;
+use crate::trouble::Trouble;
 
 const RATES: [f64; 4] = [1e3, 1e4, 1e5, 1e6];
 const HANDLERS: [u64; 3] = [1, 100, 1000];
@@ -48,15 +50,74 @@ fn fill(text: &str, planner: &Planner) -> Result<String> {
 
 fn table(name: &str, planner: &Planner) -> Result<String> {
     Ok(match name {
+        "pod" => pod(planner),
+        "publisher" => publisher(planner),
         "figures" => figures(planner),
         "measured" => measured()?,
         "limits" => limits(planner),
         "calls" => calls(planner),
+        "million" => million(planner),
         "pods" => pods(planner),
+        "trouble" => Trouble::read()?.table(),
         "backlog" => backlog(planner),
         "keda" => keda(planner),
         other => anyhow::bail!("no table is called {other}"),
     })
+}
+
+fn pod(planner: &Planner) -> String {
+    let Settings { pollers, max_in_flight, threads, .. } = planner.settings;
+    let cores = planner.cluster.cores;
+    format!(
+        "| limited by | messages per second | setting |\n| --- | --- | --- |\n\
+         | pollers | `POLLERS × {BATCH} / R` | `POLLERS`: {}, at most {} |\n\
+         | messages in flight | `MAX_IN_FLIGHT / (R + H + R)` | `MAX_IN_FLIGHT`: {}, at most {} |\n\
+         | CPU | `cores / C` | the CPU limit of the pod ({cores} core) and `THREADS` ({}) |\n",
+        pollers.default,
+        pollers.most,
+        max_in_flight.default,
+        grouped(max_in_flight.most),
+        threads.default,
+    )
+}
+
+fn publisher(planner: &Planner) -> String {
+    let (concurrency, bytes) = (planner.settings.publish_concurrency, model::PUBLISH_BYTES);
+    let calls = concurrency.default;
+    format!(
+        "A **producer** has at most `PUBLISH_CONCURRENCY` ({calls}, at most {}) calls in flight, and starts no further call\nwhile \
+         {} MiB are. That is `PUBLISH_CONCURRENCY × {BATCH} / R` messages per second for messages up to {:.0} kB, fewer for\n\
+         larger ones, or `cores / C`.\n",
+        concurrency.most,
+        bytes >> 20,
+        (bytes / calls / BATCH) as f64 / 1000.0,
+    )
+}
+
+/// What grows on the way to a million messages per second: a handler of 100 ms, and the smallest bodies.
+fn million(planner: &Planner) -> String {
+    const HANDLER: Duration = Duration::from_millis(100);
+    let mut out = String::from(
+        "| messages per second | producer pods | consumer pods | cores, both | queues | calls per second | of the SNS quota | SNS \
+         and SQS per month |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    let quota = planner.aws.publish_quota("us-east-1");
+    for rate in [1e3, 1e4, quota, 1e5, 1e6] {
+        let demand = Demand { rate, bytes: BODIES[0] };
+        let (calls, consumers) = (planner.calls(demand), planner.consumers(demand, HANDLER));
+        let cores = consumers.cores + rate * planner.figures.producer_cost(demand.bytes).as_secs_f64();
+        out += &format!(
+            "| {} | {} | {} | {cores:.1} | {} | {} | {:.2} × | {} |\n",
+            number(rate),
+            number(calls.producers),
+            number(consumers.pods),
+            number(consumers.queues),
+            number(calls.publishes + calls.receives + calls.deletes),
+            calls.quota,
+            dollars(calls.sns + calls.sqs),
+        );
+    }
+    out
 }
 
 fn figures(planner: &Planner) -> String {
@@ -208,7 +269,11 @@ fn pods(planner: &Planner) -> String {
 
 /// A pod with the settings of the base.
 fn standard(planner: &Planner, handler: Duration) -> (Pod, Costs) {
-    let pod = Pod { pollers: 4, max_in_flight: planner.cluster.max_in_flight, handler };
+    let pod = Pod {
+        pollers: planner.settings.pollers.default,
+        max_in_flight: planner.cluster.max_in_flight,
+        handler,
+    };
     let message = planner.figures.consumer_cost(200).div_f64(USED);
     let costs = Costs { call: CALL, message, cores: planner.cluster.cores };
     (pod, costs)
@@ -296,7 +361,12 @@ fn number(value: f64) -> String {
     } else {
         (value / 10_f64.powf(value.log10().floor() - 2.0)).round() * 10_f64.powf(value.log10().floor() - 2.0)
     };
-    let text = format!("{digits:.0}");
+    grouped(digits as usize)
+}
+
+/// With commas.
+fn grouped(value: usize) -> String {
+    let text = value.to_string();
     let mut out = String::new();
     for (at, digit) in text.chars().enumerate() {
         if at > 0 && (text.len() - at) % 3 == 0 {

@@ -9,6 +9,8 @@
 //! | what a message costs Lifeline | `figures`, `figures.json` |
 //! | the limits and prices of AWS | `aws`, `aws.json` |
 //! | the limits of a pod in `kustomize/` | `cluster` |
+//! | the defaults of the services in `docs/settings.md` | `settings` |
+//! | throttling and outages that were measured | `trouble`, `trouble.json` |
 //! | rates measured behind a latency | `measured`, `measured.json` |
 
 mod autoscale;
@@ -19,6 +21,8 @@ mod figures;
 mod measured;
 mod model;
 mod plan;
+mod settings;
+mod trouble;
 
 use std::path::PathBuf;
 
@@ -26,6 +30,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::figures::Figures;
+use crate::trouble::Trouble;
 
 /// Capacity planning for Lifeline: generates the tables of docs/scale.md.
 #[derive(Parser)]
@@ -41,6 +46,11 @@ enum Task {
         /// The results.json of a benchmark run.
         results: PathBuf,
     },
+    /// Reads throttling and outages from the benchmark's results into trouble.json.
+    Trouble {
+        /// The results.json of a benchmark run.
+        results: PathBuf,
+    },
     /// Generates the tables of docs/scale.md.
     Doc {
         /// Fail if the page is out of date, and change nothing.
@@ -52,6 +62,7 @@ enum Task {
 fn main() -> Result<()> {
     match Args::parse().task {
         Task::Figures { results } => Figures::of_results(&results)?.write(),
+        Task::Trouble { results } => Trouble::of_results(&results)?.write(),
         Task::Doc { check } => doc::run(check),
     }
 }

@@ -11,6 +11,9 @@ use crate::model::{self, Costs, Rate};
 /// A rate that needs at least this share of the machine's CPU time is limited by the machine, and is not compared.
 const SHARE: f64 = 0.2;
 
+/// Concurrent publish calls of the producers that were measured.
+const PUBLISH_CONCURRENCY: usize = 16;
+
 /// The file.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Measured {
@@ -99,7 +102,7 @@ impl Row {
                 &model::Pod { pollers, max_in_flight, handler: Duration::from_millis(handler_ms) },
                 &costs,
             ),
-            Pod::Producer { bytes } => model::publish(bytes, &costs),
+            Pod::Producer { bytes } => model::publish(bytes, PUBLISH_CONCURRENCY, &costs),
         }
     }
 

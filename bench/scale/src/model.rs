@@ -9,11 +9,8 @@ pub(crate) const BATCH: usize = 10;
 /// Bytes per publish call: the default of an SNS topic.
 const BATCH_BYTES: usize = 262_144;
 
-/// Concurrent publish calls of a producer: the default of `PUBLISH_CONCURRENCY`.
-const PUBLISH_CONCURRENCY: usize = 16;
-
 /// Bytes in flight at which a producer starts no further publish call.
-const PUBLISH_BYTES: usize = 2 << 20;
+pub(crate) const PUBLISH_BYTES: usize = 2 << 20;
 
 /// A consumer's settings, and the time that its handler takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,11 +100,11 @@ pub(crate) fn batch(bytes: usize) -> usize {
     (BATCH_BYTES / bytes.max(1)).clamp(1, BATCH)
 }
 
-/// The rate of a producer whose input never waits, for messages of `bytes`.
-pub(crate) fn publish(bytes: usize, costs: &Costs) -> Rate {
+/// The rate of a producer whose input never waits, for messages of `bytes` and with `concurrency` calls at a time.
+pub(crate) fn publish(bytes: usize, concurrency: usize, costs: &Costs) -> Rate {
     let entries = batch(bytes);
     // A call starts while fewer than `PUBLISH_BYTES` are in flight.
-    let calls = PUBLISH_CONCURRENCY.min(PUBLISH_BYTES.div_ceil((entries * bytes).max(1)));
+    let calls = concurrency.min(PUBLISH_BYTES.div_ceil((entries * bytes).max(1)));
     let messages = (calls * entries) as f64 / costs.call.as_secs_f64();
     lowest([Rate { messages, bound: Bound::PublishCalls }, costs.cpu()])
 }
@@ -132,9 +129,9 @@ mod tests {
 
     #[test]
     fn a_producer_is_limited_by_calls_and_for_large_messages_by_bytes() {
-        assert_eq!(publish(200, &COSTS), Rate { messages: 8000.0, bound: Bound::PublishCalls });
+        assert_eq!(publish(200, 16, &COSTS), Rate { messages: 8000.0, bound: Bound::PublishCalls });
         assert_eq!(batch(200_000), 1);
-        assert_eq!(publish(200_000, &COSTS).messages, 11.0 * 50.0);
+        assert_eq!(publish(200_000, 16, &COSTS).messages, 11.0 * 50.0);
     }
 
     /// The producer keeps these private, and a plan with other numbers would be wrong.

@@ -6,6 +6,7 @@ use crate::aws::Aws;
 use crate::cluster::Cluster;
 use crate::figures::Figures;
 use crate::model::{self, BATCH, Bound, Costs, Pod, batch};
+use crate::settings::Settings;
 
 /// Duration of a call within a region, on an open connection (an assumption).
 pub(crate) const CALL: Duration = Duration::from_millis(10);
@@ -18,9 +19,6 @@ pub(crate) const NETWORK: f64 = 125e6;
 
 /// Share of a pod's CPU, memory and network, and of a queue's in-flight limit, that a plan uses.
 pub(crate) const USED: f64 = 0.7;
-
-/// The maximum of `POLLERS`.
-const MAX_POLLERS: usize = 256;
 
 /// The highest `MAX_IN_FLIGHT` that a plan uses: more are redelivered when a pod is lost.
 const MAX_IN_FLIGHT: usize = 2000;
@@ -71,11 +69,17 @@ pub(crate) struct Planner {
     pub(crate) figures: Figures,
     pub(crate) aws: Aws,
     pub(crate) cluster: Cluster,
+    pub(crate) settings: Settings,
 }
 
 impl Planner {
     pub(crate) fn read() -> anyhow::Result<Self> {
-        Ok(Self { figures: Figures::read()?, aws: Aws::read()?, cluster: Cluster::read()? })
+        Ok(Self {
+            figures: Figures::read()?,
+            aws: Aws::read()?,
+            cluster: Cluster::read()?,
+            settings: Settings::read()?,
+        })
     }
 
     /// The costs of a pod that may use its share of a core's time.
@@ -87,7 +91,12 @@ impl Planner {
         let Demand { rate, bytes } = demand;
         let prices = &self.aws.prices;
         let entries = batch(bytes) as f64;
-        let publisher = model::publish(bytes, &self.costs(self.figures.producer_cost(bytes))).messages;
+        let publisher = model::publish(
+            bytes,
+            self.settings.publish_concurrency.default,
+            &self.costs(self.figures.producer_cost(bytes)),
+        );
+        let publisher = publisher.messages;
         let publisher = publisher.min(network(bytes));
         let (publishes, receives, deletes) = (rate / entries, rate / BATCH as f64, rate / BATCH as f64);
         let sns = prices.sns(publishes * SECONDS_PER_MONTH * prices.requests(entries * bytes as f64));
@@ -117,7 +126,11 @@ impl Planner {
         let max_in_flight = wanted.clamp(self.cluster.max_in_flight.min(most), most);
         let turn = max_in_flight as f64 / time.as_secs_f64();
         let pollers = (turn * costs.call.as_secs_f64() / BATCH as f64).ceil() as usize + 1;
-        let pod = Pod { pollers: pollers.clamp(4, MAX_POLLERS), max_in_flight, handler };
+        let pod = Pod {
+            pollers: pollers.clamp(self.settings.pollers.default, self.settings.pollers.most),
+            max_in_flight,
+            handler,
+        };
         let model = model::drain(&pod, &costs);
         let each = model.messages.min(network(bytes));
         let pods = (rate / each).ceil();
@@ -186,7 +199,10 @@ mod tests {
                         plan.memory_mib <= planner.cluster.memory_mib,
                         "{rate} {bytes} {handler:?}: {plan:?}"
                     );
-                    assert!(plan.pod.pollers <= MAX_POLLERS && plan.pod.max_in_flight <= MAX_IN_FLIGHT);
+                    assert!(
+                        plan.pod.pollers <= planner.settings.pollers.most
+                            && plan.pod.max_in_flight <= MAX_IN_FLIGHT
+                    );
                 }
             }
         }
