@@ -83,11 +83,11 @@ impl FakeEndpoint {
         format!("{{\"Successful\":[{}],\"Failed\":[]}}", successes.join(","))
     }
 
-    fn respond(&self, request: &HttpRequest) -> Option<String> {
+    /// The body of the response to a call, by the header `x-amz-target` and its body; `None` if it never responds.
+    pub fn respond(&self, target: Option<&str>, body: &[u8]) -> Option<String> {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
-        let body = std::str::from_utf8(request.body().bytes().unwrap_or_default()).unwrap_or_default();
-        let target = request.headers().get("x-amz-target").and_then(|target| target.split('.').nth(1));
-        let response = match target {
+        let body = std::str::from_utf8(body).unwrap_or_default();
+        let response = match target.and_then(|target| target.split('.').nth(1)) {
             Some("ReceiveMessage") => return self.receive(body),
             Some("DeleteMessageBatch") => self.delete(body),
             Some("GetQueueAttributes") => QUEUE_ATTRIBUTES.to_owned(),
@@ -102,7 +102,8 @@ impl FakeEndpoint {
 
 impl HttpConnector for FakeEndpoint {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let Some(body) = self.respond(&request) else {
+        let body = request.body().bytes().unwrap_or_default();
+        let Some(body) = self.respond(request.headers().get("x-amz-target"), body) else {
             return HttpConnectorFuture::new(std::future::pending::<Result<Response, ConnectorError>>());
         };
         let response = http::Response::new(SdkBody::from(body));

@@ -2,10 +2,12 @@
 //!
 //! `guard consume N` and `guard publish N` put N messages through Lifeline's worker and publisher. `guard bare-consume N` and
 //! `guard bare-publish N` make the same calls with the bare SDK, `guard calls-consume N` with the SDK as Lifeline configures it.
+//! `consume-tls` and `publish-tls` connect to that endpoint by TLS on loopback, and name its CA in `SSL_CERT_FILE`.
 //! A third argument is the size of a body in bytes (default: 200). With one thread, an in-memory endpoint and a paused clock the
 //! same build executes the same instructions. The difference between two runs is the cost of the additional messages.
 
 mod fake_endpoint;
+mod tls_endpoint;
 
 use anyhow::{Context, Result, bail};
 use aws_config::BehaviorVersion;
@@ -44,12 +46,14 @@ fn main() -> Result<()> {
     let endpoint = FakeEndpoint::new(messages, &body);
     runtime.block_on(async {
         match &*what {
-            "consume" | "consume-logged" => consume(&endpoint, messages).await,
+            "consume" | "consume-logged" => consume(clients(&endpoint).await?, &endpoint, messages).await,
+            "consume-tls" => consume(over_tls(&endpoint).await?, &endpoint, messages).await,
             "bare-consume" => bare_consume(&aws_sdk_sqs::Client::new(&bare(&endpoint).await), messages).await,
             "calls-consume" => bare_consume(&clients(&endpoint).await?.polls, messages).await,
-            "publish" => publish(&endpoint, messages, &body).await,
+            "publish" => publish(clients(&endpoint).await?, messages, &body).await,
+            "publish-tls" => publish(over_tls(&endpoint).await?, messages, &body).await,
             "bare-publish" => bare_publish(&endpoint, messages, &body).await,
-            _ => bail!("usage: guard consume|consume-logged|calls-consume|bare-consume|publish|bare-publish MESSAGES [BYTES]"),
+            _ => bail!("usage: guard consume|consume-logged|consume-tls|calls-consume|bare-consume|publish|publish-tls|bare-publish MESSAGES [BYTES]"),
         }
     })?;
     println!("{} calls", endpoint.calls());
@@ -60,7 +64,12 @@ async fn clients(endpoint: &FakeEndpoint) -> Result<Clients> {
     Ok(Clients::connect_over(&Access::local("http://fake"), || endpoint.http()).await?)
 }
 
-async fn consume(endpoint: &FakeEndpoint, messages: usize) -> Result<()> {
+async fn over_tls(endpoint: &FakeEndpoint) -> Result<Clients> {
+    let url = tls_endpoint::serve(endpoint.clone()).await?;
+    Ok(Clients::connect(&Access::local(url)).await?)
+}
+
+async fn consume(clients: Clients, endpoint: &FakeEndpoint, messages: usize) -> Result<()> {
     let spec = QueueSpec {
         queue: QueueRef::Url(QUEUE_URL.to_owned()),
         topic: TopicRef::Arn(TOPIC_ARN.to_owned()),
@@ -70,8 +79,7 @@ async fn consume(endpoint: &FakeEndpoint, messages: usize) -> Result<()> {
     };
     let handler =
         |_: lifeline_consumer::Message, _: lifeline_consumer::Context| async { Ok::<(), Failure>(()) };
-    let drained =
-        Worker::on(spec).clients(clients(endpoint).await?).run(handler, endpoint.clone().emptied()).await?;
+    let drained = Worker::on(spec).clients(clients).run(handler, endpoint.clone().emptied()).await?;
     let deleted = usize::try_from(drained.account.deleted)?;
     anyhow::ensure!(deleted == messages, "{}", drained.account);
     Ok(())
@@ -104,9 +112,9 @@ async fn bare_consume(sqs: &aws_sdk_sqs::Client, messages: usize) -> Result<()> 
     Ok(())
 }
 
-async fn publish(endpoint: &FakeEndpoint, messages: usize, body: &str) -> Result<()> {
+async fn publish(clients: Clients, messages: usize, body: &str) -> Result<()> {
     let topic = TopicRef::Arn(TOPIC_ARN.to_owned());
-    let publisher = Publisher::to(topic).clients(clients(endpoint).await?).start().await?;
+    let publisher = Publisher::to(topic).clients(clients).start().await?;
     let sink = publisher.sink(|_, outcome| {
         outcome.expect("the endpoint accepts every message");
     });
