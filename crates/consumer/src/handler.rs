@@ -51,7 +51,12 @@ pub trait Handler<M: HandlerInput = Message>: Send + Sync + 'static {
     fn handle(&self, input: M, context: Context) -> impl Future<Output = Result<M::Success, Failure>> + Send;
 }
 
-/// What a handler takes: every type that implements [`FromMessage`].
+/// What a handler takes: every type that implements [`FromMessage`], or a [`Batch`](crate::Batch) of one.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot take `{Self}`",
+    label = "this handler takes `{Self}`",
+    note = "what a batch holds must be `Message`, `String`, `Json<T>` of a type `T` that derives `serde::Deserialize`, or a type that implements `FromMessage`"
+)]
 pub trait HandlerInput: Send + Sized + 'static {
     /// What a handler of this input returns when it succeeded.
     type Success: Send;
