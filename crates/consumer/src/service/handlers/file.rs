@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, is_environment};
 use crate::service::args::Newlines;
 
 /// Lines written with one call at most: bounds the buffer together with the room of the worker.
@@ -34,6 +34,7 @@ type Done = oneshot::Sender<io::Result<()>>;
 /// The file, and the thread that writes it.
 #[derive(Debug)]
 pub(crate) struct Lines {
+    path: PathBuf,
     gathering: Arc<Gathering>,
     newlines: Newlines,
 }
@@ -63,11 +64,11 @@ impl Lines {
         let file = Named::open(path).map_err(named)?;
         let (writer, lines) = mpsc::unbounded_channel();
         std::thread::Builder::new().name("file-handler".to_owned()).spawn(move || write_all(file, lines))?;
-        Ok(Self::to(writer, newlines))
+        Ok(Self::to(path.to_owned(), writer, newlines))
     }
 
-    fn to(writer: mpsc::UnboundedSender<(Vec<String>, Done)>, newlines: Newlines) -> Self {
-        Self { gathering: Arc::new(Gathering { lines: Mutex::default(), writer }), newlines }
+    fn to(path: PathBuf, writer: mpsc::UnboundedSender<(Vec<String>, Done)>, newlines: Newlines) -> Self {
+        Self { path, gathering: Arc::new(Gathering { lines: Mutex::default(), writer }), newlines }
     }
 
     pub(crate) async fn append(&self, body: String) -> Result<(), Failure> {
@@ -83,7 +84,11 @@ impl Lines {
         };
         let (done, written) = oneshot::channel();
         self.gathering.add(body, done);
-        Ok(written.await.map_err(|_| Failure::new("the file's writer has ended"))??)
+        let written = written.await.map_err(|_| Failure::new("the file's writer has ended"))?;
+        written.map_err(|error| {
+            let reason = format!("HANDLER_FILE={}: cannot be written: {error}", self.path.display());
+            if is_environment(&error) { Failure::unavailable(reason) } else { Failure::new(reason) }
+        })
     }
 }
 
@@ -328,7 +333,7 @@ mod tests {
         let (writer, lines) = mpsc::unbounded_channel();
         let disk = disk.clone();
         std::thread::spawn(move || write_all(disk, lines));
-        Lines::to(writer, Newlines::Escape)
+        Lines::to("disk".into(), writer, Newlines::Escape)
     }
 
     #[tokio::test]
@@ -338,6 +343,7 @@ mod tests {
         file.append("abc".to_owned()).await.unwrap();
         let failure = file.append("defgh".to_owned()).await.unwrap_err();
         assert_eq!(failure.kind(), Some(crate::failure::FailureKind::Unavailable));
+        assert!(failure.to_string().starts_with("HANDLER_FILE=disk: cannot be written: "), "{failure}");
         assert_eq!(disk.text(), "abc\n");
         *disk.size.lock().unwrap() = 100;
         file.append("defgh".to_owned()).await.unwrap();
@@ -370,7 +376,7 @@ mod tests {
     #[tokio::test]
     async fn a_writer_that_has_ended_is_a_failure() {
         let (writer, lines) = mpsc::unbounded_channel();
-        let file = Lines::to(writer, Newlines::Escape);
+        let file = Lines::to("disk".into(), writer, Newlines::Escape);
         drop(lines);
         for _ in 0..2 {
             file.append("abc".to_owned()).await.unwrap_err();
