@@ -86,8 +86,9 @@ impl Lines {
         self.gathering.add(body, done);
         let written = written.await.map_err(|_| Failure::new("the file's writer has ended"))?;
         written.map_err(|error| {
-            let reason = format!("HANDLER_FILE={}: cannot be written: {error}", self.path.display());
-            if is_environment(&error) { Failure::unavailable(reason) } else { Failure::new(reason) }
+            let named =
+                io::Error::other(format!("HANDLER_FILE={}: cannot be written: {error}", self.path.display()));
+            if is_environment(&error) { Failure::unavailable(named) } else { Failure::failed(named) }
         })
     }
 }
