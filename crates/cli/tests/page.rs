@@ -349,8 +349,8 @@ fn a_consumer_that_hangs_is_restarted_and_one_that_is_cut_off_is_not() {
     });
     assert_eq!((up.health("/ready").0, up.health("/health").0), (200, 200));
     assert_eq!(state["pipeline"]["switches"]["hang"], false);
-    let in_flight = state["pipeline"]["consumer"]["in_flight"].as_i64().unwrap();
-    assert!((0..20).contains(&in_flight), "what the former one had in flight is forgotten: {in_flight}");
+    // once the backlog is handled, nothing is in flight but for moments: what the former one had is forgotten
+    up.wait("nothing is in flight", |state| state["pipeline"]["consumer"]["in_flight"] == 0);
     let told = state["pipeline"]["events"].to_string();
     assert!(told.contains("liveness probe 3 of 3 failed: 503") && told.contains("was restarted"), "{told}");
 }
