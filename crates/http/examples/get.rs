@@ -1,6 +1,8 @@
 //! Prints what a URL returns: `get URL`. For `.ci/musl-dns`, which runs it against DNS servers that misbehave.
 //! With `--system`, the name is looked up once as the system does it, without this crate.
 
+#![allow(clippy::print_stdout, reason = "what it prints is what it is for")]
+
 use std::error::Error;
 use std::net::ToSocketAddrs;
 use std::time::Duration;

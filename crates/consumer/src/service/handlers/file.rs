@@ -1,8 +1,7 @@
 //! `HANDLER=file`: each body as one line of a file.
 //!
-//! One thread writes; what is waiting goes out in one write, and each message succeeds when its line has been taken by
-//! the operating system. A message that comes again (SQS delivers at least once) is written again. The lines of a write go
-//! to the thread and back together: to wake a thread costs more than to write a line.
+//! One task writes; what is waiting goes out in one write, and each message succeeds when its line has been taken by
+//! the operating system. A message that comes again (SQS delivers at least once) is written again.
 //!
 //! A body is one line: line ends within it are escaped, or it is rejected. A write that fails leaves no part of a line. A
 //! file that was renamed or removed, as log rotation does, is opened anew.
@@ -11,7 +10,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -28,29 +26,14 @@ const KEPT: usize = 64 * 1024;
 /// How often it is looked for whether the path still leads to the open file.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A result that is waited for: that of a line, or of all lines of a write.
-type Done = oneshot::Sender<io::Result<()>>;
+type Line = (String, oneshot::Sender<io::Result<()>>);
 
 /// The file, and the thread that writes it.
 #[derive(Debug)]
 pub(crate) struct Lines {
     path: PathBuf,
-    gathering: Arc<Gathering>,
+    writer: mpsc::UnboundedSender<Line>,
     newlines: Newlines,
-}
-
-/// Lines on their way to the thread. Every one belongs to a message in flight, of which the worker bounds the number.
-#[derive(Debug)]
-struct Gathering {
-    lines: Mutex<Gathered>,
-    writer: mpsc::UnboundedSender<(Vec<String>, Done)>,
-}
-
-#[derive(Debug, Default)]
-struct Gathered {
-    waiting: Vec<(String, Done)>,
-    /// A task hands lines over, and will see those that are added.
-    handing_over: bool,
 }
 
 impl Lines {
@@ -62,13 +45,10 @@ impl Lines {
             )
         };
         let file = Named::open(path).map_err(named)?;
+        // unbounded, for the worker bounds what is in it: every line belongs to a message in flight
         let (writer, lines) = mpsc::unbounded_channel();
         std::thread::Builder::new().name("file-handler".to_owned()).spawn(move || write_all(file, lines))?;
-        Ok(Self::to(path.to_owned(), writer, newlines))
-    }
-
-    fn to(path: PathBuf, writer: mpsc::UnboundedSender<(Vec<String>, Done)>, newlines: Newlines) -> Self {
-        Self { path, gathering: Arc::new(Gathering { lines: Mutex::default(), writer }), newlines }
+        Ok(Self { path: path.to_owned(), writer, newlines })
     }
 
     pub(crate) async fn append(&self, body: String) -> Result<(), Failure> {
@@ -83,63 +63,13 @@ impl Lines {
             }
         };
         let (done, written) = oneshot::channel();
-        self.gathering.add(body, done);
+        self.writer.send((body, done)).map_err(|_| Failure::new("the file's writer has ended"))?;
         let written = written.await.map_err(|_| Failure::new("the file's writer has ended"))?;
         written.map_err(|error| {
             let named =
                 io::Error::other(format!("HANDLER_FILE={}: cannot be written: {error}", self.path.display()));
             if is_environment(&error) { Failure::unavailable(named) } else { Failure::failed(named) }
         })
-    }
-}
-
-impl Gathering {
-    fn lock(&self) -> MutexGuard<'_, Gathered> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a line. A task of its own hands it over, so that a handler that is cancelled takes no other's line along.
-    fn add(self: &Arc<Self>, body: String, done: Done) {
-        let mut lines = self.lock();
-        lines.waiting.push((body, done));
-        if !std::mem::replace(&mut lines.handing_over, true) {
-            tokio::spawn(HandingOver(Arc::clone(self)).run());
-        }
-    }
-}
-
-/// The task that hands lines over to the thread, until none is waiting.
-struct HandingOver(Arc<Gathering>);
-
-impl HandingOver {
-    async fn run(self) {
-        loop {
-            let (bodies, waiting): (Vec<_>, Vec<_>) = {
-                let mut lines = self.0.lock();
-                let some = lines.waiting.len().min(AT_ONCE);
-                lines.handing_over = some > 0;
-                lines.waiting.drain(..some).unzip()
-            };
-            if bodies.is_empty() {
-                return;
-            }
-            let (done, written) = oneshot::channel();
-            // if the thread has ended, so has the wait of everyone whose `Done` is dropped
-            if self.0.writer.send((bodies, done)).is_err() {
-                continue;
-            }
-            let Ok(result) = written.await else { continue };
-            for done in waiting {
-                done.send(result.as_ref().copied().map_err(copy)).ok();
-            }
-        }
-    }
-}
-
-impl Drop for HandingOver {
-    /// Also when the runtime ends before it. A task that was started a moment ago is not stopped by that: two may hand over.
-    fn drop(&mut self) {
-        self.0.lock().handing_over = false;
     }
 }
 
@@ -157,15 +87,8 @@ fn one_line(body: &str) -> String {
 trait Output: Write {
     fn length(&self) -> io::Result<u64>;
     fn cut(&self, length: u64) -> io::Result<()>;
-    /// Opens it anew if it is no longer the one that it was.
-    fn renew(&mut self) -> io::Result<Renewed>;
-}
-
-/// The file that the next lines go to.
-struct Renewed {
-    /// It is another one than before.
-    anew: bool,
-    length: u64,
+    /// Opens it anew if it is no longer the one that it was; whether it did.
+    fn renew(&mut self) -> io::Result<bool>;
 }
 
 /// An open file, and the path that shall lead to it.
@@ -203,47 +126,51 @@ impl Output for Named {
     }
 
     #[allow(clippy::disallowed_methods, reason = "a thread, which no runtime pauses")]
-    fn renew(&mut self) -> io::Result<Renewed> {
+    fn renew(&mut self) -> io::Result<bool> {
         let ours = self.file.metadata()?;
-        let same = Renewed { anew: false, length: ours.len() };
         // what is written to a removed file is lost, so that one is not waited for; a renamed one keeps its lines
         if !ours.is_file() || (ours.nlink() > 0 && self.looked.elapsed() < LOOK) {
-            return Ok(same);
+            return Ok(false);
         }
         let theirs = std::fs::metadata(&self.path);
         if theirs.is_ok_and(|theirs| (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino())) {
             self.looked = Instant::now();
-            return Ok(same);
+            return Ok(false);
         }
         *self = Self::open(&self.path)?;
-        Ok(Renewed { anew: true, length: self.length()? })
+        Ok(true)
     }
 }
 
-fn write_all(mut file: impl Output, mut lines: mpsc::UnboundedReceiver<(Vec<String>, Done)>) {
+fn write_all(mut file: impl Output, mut lines: mpsc::UnboundedReceiver<Line>) {
+    let mut waiting = Vec::with_capacity(AT_ONCE);
     let mut buffer = Vec::new();
     // a part of a line that could not be taken back stands at the end of the file
     let mut broken = false;
-    while let Some((bodies, done)) = lines.blocking_recv() {
-        let result = file.renew().and_then(|Renewed { anew, length }| {
-            broken &= !anew;
+    while lines.blocking_recv_many(&mut waiting, AT_ONCE) > 0 {
+        let result = file.renew().and_then(|renewed| {
+            broken &= !renewed;
             buffer.clear();
             buffer.shrink_to(KEPT);
             if broken {
                 buffer.push(b'\n');
             }
-            for body in &bodies {
+            for (body, _) in &waiting {
                 buffer.extend_from_slice(body.as_bytes());
                 buffer.push(b'\n');
             }
-            append(&mut file, length, &buffer, &mut broken)
+            append(&mut file, &buffer, &mut broken)
         });
-        done.send(result).ok();
+        for (_, done) in waiting.drain(..) {
+            let result = result.as_ref().copied().map_err(copy);
+            done.send(result).ok();
+        }
     }
 }
 
-/// Writes all of `bytes` behind the `before` that are there, or takes back what was written of them.
-fn append(file: &mut impl Output, before: u64, bytes: &[u8], broken: &mut bool) -> io::Result<()> {
+/// Writes all of `bytes`, or takes back what was written of them.
+fn append(file: &mut impl Output, bytes: &[u8], broken: &mut bool) -> io::Result<()> {
+    let before = file.length().ok();
     let mut written = 0;
     let error = loop {
         match file.write(&bytes[written..]) {
@@ -258,8 +185,11 @@ fn append(file: &mut impl Output, before: u64, bytes: &[u8], broken: &mut bool) 
         }
     };
     // nobody else has written meanwhile: what stands there is ours
-    let after = before + u64::try_from(written).unwrap_or(u64::MAX);
-    let taken_back = file.length().is_ok_and(|length| length == after) && file.cut(before).is_ok();
+    let after = before.map(|before| before + u64::try_from(written).unwrap_or(u64::MAX));
+    let taken_back = match before {
+        Some(before) if file.length().ok() == after => file.cut(before).is_ok(),
+        _ => false,
+    };
     *broken |= written > 0 && !taken_back;
     Err(error)
 }
@@ -273,6 +203,8 @@ fn copy(error: &io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     /// A disk that is full after so many bytes, and whose files can be cut, or not.
@@ -280,13 +212,12 @@ mod tests {
     struct Disk {
         bytes: Arc<Mutex<Vec<u8>>>,
         size: Arc<Mutex<usize>>,
-        writes: Arc<Mutex<usize>>,
         cuts: bool,
     }
 
     impl Disk {
         fn of(size: usize, cuts: bool) -> Self {
-            Self { bytes: Arc::default(), size: Arc::new(Mutex::new(size)), writes: Arc::default(), cuts }
+            Self { bytes: Arc::default(), size: Arc::new(Mutex::new(size)), cuts }
         }
 
         fn text(&self) -> String {
@@ -296,7 +227,6 @@ mod tests {
 
     impl Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            *self.writes.lock().unwrap() += 1;
             let mut written = self.bytes.lock().unwrap();
             let room = self.size.lock().unwrap().saturating_sub(written.len());
             if room == 0 {
@@ -325,8 +255,8 @@ mod tests {
             Ok(())
         }
 
-        fn renew(&mut self) -> io::Result<Renewed> {
-            Ok(Renewed { anew: false, length: self.length()? })
+        fn renew(&mut self) -> io::Result<bool> {
+            Ok(false)
         }
     }
 
@@ -334,7 +264,7 @@ mod tests {
         let (writer, lines) = mpsc::unbounded_channel();
         let disk = disk.clone();
         std::thread::spawn(move || write_all(disk, lines));
-        Lines::to("disk".into(), writer, Newlines::Escape)
+        Lines { path: "disk".into(), writer, newlines: Newlines::Escape }
     }
 
     #[tokio::test]
@@ -349,39 +279,6 @@ mod tests {
         *disk.size.lock().unwrap() = 100;
         file.append("defgh".to_owned()).await.unwrap();
         assert_eq!(disk.text(), "abc\ndefgh\n");
-    }
-
-    #[tokio::test]
-    async fn lines_that_wait_together_are_written_together_and_a_cancelled_one_takes_none_along() {
-        let disk = Disk::of(100, true);
-        let file = open(&disk);
-        let mut first = Box::pin(file.append("first".to_owned()));
-        let (second, third) = (file.append("second".to_owned()), file.append("third".to_owned()));
-        tokio::select! {
-            biased;
-            written = &mut first => panic!("written before it was handed over: {written:?}"),
-            () = std::future::ready(()) => {}
-        }
-        let (second, third) = tokio::join!(
-            async {
-                drop(first);
-                second.await
-            },
-            third
-        );
-        second.and(third).unwrap();
-        assert_eq!(disk.text(), "first\nsecond\nthird\n");
-        assert_eq!(*disk.writes.lock().unwrap(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_writer_that_has_ended_is_a_failure() {
-        let (writer, lines) = mpsc::unbounded_channel();
-        let file = Lines::to("disk".into(), writer, Newlines::Escape);
-        drop(lines);
-        for _ in 0..2 {
-            file.append("abc".to_owned()).await.unwrap_err();
-        }
     }
 
     #[tokio::test]
