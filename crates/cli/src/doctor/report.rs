@@ -107,7 +107,8 @@ impl Report {
         let (fails, warnings) = (self.count(Status::Fail), self.count(Status::Warn));
         writeln!(out)?;
         match fails {
-            0 => write!(out, "all checks passed")?,
+            0 if warnings == 0 => write!(out, "all checks passed")?,
+            0 => write!(out, "no check failed")?,
             1 => write!(out, "1 check failed")?,
             fails => write!(out, "{fails} checks failed")?,
         }
