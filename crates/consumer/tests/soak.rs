@@ -1,7 +1,7 @@
 //! A soak: random faults from a printed seed while messages flow; at the end nothing is lost, nothing was deleted unhandled,
 //! and neither memory nor the number of tasks has grown.
 //!
-//! `SOAK_SECONDS` is how long it runs (10 s; CI gives it 30 more), `SOAK_SEED` repeats a run's faults. It is a binary of its own,
+//! `SOAK_SECONDS` is how long it runs (10 s; CI gives it 20 more), `SOAK_SEED` repeats a run's faults. It is a binary of its own,
 //! so that the memory of the process is the consumer's and the endpoint's.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
