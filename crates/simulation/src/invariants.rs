@@ -51,7 +51,10 @@ impl Facts {
                 account.deleted
             ));
         }
-        let stranded = self.deliveries.iter().filter(|d| d.pod == *pod && d.is_stranded(now));
+        let stranded = self
+            .deliveries
+            .iter()
+            .filter(|d| d.pod == *pod && d.is_stranded(now) && !self.waits_for_its_head(d));
         // of what was lost on its way here nobody knew
         let known =
             |d: &&Delivery| d.arrived || !self.disturbed_by_others(pod, d.at.saturating_sub(BEFORE), d.at);
@@ -125,15 +128,26 @@ impl Facts {
         unexplained.map(text).collect()
     }
 
+    /// It was returned to be visible together with one before it in its group, which failed.
+    fn waits_for_its_head(&self, of: &Delivery) -> bool {
+        let failed = |other: &Delivery| matches!(other.end, Some((_, End::Failed)));
+        self.before_in_group(of)
+            .any(|head| failed(head) && head.visible_at + Duration::from_secs(1) >= of.visible_at)
+    }
+
+    /// What its pod received of its group that was published before it.
+    fn before_in_group<'a>(&'a self, of: &'a Delivery) -> impl Iterator<Item = &'a Delivery> {
+        let group = |id: Id| self.publications.get(&id).and_then(|publication| publication.group.as_ref());
+        let mine = group(of.id);
+        self.deliveries.iter().filter(move |other| {
+            mine.is_some() && other.pod == of.pod && other.id < of.id && group(other.id) == mine
+        })
+    }
+
     /// One before it in its group was not deleted, so that it had to go back.
     fn group_failed(&self, of: &Delivery) -> bool {
-        let group = |id: Id| self.publications.get(&id).and_then(|publication| publication.group.as_ref());
-        let Some(mine) = group(of.id) else { return false };
-        self.deliveries.iter().any(|other| {
-            other.pod == of.pod
-                && other.id < of.id
-                && group(other.id) == Some(mine)
-                && other.at <= of.at + Duration::from_secs(1)
+        self.before_in_group(of).any(|other| {
+            other.at <= of.at + Duration::from_secs(1)
                 && other.end.is_none_or(|(at, end)| end != End::Handled && at >= of.at || !other.deleted)
         })
     }
