@@ -11,6 +11,7 @@ use lifeline_messaging::call::backoff::exponential;
 use lifeline_messaging::envelope::Unreadable;
 use lifeline_messaging::message::{Message, PROBE};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -51,6 +52,7 @@ struct Parts {
     metrics: HandlerMetrics,
     breaker: Breaker,
     caution: Arc<Caution>,
+    draining: CancellationToken,
     tasks: TaskTracker,
     dead_letters: DeadLetters,
     worker: Arc<WorkerContext>,
@@ -83,6 +85,7 @@ impl Runner {
         metrics: HandlerMetrics,
         breaker: Breaker,
         caution: Arc<Caution>,
+        draining: CancellationToken,
         tasks: TaskTracker,
         dead_letters: DeadLetters,
         worker: Arc<WorkerContext>,
@@ -95,6 +98,7 @@ impl Runner {
             metrics,
             breaker,
             caution,
+            draining,
             tasks,
             dead_letters,
             worker,
@@ -207,6 +211,22 @@ impl Parts {
         ticket.failed(delay, reason);
     }
 
+    /// Where the handler runs. During a drain a message on its last receive waits for no other: returned to the queue, it
+    /// would be a dead letter whose handler never began.
+    async fn place(&self, suspect: Option<Suspect>, receive_count: u32) -> Place<'_> {
+        let last_chance = async {
+            self.draining.cancelled().await;
+            if !self.dead_letters.are_next(receive_count) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            place = self.caution.enter(suspect) => place,
+            () = last_chance => Place::Again,
+        }
+    }
+
     /// Runs the handler, again and again in place while it reports that a dependency is unavailable.
     async fn try_until_it_ends(
         &self,
@@ -231,8 +251,11 @@ impl Parts {
                     rate.turn().await;
                 }
                 let pass = self.breaker.admit(suspect.as_ref()).await;
-                let place =
-                    if logged { Place::Again } else { self.caution.enter(received_before.take()).await };
+                let receive_count = ticket.identity().receive_count;
+                let place = match logged {
+                    true => Place::Again,
+                    false => self.place(received_before.take(), receive_count).await,
+                };
                 (pass, place)
             };
             let (pass, place) = tokio::select! {

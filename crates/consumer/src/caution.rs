@@ -150,7 +150,7 @@ pub(crate) enum Place<'a> {
         since: Instant,
         until: Instant,
     },
-    /// It ran before in this process, which lives.
+    /// It ran before in this process, which lives; or it cannot wait for others.
     Again,
 }
 

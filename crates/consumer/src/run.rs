@@ -175,6 +175,7 @@ impl Running {
             metrics.handlers.clone(),
             breaker.clone(),
             Arc::clone(&caution),
+            draining.clone(),
             tasks.clone(),
             DeadLetters::new(clients.clone(), queue.clone(), options.envelope, clock),
             Arc::clone(&context),

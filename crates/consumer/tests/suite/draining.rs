@@ -236,6 +236,29 @@ async fn a_message_on_its_last_receive_is_handled_within_the_grace_and_not_relea
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_would_run_alone_on_its_last_receive_is_handled_during_a_drain_beside_another() {
+    let aws = emulator().await;
+    let dead = aws.queue("dead");
+    let queue = aws.queue("events").dead_letters_to("dead", 2);
+    queue.send("long");
+    let handler = |message: Message, _: Context| async move {
+        if message.body == "long" {
+            std::future::pending::<()>().await;
+        }
+        Ok::<(), lifeline_consumer::Failure>(())
+    };
+    let consumer = Consumer::start(&aws, "events", handler).await;
+    aws.wait_for(|_| consumer.received() == 1, SOON).await;
+    // another process had it, and may have died of it
+    queue.send(lifeline_emulator::Message::new("last").received_before(1));
+    aws.wait_for(|_| consumer.received() == 2, SOON).await;
+    let drained = consumer.drain().await;
+    assert_eq!(queue.deleted(), ["last"]);
+    assert_eq!((drained.account.deleted, drained.cancelled), (1, 1));
+    assert!(dead.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rollout_of_an_idle_worker_dead_letters_nothing_that_no_handler_saw() {
     let aws = emulator().await;
     let dead = aws.queue("dead");
