@@ -4,16 +4,25 @@ use std::time::Duration;
 
 use aws_sdk_sqs::config::Credentials;
 
-/// The domains of AWS's own endpoints, VPC endpoints included, in all its partitions.
-const AWS_DOMAINS: [&str; 7] = [
-    "amazonaws.com",
-    "amazonaws.com.cn",
-    "amazonaws.eu",
-    "api.aws",
-    "c2s.ic.gov",
-    "sc2s.sgov.gov",
-    "csp.hci.ic.gov",
+/// The domain of AWS's endpoints, VPC endpoints included, in the partitions that are not in [`PARTITIONS`].
+const DOMAIN: &str = "amazonaws.com";
+
+/// The partitions with a domain of their own.
+const PARTITIONS: [(&str, &str); 5] = [
+    ("aws-cn", "amazonaws.com.cn"),
+    ("aws-eusc", "amazonaws.eu"),
+    ("aws-iso", "c2s.ic.gov"),
+    ("aws-iso-b", "sc2s.sgov.gov"),
+    ("aws-iso-f", "csp.hci.ic.gov"),
 ];
+
+/// The domain of dual-stack endpoints.
+const DUAL_STACK: &str = "api.aws";
+
+/// The domain of the endpoints of the partition that an ARN names.
+pub(crate) fn domain(partition: &str) -> &'static str {
+    PARTITIONS.iter().find(|(name, _)| *name == partition).map_or(DOMAIN, |(_, domain)| domain)
+}
 
 /// How AWS is reached.
 #[derive(Debug, Clone)]
@@ -79,7 +88,7 @@ fn is_aws(endpoint: &str) -> bool {
         let host = host.trim_end_matches('.');
         let within =
             |domain| host.strip_suffix(domain).is_some_and(|sub: &str| sub.is_empty() || sub.ends_with('.'));
-        AWS_DOMAINS.into_iter().any(within)
+        PARTITIONS.map(|(_, domain)| domain).into_iter().chain([DOMAIN, DUAL_STACK]).any(within)
     })
 }
 

@@ -8,6 +8,7 @@ mod connector;
 mod credentials;
 
 pub use access::Access;
+pub(crate) use access::domain;
 pub use clients::{Clients, NoRegion};
 #[cfg(feature = "service")]
 pub(crate) use credentials::defect;

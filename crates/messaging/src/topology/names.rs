@@ -1,5 +1,7 @@
 //! Names of topics and queues as they are configured, and their limits.
 
+use crate::client::domain;
+
 /// The name in the ARN of a topic or queue.
 pub fn arn_name(arn: &str) -> &str {
     arn.rsplit(':').next().unwrap_or(arn)
@@ -143,15 +145,7 @@ impl From<String> for QueueRef {
 fn url_of_arn(arn: &str) -> Option<String> {
     let parts: Vec<_> = arn.split(':').collect();
     let ["arn", partition, "sqs", region, account, name] = parts[..] else { return None };
-    let domain = match partition {
-        "aws-cn" => "amazonaws.com.cn",
-        "aws-eusc" => "amazonaws.eu",
-        "aws-iso" => "c2s.ic.gov",
-        "aws-iso-b" => "sc2s.sgov.gov",
-        "aws-iso-f" => "csp.hci.ic.gov",
-        _ => "amazonaws.com",
-    };
-    Some(format!("https://sqs.{region}.{domain}/{account}/{name}"))
+    Some(format!("https://sqs.{region}.{}/{account}/{name}", domain(partition)))
 }
 
 impl QueueRef {
