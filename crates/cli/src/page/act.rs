@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lifeline_emulator::{Action, Emulator, Fault};
+use lifeline_messaging::topology::{arn_account, arn_name};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -137,7 +138,5 @@ async fn called(emulator: &Emulator, action: Action, request: Value) -> Result<V
 }
 
 fn queue_url(emulator: &Emulator, arn: &str) -> String {
-    let mut parts = arn.rsplit(':');
-    let (name, account) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    format!("{}/{account}/{name}", emulator.url())
+    format!("{}/{}/{}", emulator.url(), arn_account(arn).unwrap_or_default(), arn_name(arn))
 }
