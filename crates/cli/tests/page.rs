@@ -351,8 +351,11 @@ fn a_consumer_that_hangs_is_restarted_and_one_that_is_cut_off_is_not() {
     assert_eq!(state["pipeline"]["switches"]["hang"], false);
     // once the backlog is handled, nothing is in flight but for moments: what the former one had is forgotten
     up.wait("nothing is in flight", |state| state["pipeline"]["consumer"]["in_flight"] == 0);
-    let told = state["pipeline"]["events"].to_string();
-    assert!(told.contains("liveness probe 3 of 3 failed: 503") && told.contains("was restarted"), "{told}");
+    let events = state["pipeline"]["events"].to_string();
+    assert!(
+        events.contains("liveness probe 3 of 3 failed: 503") && events.contains("was restarted"),
+        "{events}"
+    );
 }
 
 #[test]

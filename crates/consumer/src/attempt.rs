@@ -252,9 +252,10 @@ impl Parts {
                 }
                 let pass = self.breaker.admit(suspect.as_ref()).await;
                 let receive_count = ticket.identity().receive_count;
-                let place = match logged {
-                    true => Place::Again,
-                    false => self.place(received_before.take(), receive_count).await,
+                let place = if logged {
+                    Place::Again
+                } else {
+                    self.place(received_before.take(), receive_count).await
                 };
                 (pass, place)
             };

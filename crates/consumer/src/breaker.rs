@@ -6,7 +6,7 @@
 //! one that kills its dependency takes no other along. Suspects of slow handlers do not hold up all others for long: after a
 //! minute more and more of them run beside each other, and alone again once one of them was interrupted.
 //!
-//! Many different messages that fail in a row with none succeeding are the same sign (a bad deployment): then intake slows to
+//! Many different messages that fail in a row with none succeeding are the same sign (a bad deployment): then receiving slows to
 //! one message at a time until one succeeds. Nothing is deleted or moved here.
 
 use std::collections::HashSet;
@@ -36,14 +36,14 @@ const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
 /// How long suspects run one at a time after a dependency is back, before more and more run beside each other.
 const ALONE: Duration = Duration::from_secs(60);
 
-/// How many different messages fail in a row, with none succeeding, before intake slows.
+/// How many different messages fail in a row, with none succeeding, before receiving slows.
 const IN_A_ROW: usize = 10;
 
 /// How often each message that waits is tried before a new one is received, to tell a dependency that is down from messages
 /// that need another one.
 const PROBES_EACH: usize = 20;
 
-/// The same where all that wait are suspects: another message tells whether they are to blame.
+/// The same where all that wait are suspects: another message shows it whether they are to blame.
 const PROBES_EACH_SUSPECT: usize = 2;
 
 /// Decides when attempts may start and receives may be made. Cheap to clone.
@@ -239,7 +239,7 @@ impl Breaker {
     ///
     /// # Cancel safety
     /// Safe.
-    pub(crate) async fn intake(&self) -> usize {
+    pub(crate) async fn receive_limit(&self) -> usize {
         loop {
             if self.0.closed.load(Ordering::Acquire) {
                 return usize::MAX;
@@ -255,7 +255,7 @@ impl Breaker {
                     Mode::Ramp { limit, .. } if limit > state.running + waiting => {
                         return limit - state.running - waiting;
                     }
-                    // what is here may be unavailable for a reason of its own: another message tells
+                    // what is here may be unavailable for a reason of its own: another message shows it
                     Mode::Open { why: Why::Unavailable, probes, probing: false, .. }
                         if probes as usize >= probes_each(waiting, state.suspects) * waiting.max(1) =>
                     {

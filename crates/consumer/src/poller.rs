@@ -70,9 +70,9 @@ pub(crate) async fn run(polling: &Polling, number: usize, pulse: &Pulse) {
         let Some(turn) = poller.unless_draining(caution.turn(queue.visibility)).await else { return };
         let Some(mut permits) = poller.unless_draining(polling.capacity.take()).await else { return };
         // after the permits: whoever waited for them may have found out that the handler is unavailable
-        let Some(intake) = poller.unless_draining(polling.breaker.intake()).await else { return };
+        let Some(limit) = poller.unless_draining(polling.breaker.receive_limit()).await else { return };
         let one = turn.is_some() || queue.is_fifo() && polling.dispatch.groups.one_at_a_time();
-        let most = if one { 1 } else { permits.num_permits().min(poller.most).min(intake) };
+        let most = if one { 1 } else { permits.num_permits().min(poller.most).min(limit) };
         // what is not asked for is somebody else's
         drop(permits.split(permits.num_permits() - most));
         let clock = polling.dispatch.leases.clock();

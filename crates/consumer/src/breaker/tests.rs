@@ -18,7 +18,7 @@ async fn while_closed_everything_starts() {
     let breaker = breaker();
     let passes: Vec<_> = (0..100).filter_map(|_| may_start(&breaker)).collect();
     assert_eq!(passes.len(), 100);
-    assert_eq!(breaker.intake().await, usize::MAX);
+    assert_eq!(breaker.receive_limit().await, usize::MAX);
 }
 
 #[tokio::test(start_paused = true)]
@@ -27,7 +27,7 @@ async fn while_open_one_probe_at_a_time_starts_after_a_growing_pause_and_nothing
     breaker.admit(None).await.unavailable(None, "down");
     let mut last = Duration::ZERO;
     for probe in 0..8_u32 {
-        assert!(breaker.intake().now_or_never().is_none(), "nothing is received");
+        assert!(breaker.receive_limit().now_or_never().is_none(), "nothing is received");
         assert!(may_start(&breaker).is_none(), "a pause comes first");
         let begun = Instant::now();
         let pass = breaker.admit(None).await;
@@ -45,10 +45,10 @@ async fn a_message_that_is_unavailable_alone_does_not_stop_the_others_permanentl
     let breaker = breaker();
     breaker.admit(None).await.unavailable(None, "its own host");
     for _ in 1..PROBES_EACH {
-        assert!(breaker.intake().now_or_never().is_none());
+        assert!(breaker.receive_limit().now_or_never().is_none());
         breaker.admit(None).await.unavailable(None, "its own host");
     }
-    assert_eq!(breaker.intake().await, 1, "another message tells");
+    assert_eq!(breaker.receive_limit().await, 1, "another message shows it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,14 +61,14 @@ async fn when_the_message_that_was_unavailable_is_gone_another_one_is_received()
     });
     tokio::task::yield_now().await;
     let begun = Instant::now();
-    let intake = tokio::spawn({
+    let receive = tokio::spawn({
         let breaker = breaker.clone();
-        async move { breaker.intake().await }
+        async move { breaker.receive_limit().await }
     });
     tokio::task::yield_now().await;
     // its lease was lost
     waiting.abort();
-    let received = tokio::time::timeout(Duration::from_secs(60), intake).await;
+    let received = tokio::time::timeout(Duration::from_secs(60), receive).await;
     assert_eq!(received.expect("it is woken").unwrap(), 1);
     assert!(begun.elapsed() >= Duration::from_secs(19), "after the pause: {:?}", begun.elapsed());
 }
@@ -91,14 +91,14 @@ async fn after_a_success_attempts_ramp_up_gently() {
     breaker.admit(None).await.unavailable(None, "down");
     breaker.admit(None).await.succeeded();
     for limit in [1, 2, 4] {
-        assert_eq!(breaker.intake().await, limit);
+        assert_eq!(breaker.receive_limit().await, limit);
         let passes: Vec<_> = (0..limit).filter_map(|_| may_start(&breaker)).collect();
         assert_eq!(passes.len(), limit);
         assert!(may_start(&breaker).is_none(), "no more than {limit} at once");
-        assert!(breaker.intake().now_or_never().is_none());
+        assert!(breaker.receive_limit().now_or_never().is_none());
         passes.into_iter().for_each(Pass::succeeded);
     }
-    assert_eq!(breaker.intake().await, usize::MAX, "closed again");
+    assert_eq!(breaker.receive_limit().await, usize::MAX, "closed again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,24 +119,24 @@ async fn an_outage_during_the_ramp_opens_it_again() {
     breaker.admit(None).await.unavailable(None, "down");
     breaker.admit(None).await.succeeded();
     breaker.admit(None).await.unavailable(None, "down");
-    assert!(may_start(&breaker).is_none() && breaker.intake().now_or_never().is_none());
+    assert!(may_start(&breaker).is_none() && breaker.receive_limit().now_or_never().is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_different_messages_that_fail_in_a_row_slow_intake_to_one_at_a_time() {
+async fn many_different_messages_that_fail_in_a_row_slow_receiving_to_one_at_a_time() {
     let breaker = breaker();
     for n in 0..IN_A_ROW {
-        assert_eq!(breaker.intake().await, usize::MAX);
+        assert_eq!(breaker.receive_limit().await, usize::MAX);
         breaker.admit(None).await.failed(&n.to_string());
     }
     for _ in 0..5 {
-        assert_eq!(breaker.intake().await, 1);
+        assert_eq!(breaker.receive_limit().await, 1);
         let pass = breaker.admit(None).await;
-        assert!(breaker.intake().now_or_never().is_none(), "none while one is here");
+        assert!(breaker.receive_limit().now_or_never().is_none(), "none while one is here");
         pass.failed("another");
     }
     breaker.admit(None).await.succeeded();
-    assert_eq!(breaker.intake().await, 1, "and ramps up after a success");
+    assert_eq!(breaker.receive_limit().await, 1, "and ramps up after a success");
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,12 +145,12 @@ async fn one_message_that_fails_again_and_again_slows_nothing() {
     for _ in 0..100 {
         breaker.admit(None).await.failed("the same");
     }
-    assert_eq!(breaker.intake().await, usize::MAX);
+    assert_eq!(breaker.receive_limit().await, usize::MAX);
     for n in 0..100 {
         breaker.admit(None).await.failed(&n.to_string());
         breaker.admit(None).await.succeeded();
     }
-    assert_eq!(breaker.intake().await, usize::MAX, "others succeed");
+    assert_eq!(breaker.receive_limit().await, usize::MAX, "others succeed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,10 +197,10 @@ async fn a_suspect_runs_alone_and_nothing_closes_before_it_is_cleared() {
     for _ in 0..20 {
         breaker.admit(None).await.succeeded();
     }
-    assert!(breaker.intake().now_or_never().is_some_and(|most| most < usize::MAX), "it is not closed");
+    assert!(breaker.receive_limit().now_or_never().is_some_and(|most| most < usize::MAX), "it is not closed");
     drop(suspect);
     breaker.admit(None).await.succeeded();
-    assert_eq!(breaker.intake().await, usize::MAX);
+    assert_eq!(breaker.receive_limit().await, usize::MAX);
 }
 
 #[tokio::test(start_paused = true)]
